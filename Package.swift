@@ -1,0 +1,124 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+// Arrows point down only: bsfg -> Gateway -> RPC, Replication -> Buffers -> Facts, WriteAheadLog.
+let package = Package(
+    name: "bsfg",
+    products: [
+        .library(name: "WriteAheadLog", targets: ["WriteAheadLog"]),
+        .executable(name: "bsfg", targets: ["bsfg"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // CRC32C in hardware and the Linux calls that Swift's Glibc module hides.
+        .target(name: "CPlatform", cSettings: [.define("_GNU_SOURCE")]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(
+            name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+
+        // The core: a log that any program can embed. Standard library and CPlatform only.
+        .target(name: "WriteAheadLog", dependencies: ["CPlatform"], swiftSettings: settings),
+
+        // The record and the contract: envelope, fact, canonical JSON, digests, wire messages.
+        .target(
+            name: "Facts",
+            dependencies: [
+                "COpenSSL", "CPlatform",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: settings),
+
+        // The ports (store buffer, forward buffer, cursor tracker) and their log-backed form.
+        .target(
+            name: "Buffers", dependencies: ["Facts", "WriteAheadLog"], swiftSettings: settings),
+
+        // Handoff, history checks and cursor initialisation as state machines without I/O.
+        .target(
+            name: "Replication", dependencies: ["Buffers", "Facts"], swiftSettings: settings),
+
+        // Connect over HTTP/1.1 and HTTP/2 with mutual TLS. The only target that imports NIO.
+        .target(
+            name: "RPC",
+            dependencies: [
+                "Facts", "COpenSSL", "CZlib", "CNGHTTP2", "CPlatform",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOExtras", package: "swift-nio-extras"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ],
+            swiftSettings: settings),
+
+        // Composition and operation of a node.
+        .target(
+            name: "Gateway",
+            dependencies: [
+                "Facts", "WriteAheadLog", "Buffers", "Replication", "RPC", "COpenSSL", "CPlatform",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: settings),
+
+        // The command line: one file a noun.
+        .executableTarget(
+            name: "bsfg",
+            dependencies: [
+                "Gateway", "WriteAheadLog", "Facts", "Buffers", "Replication", "RPC",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+
+        .testTarget(
+            name: "WriteAheadLogTests", dependencies: ["WriteAheadLog", "CPlatform"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "FactsTests",
+            dependencies: [
+                "Facts", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "BuffersTests", dependencies: ["Buffers", "WriteAheadLog", "Facts"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "ReplicationTests", dependencies: ["Replication", "Buffers", "Facts"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "RPCTests",
+            dependencies: [
+                "RPC", "Facts",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            swiftSettings: settings),
+        .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: settings),
+    ]
+)

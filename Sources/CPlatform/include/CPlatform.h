@@ -1,0 +1,36 @@
+// What the engine needs from the machine and cannot say in Swift: CRC32C in hardware, and the
+// Linux calls that Swift's Glibc module hides behind _GNU_SOURCE.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// CRC-32C (Castagnoli, reflected 0x82F63B78, initial and final inversion): "123456789" gives
+// 0xE3069283. `crc` is the value of the bytes before, 0 to begin.
+uint32_t bsfg_crc32c(uint32_t crc, const void *bytes, size_t count);
+
+// The same value by table, for tests of the hardware path.
+uint32_t bsfg_crc32c_portable(uint32_t crc, const void *bytes, size_t count);
+
+// True when `count` bytes are all zero.
+int bsfg_all_zero(const void *bytes, size_t count);
+
+// open(2) with O_DIRECT added; -1 and errno where the file system refuses it.
+int bsfg_open_direct(const char *path);
+
+// The device's block sizes for the file system that holds `path`, in bytes; 0 when unknown.
+uint32_t bsfg_physical_block_bytes(const char *path);
+uint32_t bsfg_logical_block_bytes(const char *path);
+
+// Sleeps while *word == expected, at most `timeout_nanoseconds` (negative: for ever). Wakes early
+// without reason at times, as futex(2) does.
+void bsfg_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_nanoseconds);
+void bsfg_futex_wake_all(const uint32_t *word);
+
+void bsfg_thread_name(const char *name);
+
+// The user id at the other end of a unix socket, or -1.
+int64_t bsfg_peer_user_id(int descriptor);
+
+// Loads and stores with release and acquire order on a word that a futex watches.
+uint32_t bsfg_load_acquire(const uint32_t *word);
+void bsfg_store_release(uint32_t *word, uint32_t value);

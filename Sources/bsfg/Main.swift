@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct Bsfg: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "bsfg")
+}
