@@ -1,0 +1,50 @@
+internal import NIOCore
+
+/// The head of a request as both HTTP versions deliver it: the pseudo headers of HTTP/2 are already
+/// in `method` and `target`, header names are lower case.
+struct HTTPRequestHead: Sendable {
+    enum Version: String, Sendable {
+        case http1 = "1.1"
+        case http2 = "2"
+    }
+
+    var version: Version
+    var method: String
+    /// Path and query as sent.
+    var target: String
+    var headers: [(name: String, value: String)]
+
+    /// The first value of a header, by lower-case name.
+    func header(_ name: String) -> String? {
+        headers.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
+    }
+}
+
+/// One request and its answer on a connection. The connection's handler implements it, the
+/// dispatcher uses it; every call is made on the connection's event loop.
+protocol HTTPExchange: AnyObject {
+    /// Writes a whole answer. `content-length` is added. The answer may come before the request's
+    /// body has ended: then the rest is discarded within limits and the connection (HTTP/1.1) or the
+    /// stream (HTTP/2, RST_STREAM NO_ERROR) ends.
+    func respond(status: Int, headers: [(name: String, value: String)], body: ByteBuffer)
+
+    /// Sends `100 Continue` where the request asked for it; nothing on HTTP/2.
+    func sendContinue()
+
+    var eventLoop: any EventLoop { get }
+}
+
+/// Where a request's body goes. Every call is made on the connection's event loop.
+protocol HTTPRequestSink: AnyObject {
+    func receive(_ bytes: ByteBuffer)
+    /// The body is whole.
+    func end()
+    /// The stream was reset or the connection lost before the body ended or the answer was written.
+    func abandon()
+}
+
+/// Routes, authorises, reads and answers requests of one connection, independent of the version.
+/// A connection's handler calls `begin` once per request head, in order, after the caller is known.
+protocol HTTPRequestDispatcher: AnyObject {
+    func begin(_ head: HTTPRequestHead, _ exchange: any HTTPExchange) -> any HTTPRequestSink
+}
