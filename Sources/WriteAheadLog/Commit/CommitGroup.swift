@@ -1,0 +1,48 @@
+internal import CPlatform
+
+/// Everyone who waits for one commit. Blocking callers sleep on one word, so that a commit wakes
+/// them all with one call; completions are run by the committing thread.
+///
+/// `completions` is guarded by the log's lock until the group is taken for its commit and belongs to
+/// the committing thread from then on. The word changes once.
+final class CommitGroup: @unchecked Sendable {
+    private static let pending: UInt32 = 0
+    private static let finished: UInt32 = 1
+
+    private let word: UnsafeMutablePointer<UInt32>
+    /// Written before the word is released, read after it was acquired.
+    private var failure: LogError?
+    var completions: [@Sendable (LogError?) -> Void] = []
+
+    init() {
+        word = .allocate(capacity: 1)
+        word.initialize(to: CommitGroup.pending)
+    }
+
+    deinit { word.deallocate() }
+
+    /// Publishes the result, wakes all waiters once and runs the completions in order.
+    func finish(_ failure: LogError?) {
+        self.failure = failure
+        bsfg_store_release(word, CommitGroup.finished)
+        bsfg_futex_wake_all(word)
+        for completion in completions { completion(failure) }
+        completions = []
+    }
+
+    var isFinished: Bool { bsfg_load_acquire(word) == CommitGroup.finished }
+
+    /// Sleeps until the commit ended; returns its failure.
+    func wait() -> LogError? {
+        while bsfg_load_acquire(word) == CommitGroup.pending {
+            bsfg_futex_wait(word, CommitGroup.pending, -1)
+        }
+        return failure
+    }
+
+    /// The result of a group that is known to be finished.
+    var result: LogError? {
+        precondition(isFinished)
+        return failure
+    }
+}

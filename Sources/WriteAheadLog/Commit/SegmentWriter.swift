@@ -1,0 +1,217 @@
+/// Writes commits: one frame, one write, one sync; and rolls to the next segment when one is full.
+///
+/// Not thread-safe: it belongs to whoever holds the commit token.
+final class SegmentWriter: @unchecked Sendable {
+    /// What a commit did, for those who read.
+    enum Written {
+        /// A frame in the last segment; `rolled` when that segment was begun for it.
+        case frame(position: UInt64, header: FrameHeader, endPosition: UInt64, rolled: Bool)
+        case stateSlot
+    }
+
+    enum Failure: Error {
+        /// Nothing was written: there is no next segment to write into.
+        case noSpace(DiskError?)
+        /// Anything may be on disk.
+        case unknown(DiskError)
+    }
+
+    private let disk: any Disk
+    private let directory: String
+    private let environment: LogEnvironment
+    private let manifest: ManifestFile
+    private let preparer: SegmentPreparer
+    private(set) var table: SegmentTable
+    private var file: any DiskFile
+    private(set) var header: SegmentHeader
+    private(set) var position: UInt64
+    private var previousHeaderCRC: UInt32
+    /// The last sequence written, and so durable: one commit is in flight, ever.
+    private(set) var sequence: UInt64
+    private(set) var stateGeneration: UInt64
+    private var leastTimeMilliseconds: Int64 = 0
+    private var greatestTimeMilliseconds: Int64 = 0
+
+    struct Start {
+        var table: SegmentTable
+        var file: any DiskFile
+        var header: SegmentHeader
+        var position: UInt64
+        var previousHeaderCRC: UInt32
+        var sequence: UInt64
+        var stateGeneration: UInt64
+        var leastTimeMilliseconds: Int64
+        var greatestTimeMilliseconds: Int64
+    }
+
+    init(
+        disk: any Disk, directory: String, environment: LogEnvironment, manifest: ManifestFile,
+        preparer: SegmentPreparer, start: Start
+    ) {
+        self.disk = disk
+        self.directory = directory
+        self.environment = environment
+        self.manifest = manifest
+        self.preparer = preparer
+        table = start.table
+        file = start.file
+        header = start.header
+        position = start.position
+        previousHeaderCRC = start.previousHeaderCRC
+        sequence = start.sequence
+        stateGeneration = start.stateGeneration
+        leastTimeMilliseconds = start.leastTimeMilliseconds
+        greatestTimeMilliseconds = start.greatestTimeMilliseconds
+    }
+
+    /// Makes a commit durable. `state` is the durable state before it.
+    func perform(_ commit: StagedCommit, state: LogState) throws(Failure) -> Written {
+        if commit.recordCount == 0 {
+            // Without records a change takes no space: the state slot is written in place.
+            var state = state
+            for change in commit.changes { state.apply(change) }
+            try failUnknown { () throws(DiskError) in try writeStateSlot(state) }
+            return .stateSlot
+        }
+        commit.appendControlBlock(
+            firstOffset: commit.firstOffset + UInt64(commit.recordCount),
+            timeMilliseconds: commit.lastTimeMilliseconds)
+        let frameBytes = aligned(FormatLimits.frameHeaderBytes + commit.bodyBytes)
+        var rolled = false
+        if position + UInt64(frameBytes) > header.frameLimit {
+            try roll(state: state, baseOffset: commit.firstOffset)
+            rolled = true
+        }
+        return try write(commit, frameBytes: frameBytes, epoch: state.epoch, rolled: rolled)
+    }
+
+    /// Records the durable state and sequence, so that the newest commit is proven durable too.
+    func writeStateSlot(_ state: LogState) throws(DiskError) {
+        var slot = state
+        slot.generation = stateGeneration + 1
+        slot.durableSequence = sequence
+        try manifest.write(slot)
+        stateGeneration += 1
+    }
+
+    private func write(
+        _ commit: StagedCommit, frameBytes: Int, epoch: UInt64, rolled: Bool
+    ) throws(Failure) -> Written {
+        var frame = FrameHeader()
+        frame.bodyBytes = UInt32(commit.bodyBytes)
+        frame.previousHeaderCRC = previousHeaderCRC
+        frame.epoch = epoch
+        frame.sequence = sequence + 1
+        frame.recordCount = UInt32(commit.recordCount)
+        frame.durableSequence = sequence
+        frame.firstOffset = commit.firstOffset
+        frame.stateGeneration = stateGeneration
+        frame.controlCount = UInt32(commit.changes.count)
+        frame.blockCount = UInt32(commit.blockCount)
+        precondition(
+            FormatLimits.frameHeaderBytes + commit.bodyBytes <= Int(header.commitBytesMaximum),
+            "a commit is within its maximum")
+        let padding = frameBytes - FormatLimits.frameHeaderBytes - commit.bodyBytes
+        _ = commit.grow(by: padding).initializeMemory(as: UInt8.self, repeating: 0, count: padding)
+        let memory = commit.memory
+        frame.bodyCRC = Checksum.extend(
+            0, UnsafeRawPointer(memory + FormatLimits.frameHeaderBytes), Int(frame.bodyBytes))
+        frame.write(at: memory, salt: header.salt, position: position)
+        let bytes = UnsafeRawBufferPointer(start: memory, count: frameBytes)
+        let place = position
+        try failUnknown { () throws(DiskError) in
+            try file.write(bytes, at: place)
+            try file.synchronise()
+        }
+        position += UInt64(frameBytes)
+        previousHeaderCRC = frame.headerCRC
+        sequence += 1
+        if leastTimeMilliseconds == 0 { leastTimeMilliseconds = commit.lastTimeMilliseconds }
+        greatestTimeMilliseconds = commit.lastTimeMilliseconds
+        return .frame(position: place, header: frame, endPosition: position, rolled: rolled)
+    }
+
+    /// Begins the next segment: state slot, segment header, table, each synced, then the first
+    /// commit. A crash between any two leaves an unfinished roll that opening undoes.
+    private func roll(state: LogState, baseOffset: UInt64) throws(Failure) {
+        guard table.segments.count < FormatLimits.segmentCountMaximum else { throw .noSpace(nil) }
+        let spare: SegmentPreparer.Spare
+        do { spare = try preparer.take() } catch { throw .noSpace(error) }
+        try failUnknown { () throws(DiskError) in
+            try writeStateSlot(state)
+            try begin(spare, epoch: state.epoch, baseOffset: baseOffset, cut: false)
+        }
+    }
+
+    /// The roll after a torn tail was cut: the old segment ends where its last good frame does.
+    func rollAfterCut(state: LogState, baseOffset: UInt64) throws(DiskError) {
+        let spare = try preparer.prepareFirst()
+        try writeStateSlot(state)
+        try begin(spare, epoch: state.epoch, baseOffset: baseOffset, cut: true)
+    }
+
+    private func begin(
+        _ spare: SegmentPreparer.Spare, epoch: UInt64, baseOffset: UInt64, cut: Bool
+    ) throws(DiskError) {
+        var next = SegmentHeader(
+            commitAlignment: table.commitAlignment, identifier: table.identifier, id: spare.id,
+            salt: environment.random(), previousID: header.id, firstSequence: sequence + 1,
+            baseOffset: baseOffset, epoch: epoch,
+            createdMilliseconds: environment.wallMilliseconds(),
+            segmentBytes: table.segmentBytes,
+            commitBytesMaximum: UInt32(FormatLimits.commitBytes(segmentBytes: table.segmentBytes)),
+            profile: table.profile)
+        try spare.file.write(array: next.encode(), at: 0)
+        try spare.file.synchronise()
+
+        let last = table.segments.count - 1
+        table.segments[last].lastSequence = sequence
+        table.segments[last].logicalEnd = position
+        table.segments[last].leastTimeMilliseconds = leastTimeMilliseconds
+        table.segments[last].greatestTimeMilliseconds = greatestTimeMilliseconds
+        if cut { table.segments[last].flags |= SegmentEntry.Flags.cut }
+        table.segments.append(
+            SegmentEntry(
+                id: next.id, salt: next.salt, baseOffset: baseOffset,
+                firstSequence: next.firstSequence, headerCRC: next.crc))
+        table.nextSegmentID = max(table.nextSegmentID, next.id + 1)
+        table.generation += 1
+        try manifest.write(table)
+
+        file = spare.file
+        header = next
+        position = UInt64(FormatLimits.segmentHeaderBytes)
+        previousHeaderCRC = next.crc
+        leastTimeMilliseconds = 0
+        greatestTimeMilliseconds = 0
+    }
+
+    /// Frames begin at multiples of 8 under `standard`, which packs them into device blocks, and at
+    /// multiples of the commit alignment under `silStrict`.
+    private func aligned(_ byteCount: Int) -> Int {
+        let alignment = FrameAlignment.bytes(header.profile, header.commitAlignment)
+        return (byteCount + alignment - 1) & ~(alignment - 1)
+    }
+
+    private func failUnknown(_ body: () throws(DiskError) -> Void) throws(Failure) {
+        do throws(DiskError) { try body() } catch { throw .unknown(error) }
+    }
+}
+
+/// Where frames may begin.
+enum FrameAlignment {
+    static func bytes(_ profile: Profile, _ commitAlignment: UInt32) -> Int {
+        profile == .silStrict ? Int(commitAlignment) : 8
+    }
+
+    static func end(of frameBytes: Int, at position: UInt64, _ header: SegmentHeader) -> UInt64 {
+        end(of: frameBytes, at: position, header.profile, header.commitAlignment)
+    }
+
+    static func end(
+        of frameBytes: Int, at position: UInt64, _ profile: Profile, _ commitAlignment: UInt32
+    ) -> UInt64 {
+        let alignment = UInt64(bytes(profile, commitAlignment))
+        return position + (UInt64(frameBytes) + alignment - 1) & ~(alignment - 1)
+    }
+}

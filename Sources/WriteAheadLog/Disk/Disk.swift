@@ -1,0 +1,67 @@
+/// What went wrong in one call to the operating system.
+public struct DiskError: Error, Hashable, Sendable {
+    public enum Operation: String, Sendable {
+        case createDirectory = "create directory"
+        case list, open, read, write
+        case synchronise = "sync"
+        case synchroniseDirectory = "sync directory"
+        case remove, rename, lock
+        case size = "get the size"
+    }
+
+    public var operation: Operation
+    public var path: String
+    /// errno of the call; 0 where it did less than asked without an error.
+    public var code: Int32
+
+    public init(_ operation: Operation, _ path: String, code: Int32) {
+        self.operation = operation
+        self.path = path
+        self.code = code
+    }
+}
+
+/// The one seam to the operating system: everything that the engine does to a file goes through
+/// here, so that a test or a simulation can stand in for the disk. One call is one I/O.
+package protocol Disk: Sendable {
+    /// Makes a directory; one that exists already is no error. Its parent is synced.
+    func createDirectory(_ path: String) throws(DiskError)
+    /// Names of the entries of a directory, without `.` and `..`, in no order.
+    func list(_ path: String) throws(DiskError) -> [String]
+    func open(_ path: String, _ mode: DiskOpenMode) throws(DiskError) -> any DiskFile
+    /// Takes a lock on a file, made if absent, or returns nil when another process has it.
+    func lock(_ path: String, exclusive: Bool) throws(DiskError) -> (any DiskLock)?
+    func remove(_ path: String) throws(DiskError)
+    func rename(_ path: String, to newPath: String) throws(DiskError)
+    /// Makes names that were created, renamed or removed in a directory durable.
+    func synchroniseDirectory(_ path: String) throws(DiskError)
+    /// Logical and physical block size under a path, in bytes; 512 and 4,096 where unknown.
+    func blockBytes(_ path: String) -> (logical: UInt32, physical: UInt32)
+}
+
+package enum DiskOpenMode: Sendable {
+    case read
+    case readWrite
+    /// Fails when the file exists.
+    case create
+}
+
+package protocol DiskFile: AnyObject, Sendable {
+    /// Reads until the buffer is full or the file ends; returns the bytes read.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) throws(DiskError)
+        -> Int
+    /// The same past the page cache where the file system can: what the device really holds. The
+    /// buffer's address, length and the position are multiples of 4,096.
+    func readUncached(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64)
+        throws(DiskError) -> Int
+    /// Writes all bytes; less than all is an error.
+    func write(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(DiskError)
+    /// Makes everything written durable (data and the size).
+    func synchronise() throws(DiskError)
+    func size() throws(DiskError) -> UInt64
+}
+
+/// Held until it is released or dropped.
+package protocol DiskLock: AnyObject, Sendable {
+    func release()
+}

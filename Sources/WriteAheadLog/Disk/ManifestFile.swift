@@ -1,0 +1,128 @@
+/// The manifest: two state slots and two table slots in one preallocated file, written in turn, so
+/// that the slot which holds the truth is never the one being written and nothing is allocated on a
+/// full disk.
+///
+/// Not thread-safe: it belongs to whoever holds the commit token.
+final class ManifestFile: @unchecked Sendable {
+    let path: String
+    private let file: any DiskFile
+
+    init(path: String, file: any DiskFile) {
+        self.path = path
+        self.file = file
+    }
+
+    /// Makes the file under a working name with its first contents, durable, and gives it its name.
+    static func create(
+        _ disk: any Disk, directory: String, state: LogState, table: SegmentTable
+    ) throws(DiskError) -> ManifestFile {
+        let path = directory + "/" + ManifestLayout.fileName
+        let working = path + ".new"
+        let names = try disk.list(directory)
+        if names.contains(ManifestLayout.fileName + ".new") { try disk.remove(working) }
+        let file = try disk.open(working, .create)
+        try ZeroFill.fill(file, byteCount: UInt64(ManifestLayout.fileBytes))
+        let manifest = ManifestFile(path: path, file: file)
+        try manifest.write(state)
+        try manifest.write(table)
+        try disk.rename(working, to: path)
+        try disk.synchroniseDirectory(directory)
+        return manifest
+    }
+
+    func write(_ state: LogState) throws(DiskError) {
+        try write(
+            state.encode(), at: ManifestLayout.stateSlotPosition(Int(state.generation % 2)))
+    }
+
+    func write(_ table: SegmentTable) throws(DiskError) {
+        try write(
+            table.encode(), at: ManifestLayout.tableSlotPosition(Int(table.generation % 2)))
+    }
+
+    private func write(_ bytes: [UInt8], at position: UInt64) throws(DiskError) {
+        try file.write(array: bytes, at: position)
+        try file.synchronise()
+    }
+
+    /// What the device holds of a slot, past the page cache.
+    struct Contents {
+        var states: [LogState] = []
+        var tables: [SegmentTable] = []
+        /// Why a slot that is not all zero could not be read.
+        var damage: [String] = []
+        /// A slot written by a later release.
+        var unsupportedVersion: UInt64?
+    }
+
+    func read() throws(DiskError) -> Contents {
+        // What an earlier process wrote and did not sync becomes durable or fails here, before
+        // anything is believed.
+        try file.synchronise()
+        let buffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: (ManifestLayout.fileBytes + 4095) & ~4095, alignment: 4096)
+        defer { buffer.deallocate() }
+        let count = try file.readUncached(into: buffer, at: 0)
+        let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+        var contents = Contents()
+        for slot in 0..<2 {
+            let state = slice(
+                bytes, ManifestLayout.stateSlotPosition(slot), FormatLimits.stateSlotBytes)
+            do throws(FormatError) { contents.states.append(try LogState(state)) } catch {
+                contents.note(error, "state slot \(slot)", state)
+            }
+            let table = slice(
+                bytes, ManifestLayout.tableSlotPosition(slot), ManifestLayout.tableSlotBytes)
+            do throws(FormatError) { contents.tables.append(try SegmentTable(table)) } catch {
+                contents.note(error, "table slot \(slot)", table)
+            }
+        }
+        contents.states.sort { $0.generation > $1.generation }
+        contents.tables.sort { $0.generation > $1.generation }
+        return contents
+    }
+
+    private func slice(_ bytes: UnsafeRawBufferPointer, _ position: UInt64, _ count: Int)
+        -> UnsafeRawBufferPointer
+    {
+        let start = min(Int(position), bytes.count)
+        return UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + count, bytes.count)])
+    }
+}
+
+extension ManifestFile.Contents {
+    fileprivate mutating func note(
+        _ error: FormatError, _ name: String, _ bytes: UnsafeRawBufferPointer
+    ) {
+        if case .unsupported(let version) = error { unsupportedVersion = version }
+        // A slot that was never written is all zero and no damage.
+        if bytes.contains(where: { $0 != 0 }) { damage.append("\(name): \(error)") }
+    }
+}
+
+extension DiskFile {
+    func write(array: [UInt8], at position: UInt64) throws(DiskError) {
+        let result = array.withUnsafeBytes { bytes in
+            Result { () throws(DiskError) in try write(bytes, at: position) }
+        }
+        try result.get()
+    }
+}
+
+/// Writes zeros, so that later writes into the file change data only and a commit needs no journal.
+enum ZeroFill {
+    static let chunkBytes = 256 * 1024
+
+    static func fill(_ file: any DiskFile, byteCount: UInt64) throws(DiskError) {
+        let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: chunkBytes, alignment: 4096)
+        defer { zeros.deallocate() }
+        zeros.initializeMemory(as: UInt8.self, repeating: 0)
+        var position: UInt64 = 0
+        while position < byteCount {
+            let count = Int(min(UInt64(chunkBytes), byteCount - position))
+            try file.write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: position)
+            position += UInt64(count)
+        }
+        try file.synchronise()
+    }
+}

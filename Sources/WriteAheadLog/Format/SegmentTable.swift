@@ -1,0 +1,190 @@
+// The manifest's table: which segments make the log, in order. Two slots, written in turn.
+//
+//   0  u32  magic "BSFT"
+//   4  u32  CRC-32C of bytes 8 ..< 4096 + 128 x segments
+//   8  u32  format version
+//  12  u32  commit alignment in bytes
+//  16  u64  generation: the highest valid slot is the table
+//  24  16   log identifier
+//  40  u64  next segment id
+//  48  u64  capacity in bytes
+//  56  u64  segment length in bytes, of segments to be made
+//  64  u32  count of segments
+//  68  u32  count of runs: 0
+//  72  u8   profile
+//  80  u64  anchor: id of the last removed segment, 0 for none
+//  88  u64  anchor: its last sequence
+//  96  32   anchor: its digest
+// 128  16   feature bits (read-compatible, incompatible)
+// 144 ..< 4096  zero
+// 4096 +  128 bytes a segment, in order
+//
+// A segment's entry:
+//
+//   0  u64  id                    8  u64  salt
+//  16  u64  base offset          24  u64  first sequence
+//  32  u64  last sequence; 0 for the last segment, which is being written
+//  40  u64  logical end: where its last frame's padding ends; 0 for the last segment
+//  48  i64  least append time    56  i64  greatest append time, milliseconds since 1970
+//  64  32   digest, when sealed
+//  96  u32  flags: 1 sealed, 2 repacked, 4 damaged, 8 cut (bytes beyond the logical end may be
+//           anything)
+// 100  u32  header CRC: what the first frame links to
+// 104 ..< 128  zero
+
+struct SegmentEntry: Equatable {
+    static let byteCount = 128
+
+    struct Flags {
+        static let sealed: UInt32 = 1
+        static let repacked: UInt32 = 2
+        static let damaged: UInt32 = 4
+        static let cut: UInt32 = 8
+    }
+
+    var id: UInt64
+    var salt: UInt64
+    var baseOffset: UInt64
+    var firstSequence: UInt64
+    var lastSequence: UInt64 = 0
+    var logicalEnd: UInt64 = 0
+    var leastTimeMilliseconds: Int64 = 0
+    var greatestTimeMilliseconds: Int64 = 0
+    var flags: UInt32 = 0
+    var headerCRC: UInt32
+}
+
+struct SegmentTable: Equatable {
+    static let magic: UInt32 = 0x5446_5342  // "BSFT"
+    static let headerBytes = 4096
+
+    var generation: UInt64
+    var identifier: LogIdentifier
+    var profile: Profile
+    var commitAlignment: UInt32
+    var capacityBytes: UInt64
+    var segmentBytes: UInt64
+    var nextSegmentID: UInt64
+    var segments: [SegmentEntry]
+
+    func encode() -> [UInt8] {
+        precondition(segments.count <= FormatLimits.segmentCountMaximum, "the table is full")
+        let byteCount = SegmentTable.headerBytes + segments.count * SegmentEntry.byteCount
+        var bytes = [UInt8](repeating: 0, count: byteCount)
+        bytes.withUnsafeMutableBytes { buffer in
+            let start = buffer.baseAddress!
+            start.set(SegmentTable.magic, at: 0)
+            start.set(FormatLimits.formatVersion, at: 8)
+            start.set(commitAlignment, at: 12)
+            start.set(generation, at: 16)
+            (start + 24).copyMemory(from: identifier.bytes, byteCount: LogIdentifier.byteCount)
+            start.set(nextSegmentID, at: 40)
+            start.set(capacityBytes, at: 48)
+            start.set(segmentBytes, at: 56)
+            start.set(UInt32(segments.count), at: 64)
+            start.set(profile.rawValue, at: 72)
+            for (index, entry) in segments.enumerated() {
+                entry.write(at: start + SegmentTable.headerBytes + index * SegmentEntry.byteCount)
+            }
+            start.set(Checksum.extend(0, UnsafeRawPointer(start + 8), buffer.count - 8), at: 4)
+        }
+        return bytes
+    }
+
+    init(
+        identifier: LogIdentifier, profile: Profile, commitAlignment: UInt32,
+        capacityBytes: UInt64, segmentBytes: UInt64
+    ) {
+        generation = 0
+        self.identifier = identifier
+        self.profile = profile
+        self.commitAlignment = commitAlignment
+        self.capacityBytes = capacityBytes
+        self.segmentBytes = segmentBytes
+        nextSegmentID = 1
+        segments = []
+    }
+
+    init(_ bytes: UnsafeRawBufferPointer) throws(FormatError) {
+        guard let start = bytes.baseAddress, bytes.count >= SegmentTable.headerBytes else {
+            throw .truncated
+        }
+        guard start.integer(UInt32.self, at: 0) == SegmentTable.magic else {
+            throw .invalid("not a segment table")
+        }
+        let count = Int(start.integer(UInt32.self, at: 64))
+        let byteCount = SegmentTable.headerBytes + count * SegmentEntry.byteCount
+        guard count <= FormatLimits.segmentCountMaximum, byteCount <= bytes.count else {
+            throw .invalid("a segment table has too many segments")
+        }
+        guard start.integer(UInt32.self, at: 4) == Checksum.extend(0, start + 8, byteCount - 8)
+        else { throw .checksum }
+        let version: UInt32 = start.integer(at: 8)
+        guard version == FormatLimits.formatVersion else { throw .unsupported(UInt64(version)) }
+        let features = start.integer(UInt64.self, at: 128) | start.integer(UInt64.self, at: 136)
+        guard features == 0, start.integer(UInt32.self, at: 68) == 0,
+            let profile = Profile(rawValue: start.integer(at: 72))
+        else { throw .unsupported(features) }
+        generation = start.integer(at: 16)
+        identifier = LogIdentifier(bytes: Array(bytes[24..<40]))
+        self.profile = profile
+        commitAlignment = start.integer(at: 12)
+        capacityBytes = start.integer(at: 48)
+        segmentBytes = start.integer(at: 56)
+        nextSegmentID = start.integer(at: 40)
+        segments = (0..<count).map {
+            SegmentEntry(start + SegmentTable.headerBytes + $0 * SegmentEntry.byteCount)
+        }
+        guard commitAlignment.nonzeroBitCount == 1,
+            commitAlignment <= FormatLimits.commitAlignmentMaximum,
+            segmentBytes >= FormatLimits.segmentBytesMinimum
+        else { throw .invalid("a segment table contradicts itself") }
+    }
+}
+
+extension SegmentEntry {
+    fileprivate func write(at start: UnsafeMutableRawPointer) {
+        start.set(id, at: 0)
+        start.set(salt, at: 8)
+        start.set(baseOffset, at: 16)
+        start.set(firstSequence, at: 24)
+        start.set(lastSequence, at: 32)
+        start.set(logicalEnd, at: 40)
+        start.set(leastTimeMilliseconds, at: 48)
+        start.set(greatestTimeMilliseconds, at: 56)
+        start.set(flags, at: 96)
+        start.set(headerCRC, at: 100)
+    }
+
+    fileprivate init(_ start: UnsafeRawPointer) {
+        id = start.integer(at: 0)
+        salt = start.integer(at: 8)
+        baseOffset = start.integer(at: 16)
+        firstSequence = start.integer(at: 24)
+        lastSequence = start.integer(at: 32)
+        logicalEnd = start.integer(at: 40)
+        leastTimeMilliseconds = start.integer(at: 48)
+        greatestTimeMilliseconds = start.integer(at: 56)
+        flags = start.integer(at: 96)
+        headerCRC = start.integer(at: 100)
+    }
+}
+
+/// Where the manifest's slots lie in its one preallocated file.
+enum ManifestLayout {
+    static let fileName = "manifest"
+    static let runTableBytes = 64 * 1024
+    static let tableSlotBytes =
+        SegmentTable.headerBytes + FormatLimits.segmentCountMaximum * SegmentEntry.byteCount
+        + runTableBytes
+
+    static func stateSlotPosition(_ slot: Int) -> UInt64 {
+        UInt64(slot * FormatLimits.stateSlotBytes)
+    }
+
+    static func tableSlotPosition(_ slot: Int) -> UInt64 {
+        UInt64(2 * FormatLimits.stateSlotBytes + slot * tableSlotBytes)
+    }
+
+    static let fileBytes = 2 * FormatLimits.stateSlotBytes + 2 * tableSlotBytes
+}

@@ -1,0 +1,68 @@
+internal import Glibc
+
+/// How a log is made and opened.
+public struct LogOptions: Sendable {
+    /// Kept for the life of the log; asking for another one later is an error.
+    public var profile: Profile
+    /// What the log may fill, in bytes; decides the segment size. At least 8 segments.
+    public var capacityBytes: UInt64
+    /// Bytes of a segment, a multiple of 64 KiB from 1 MiB on; nil: capacity / 64 within 16 MiB and
+    /// 256 MiB. Smaller segments lower the limits of record and commit (half a segment).
+    public var segmentBytes: UInt64?
+
+    public init(
+        profile: Profile = .standard, capacityBytes: UInt64 = 1 << 30, segmentBytes: UInt64? = nil
+    ) {
+        self.profile = profile
+        self.capacityBytes = capacityBytes
+        self.segmentBytes = segmentBytes
+    }
+
+    func validate() throws(LogError) -> UInt64 {
+        let segment = segmentBytes ?? FormatLimits.segmentBytes(capacityBytes: capacityBytes)
+        guard segment >= FormatLimits.segmentBytesMinimum, segment % 65536 == 0,
+            segment <= UInt64(1) << 32
+        else {
+            throw .rejected(
+                .invalidOptions(
+                    "a segment has from 1 MiB to 4 GiB in steps of 64 KiB, not \(segment) bytes"))
+        }
+        guard capacityBytes >= segment * FormatLimits.segmentsPerCapacityMinimum else {
+            throw .rejected(
+                .invalidOptions(
+                    "a capacity of \(capacityBytes) bytes is less than 8 segments of \(segment) "
+                        + "bytes; raise the capacity or make segments smaller"))
+        }
+        return segment
+    }
+}
+
+/// Time and randomness, injected as the disk is.
+package struct LogEnvironment: Sendable {
+    /// Milliseconds since 1970 by the wall clock.
+    package var wallMilliseconds: @Sendable () -> Int64
+    /// Nanoseconds of a clock that never jumps.
+    package var monotonicNanoseconds: @Sendable () -> Int64
+    package var random: @Sendable () -> UInt64
+
+    package init(
+        wallMilliseconds: @escaping @Sendable () -> Int64,
+        monotonicNanoseconds: @escaping @Sendable () -> Int64,
+        random: @escaping @Sendable () -> UInt64
+    ) {
+        self.wallMilliseconds = wallMilliseconds
+        self.monotonicNanoseconds = monotonicNanoseconds
+        self.random = random
+    }
+
+    package static let linux = LogEnvironment(
+        wallMilliseconds: { now(CLOCK_REALTIME) / 1_000_000 },
+        monotonicNanoseconds: { now(CLOCK_MONOTONIC) },
+        random: { UInt64.random(in: 1...UInt64.max) })
+
+    private static func now(_ clock: clockid_t) -> Int64 {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+}
