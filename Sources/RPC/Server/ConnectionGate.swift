@@ -30,11 +30,10 @@ final class ConnectionGate: ChannelDuplexHandler {
     private let core: ServerCore
     private let mailbox: EventLoopMailbox
     private let entrance: Entrance
-    private let address: String
+    private let ticket: ConnectionTicket
+    private var address: String { ticket.address }
     private var phase = Phase.handshaking
     private var readIsHeld = false
-    private var authenticated = false
-    private var holder: (Admission.Holder, identity: String)?
     private var dispatcher: RequestDispatcher?
     private weak var http1: HTTP1ServerHandler?
     private var handshakeTimer: LazyTimer?
@@ -43,11 +42,13 @@ final class ConnectionGate: ChannelDuplexHandler {
     private var lastActivity = NIODeadline.now()
     private var stalled: (pendingBytes: Int, since: NIODeadline)?
 
-    init(core: ServerCore, mailbox: EventLoopMailbox, entrance: Entrance, address: String) {
+    init(
+        core: ServerCore, mailbox: EventLoopMailbox, entrance: Entrance, ticket: ConnectionTicket
+    ) {
         self.core = core
         self.mailbox = mailbox
         self.entrance = entrance
-        self.address = address
+        self.ticket = ticket
     }
 
     // MARK: Channel
@@ -70,17 +71,11 @@ final class ConnectionGate: ChannelDuplexHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         for timer in [handshakeTimer, idleTimer, stallTimer] { timer?.cancel() }
-        switch entrance {
-        case .tls(_, _, let socket, _):
-            if case .handshaking = phase, !socket.receivedAnything {
-                core.counters.endedBeforeClientHello()
-            }
-            core.admission.closeConnection(
-                address: Array(address.utf8), authenticated: authenticated)
-        case .unixSocket: core.admission.closeAdministration()
+        if case .tls(_, _, let socket, _) = entrance, case .handshaking = phase,
+            !socket.receivedAnything
+        {
+            core.counters.endedBeforeClientHello()
         }
-        if let (holder, identity) = holder { core.admission.release(holder, identity: identity) }
-        holder = nil
         phase = .closed
         context.fireChannelInactive()
     }
@@ -220,9 +215,7 @@ final class ConnectionGate: ChannelDuplexHandler {
         switch admitted(result) {
         case .success(let (caller, holder)):
             handshakeTimer?.cancel()
-            authenticated = true
-            if case .tls = entrance { core.admission.authenticated(address: Array(address.utf8)) }
-            self.holder = (holder, caller.identity)
+            ticket.authenticated(as: caller.identity, holder)
             build(.known(caller, holder, generation: generation), alpn, held, context)
         case .failure(let error):
             // It keeps its place among the unauthenticated and the handshake's time limit.
@@ -296,10 +289,15 @@ final class ConnectionGate: ChannelDuplexHandler {
     private func addHandlers(
         _ alpn: String?, _ dispatcher: RequestDispatcher, _ context: ChannelHandlerContext
     ) throws {
+        let pipeline = context.pipeline.syncOperations
+        if alpn == "h2" {
+            try pipeline.addHandler(
+                HTTP2ServerHandler(dispatcher: dispatcher), position: .after(self))
+            return
+        }
         let handler = HTTP1ServerHandler(
             dispatcher: dispatcher, mailbox: mailbox, limits: core.limits)
         http1 = handler
-        let pipeline = context.pipeline.syncOperations
         // The one added last comes first.
         try pipeline.addHandler(handler, position: .after(self))
         try pipeline.addHandler(HTTP1ServerHandler.decoder(core.limits), position: .after(self))

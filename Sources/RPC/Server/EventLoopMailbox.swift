@@ -16,7 +16,7 @@ final class EventLoopMailbox: @unchecked Sendable {
     private let letters = Mutex(Letters())
     private var delivering: [(ServerRequest, RPCReply)] = []
     private var requests: [ServerRequest] = []
-    private var look: (at: NIODeadline, task: Scheduled<Void>)?
+    private var nextLook: (at: NIODeadline, task: Scheduled<Void>)?
     private var flushes: [any BurstFlushing] = []
     private var isDelivering = false
 
@@ -78,14 +78,14 @@ final class EventLoopMailbox: @unchecked Sendable {
     /// Sees to a look at this time or before. Deadlines mostly rise from request to request, so
     /// this seldom schedules anything.
     private func look(at time: NIODeadline) {
-        if let look, look.at <= time { return }
-        look?.task.cancel()
+        if let nextLook, nextLook.at <= time { return }
+        nextLook?.task.cancel()
         let task = eventLoop.assumeIsolated().scheduleTask(deadline: time) { self.look() }
-        look = (time, task)
+        nextLook = (time, task)
     }
 
     private func look() {
-        look = nil
+        nextLook = nil
         let now = NIODeadline.now()
         var next: NIODeadline?
         // A request that expires may leave the list, so a copy is walked.

@@ -56,12 +56,9 @@ struct LeafDiagnosis: Sendable {
 
     /// At most 512 bytes, with control characters escaped: a stranger wrote it and a log shows it.
     private static func subject(_ certificate: OpaquePointer) -> String {
-        guard let output = BIO_new(BIO_s_mem()) else { return "" }
-        defer { BIO_free(output) }
-        X509_NAME_print_ex(
-            output, X509_get_subject_name(certificate), 0, UInt(XN_FLAG_RFC2253))
-        var bytes = [UInt8](repeating: 0, count: 512)
-        let count = BIO_read(output, &bytes, Int32(bytes.count))
-        return String(decoding: bytes.prefix(Int(max(0, count))), as: UTF8.self)
+        var text = [CChar](repeating: 0, count: 512)
+        X509_NAME_oneline(X509_get_subject_name(certificate), &text, Int32(text.count))
+        return String(
+            decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

@@ -163,6 +163,7 @@ package final class RPCServer: Sendable {
         if let refusal = core.admission.openConnection(address: Array(address.utf8)) {
             return refuse(channel, refusal)
         }
+        let ticket = register(channel, address)
         return channel.eventLoop.makeCompletedFuture {
             guard let tls else { preconditionFailure("a TCP listener has a TLS context") }
             let context = tls.context
@@ -170,18 +171,18 @@ package final class RPCServer: Sendable {
             let gate = ConnectionGate(
                 core: core, mailbox: mailbox(channel),
                 entrance: .tls(context, trustFiles: tls.files.trustFiles, socket, acceptance),
-                address: address)
+                ticket: ticket)
             let pipeline = channel.pipeline.syncOperations
             try pipeline.addHandler(socket)
             try pipeline.addHandler(NIOSSLServerHandler(context: context.context))
             try pipeline.addHandler(gate)
-            connections.add(channel)
         }
     }
 
     private func acceptLocal(_ channel: any Channel) -> EventLoopFuture<Void> {
         core.counters.accepted()
         if let refusal = core.admission.openAdministration() { return refuse(channel, refusal) }
+        let ticket = register(channel, nil)
         return channel.eventLoop.makeCompletedFuture {
             let pipeline = channel.pipeline.syncOperations
             let user =
@@ -189,15 +190,21 @@ package final class RPCServer: Sendable {
                     bsfg_peer_user_id($0)
                 } ?? -1
             guard user >= 0 else {
-                core.admission.closeAdministration()
                 throw RPCServerError("The system does not say who is on the socket.")
             }
             try pipeline.addHandler(
                 ConnectionGate(
                     core: core, mailbox: mailbox(channel),
-                    entrance: .unixSocket(userID: UInt32(user)), address: "unix"))
-            connections.add(channel)
+                    entrance: .unixSocket(userID: UInt32(user)), ticket: ticket))
         }
+    }
+
+    /// Whatever becomes of the channel, what it holds is given back when it is closed.
+    private func register(_ channel: any Channel, _ address: String?) -> ConnectionTicket {
+        let ticket = ConnectionTicket(core.admission, address: address)
+        channel.closeFuture.whenComplete { _ in ticket.release() }
+        connections.add(channel)
+        return ticket
     }
 
     private func refuse(

@@ -1,4 +1,5 @@
 internal import Facts
+internal import NIOCore
 internal import NIOSSL
 internal import Synchronization
 
