@@ -13,6 +13,8 @@ final class LazyTimer {
         self.action = action
     }
 
+    var isArmed: Bool { deadline != nil }
+
     /// The action runs once, this much later, unless the timer is armed again or disarmed.
     func arm(milliseconds: Int) {
         let deadline = NIODeadline.now() + .milliseconds(Int64(milliseconds))
