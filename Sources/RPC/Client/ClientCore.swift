@@ -47,7 +47,7 @@ final class ClientCore: @unchecked Sendable {
             let sentence =
                 "\(outstanding) calls to \(configuration.authority) are outstanding, which is the "
                 + "limit; wait for answers before calling again"
-            return completion(.failure(.transport(kind: .malformed, sentence: sentence)))
+            return completion(.failure(.transport(kind: .overloaded, sentence: sentence)))
         }
         let counted: ClientCall.Completion = { [self] result in
             outstanding -= 1

@@ -45,7 +45,6 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
     private var timers: [Scheduled<Void>] = []
     private var pingTimer: Scheduled<Void>?
     private var failure: RPCClientError?
-    private(set) var tlsVersion: String?
 
     init(_ configuration: RPCClientConfiguration, owner: any HTTP2ClientHandlerOwner) {
         self.configuration = configuration
@@ -226,13 +225,6 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
         context?.close(promise: nil)
     }
 
-    /// No new calls, the open ones go on.
-    func drain() {
-        guard state == .ready else { return fail(Self.closedByUs) }
-        state = .goingAway
-        closeIfDrained()
-    }
-
     static let closedByUs = TransportFailure.closed("this client was closed")
 
     private func end() {
@@ -291,6 +283,8 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
 }
 
 extension HTTP2ClientHandler: HTTP2SessionDelegate {
+    func answeredEarly(_ stream: HTTP2Stream) {}
+
     func settingsReceived() {
         serverHasSpoken = true
         becomeReady()

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import NIOCore
 internal import NIOPosix
 
@@ -52,10 +53,9 @@ package struct PeerProbe: Sendable {
     ) async throws(RPCClientError) {
         let start = NIODeadline.now()
         let host = configuration.host
-        let port = configuration.port
         do {
             addresses = try await NIOThreadPool.singleton.runIfActive {
-                try Self.allAddresses(host, port)
+                try Self.allAddresses(host)
             }
         } catch {
             throw fail(
@@ -68,9 +68,28 @@ package struct PeerProbe: Sendable {
         pass(.dns, start, addresses.joined(separator: ", "))
     }
 
-    private static func allAddresses(_ host: String, _ port: Int) throws -> [String] {
-        let first = try SocketAddress.makeAddressResolvingHost(host, port: port)
-        return [first.ipAddress ?? host]
+    private struct NoAddress: Error {}
+
+    /// Every address, in the order in which the system would try them. Blocking.
+    private static func allAddresses(_ host: String) throws -> [String] {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo(host, nil, &hints, &list) == 0 else { throw NoAddress() }
+        defer { freeaddrinfo(list) }
+        var addresses: [String] = []
+        for entry in sequence(first: list, next: { $0?.pointee.ai_next }) {
+            guard let entry = entry?.pointee else { break }
+            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+            let result = getnameinfo(
+                entry.ai_addr, entry.ai_addrlen, &text, socklen_t(text.count), nil, 0,
+                NI_NUMERICHOST)
+            guard result == 0 else { continue }
+            let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+            addresses.append(String(decoding: bytes, as: UTF8.self))
+        }
+        guard !addresses.isEmpty else { throw NoAddress() }
+        return addresses
     }
 
     private mutating func connect(

@@ -20,6 +20,8 @@ package enum RPCClientError: Error, Sendable, CustomStringConvertible {
         case closed
         /// The caller's task was cancelled. What was asked for may have been done.
         case cancelled
+        /// Too many calls of this client are outstanding; nothing was sent.
+        case overloaded
         /// The other side does not speak what we speak, or sends more than we take.
         case malformed
     }
