@@ -17,8 +17,8 @@ struct CACommand: ParsableCommand {
         @Option(help: ArgumentHelp("Where its two files go.", valueName: "DIR"))
         var dir: String
 
-        @Option(help: "Its common name.")
-        var name = "bsfg ca"
+        @Option(help: "Its common name. Default: 'bsfg ca' and six random digits.")
+        var name: String?
 
         @Option(help: "How long it is valid.")
         var days = 3650
@@ -28,7 +28,8 @@ struct CACommand: ParsableCommand {
 
         func run() throws {
             try CommandFailure.wrap {
-                let authority = try CertificateAuthority.make(name: name, days: days)
+                let authority = try CertificateAuthority.make(
+                    name: name ?? CertificateAuthority.uniqueName(), days: days)
                 try authority.write(directory: dir, force: force)
                 StandardOutput.line(
                     "wrote \(dir)/\(CertificateAuthority.certificateName) and "

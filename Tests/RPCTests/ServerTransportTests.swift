@@ -73,7 +73,7 @@ extension ServerTests {
             try await ServerBench.with { bench in
                 for http in ["--http1.1", "--http2"] {
                     let answer = await bench.call("stranger", http: http)
-                    #expect(answer.status == 403)
+                    #expect(answer.status == 403, "\(http): \(answer.exit) \(answer.error)")
                     #expect(answer.code == "permission_denied")
                     #expect(answer.reason == "identity_not_authorised")
                     #expect(answer.message == "Nobody knows this certificate.")

@@ -12,6 +12,11 @@ package struct CertificateAuthority: Sendable {
     package static let keyName = "ca.key"
     package static let commonNameBytesMaximum = 64
 
+    /// Zones exchange their CA certificates, so no two should have the same name by default.
+    package static func uniqueName() -> String {
+        "bsfg ca \(UInt32.random(in: 100_000...999_999))"
+    }
+
     /// Makes a self-signed P-256 authority.
     package static func make(
         name: String, days: Int = 3650, atSeconds now: Int64 = Int64(time(nil))

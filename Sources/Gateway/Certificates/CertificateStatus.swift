@@ -48,12 +48,13 @@ package struct CertificateReport: Sendable {
     ) -> CertificateReport {
         var certificates: [CertificateStatus] = []
         var warnings: [String] = []
+        var unreadable: [String: String] = [:]
         var leaf: X509Certificate?
         func read(_ file: String) -> [X509Certificate] {
             do {
                 return try X509Certificate.all(file: file)
             } catch {
-                warnings.append(error.sentence)
+                unreadable[file] = error.sentence
                 return []
             }
         }
@@ -85,11 +86,16 @@ package struct CertificateReport: Sendable {
         do {
             _ = try NodeCredentials.load(configuration, atSeconds: now)
         } catch {
-            let sentences = error.problems.map { "\($0.file): \($0.sentence)" }
-            warnings += sentences.filter { sentence in
-                !warnings.contains { sentence.hasSuffix($0) }
+            for problem in error.problems {
+                unreadable[problem.file] = nil
+                guard !warnings.contains(problem.sentence) else { continue }
+                warnings.append("\(problem.file): \(problem.sentence)")
+            }
+            if let command = error.command {
+                warnings.append("make what is missing with: \(command)")
             }
         }
+        warnings += unreadable.sorted { $0.key < $1.key }.map(\.value)
         return CertificateReport(certificates: certificates, warnings: warnings)
     }
 }

@@ -9,6 +9,9 @@ final class HTTP2ServerExchange: HTTPExchange {
     private var sink: (any HTTPRequestSink)?
     private var sinkEnded = false
     private(set) var hasAnswered = false
+    /// What came after an early answer, and when the stream is reset for it.
+    var discardedBytes = 0
+    var discardTimer: Scheduled<Void>?
 
     init(_ stream: HTTP2Stream, _ handler: HTTP2ServerHandler, eventLoop: any EventLoop) {
         self.stream = stream
@@ -20,8 +23,8 @@ final class HTTP2ServerExchange: HTTPExchange {
         status: Int, headers: [(name: String, value: String)], body: ByteBuffer
     ) {
         eventLoop.preconditionInEventLoop()
-        guard let handler else { return }
-        precondition(!hasAnswered, "a request is answered once")
+        assert(!hasAnswered, "a request is answered once")
+        guard let handler, !hasAnswered else { return }
         hasAnswered = true
         var headers = headers
         // An answer without content has no length either; HEAD gets the length and no content.
@@ -61,6 +64,8 @@ final class HTTP2ServerExchange: HTTPExchange {
     }
 
     func streamClosed() {
+        discardTimer?.cancel()
+        discardTimer = nil
         handler = nil
         let sink = sink
         self.sink = nil

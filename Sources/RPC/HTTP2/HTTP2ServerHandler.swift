@@ -196,11 +196,29 @@ extension HTTP2ServerHandler: HTTP2SessionDelegate {
 
     func dataReceived(_ bytes: ByteBuffer, _ stream: HTTP2Stream) {
         let count = bytes.readableBytes
-        if let exchange = stream.attachment as? HTTP2ServerExchange, exchange.receive(bytes) {
-            session?.consume(count, stream)
-        } else {
+        guard let exchange = stream.attachment as? HTTP2ServerExchange else {
             session?.discard(count)
+            return
         }
+        session?.consume(count, stream)
+        if !exchange.receive(bytes) {
+            exchange.discardedBytes += count
+            if exchange.discardedBytes > limits.discardedBytes { endDiscarding(stream) }
+        }
+    }
+
+    func answeredEarly(_ stream: HTTP2Stream) {
+        guard let context, let exchange = stream.attachment as? HTTP2ServerExchange else { return }
+        exchange.discardTimer = context.eventLoop.assumeIsolated().scheduleTask(
+            in: .milliseconds(limits.discardMilliseconds)
+        ) { [weak self] in self?.endDiscarding(stream) }
+    }
+
+    /// The rest of the request is not wanted.
+    private func endDiscarding(_ stream: HTTP2Stream) {
+        guard stream.localEnded, !stream.remoteEnded else { return }
+        session?.reset(stream, .noError)
+        scheduleFlush()
     }
 
     func endReceived(_ stream: HTTP2Stream) {

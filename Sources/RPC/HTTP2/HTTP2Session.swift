@@ -10,6 +10,8 @@ protocol HTTP2SessionDelegate: AnyObject {
     func endReceived(_ stream: HTTP2Stream)
     /// The stream is gone: both halves ended, or it was reset, or (client) never sent.
     func streamClosed(_ stream: HTTP2Stream, _ code: HTTP2ErrorCode)
+    /// Server: the whole answer is on its way although the request has not ended.
+    func answeredEarly(_ stream: HTTP2Stream)
     func settingsReceived()
     func goAwayReceived(lastStream: Int32, code: HTTP2ErrorCode)
     func pingAcknowledged()
@@ -380,8 +382,7 @@ extension HTTP2Session {
                 let stream = stream(header.stream_id)
             else { return true }
             stream.localEnded = true
-            // An answer before the request's end: the rest of the body is not wanted.
-            if role == .server, !stream.remoteEnded { reset(stream, .noError) }
+            if role == .server, !stream.remoteEnded { delegate?.answeredEarly(stream) }
         case NGHTTP2_RST_STREAM.rawValue:
             // Provoking our resets is as cheap an attack as sending resets.
             let code = HTTP2ErrorCode(rawValue: frame.rst_stream.error_code)

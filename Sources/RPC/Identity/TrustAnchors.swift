@@ -100,10 +100,18 @@ package final class TrustAnchors: @unchecked Sendable {
         switch code {
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,
             X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+            // Two sites may have named their CAs alike; then the name alone would mislead.
+            let isNamesake = certificates.contains { $0.names(issuerOf: blamed) }
             return leaf.refusal(
                 .unknownIssuer,
-                "'\(blamed.subject)' was issued by '\(blamed.issuer)', which is not in \(from); "
+                "'\(blamed.subject)' was issued by "
+                    + (isNamesake ? "another CA of the name " : "")
+                    + "'\(blamed.issuer)', which is not in \(from); "
                     + "add that CA's certificate there if it is to be trusted")
+        case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+            return leaf.refusal(
+                .unknownIssuer,
+                "it is self-signed and not in \(from); have it issued by a CA that is there")
         case X509_V_ERR_CERT_HAS_EXPIRED:
             return leaf.refusal(
                 .expired,

@@ -112,6 +112,12 @@ package final class X509Certificate: @unchecked Sendable {
         X509_NAME_cmp(X509_get_subject_name(handle), X509_get_issuer_name(handle)) == 0
     }
 
+    /// Whether its subject is the name that `certificate` gives its issuer.
+    func names(issuerOf certificate: X509Certificate) -> Bool {
+        X509_NAME_cmp(
+            X509_get_subject_name(handle), X509_get_issuer_name(certificate.handle)) == 0
+    }
+
     package var isAuthority: Bool { X509_check_ca(handle) == 1 }
 
     /// Seconds since 1970.

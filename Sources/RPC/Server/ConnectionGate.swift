@@ -34,6 +34,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     private var address: String { ticket.address }
     private var phase = Phase.handshaking
     private var readIsHeld = false
+    private var closesSoon = false
     private var dispatcher: RequestDispatcher?
     private weak var http1: HTTP1ServerHandler?
     private var handshakeTimer: LazyTimer?
@@ -266,9 +267,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     ) {
         let dispatcher = RequestDispatcher(
             core: core, mailbox: mailbox, party: party,
-            closeGracefully: {
-                context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
-            })
+            closeGracefully: { [unowned self] in closeGracefully(context) })
         self.dispatcher = dispatcher
         do {
             try addHandlers(alpn, dispatcher, context)
@@ -283,6 +282,23 @@ final class ConnectionGate: ChannelDuplexHandler {
         if readIsHeld {
             readIsHeld = false
             context.read()
+        }
+    }
+
+    /// How long an answer of HTTP/2 goes ahead of the notice that the connection ends: curl 7.88
+    /// takes an answer that comes with a GOAWAY for a partial file.
+    private static let goAwayDelay = TimeAmount.milliseconds(250)
+
+    private func closeGracefully(_ context: ChannelHandlerContext) {
+        guard !closesSoon else { return }
+        closesSoon = true
+        if http1 != nil {
+            return context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+        }
+        context.eventLoop.assumeIsolated().scheduleTask(in: Self.goAwayDelay) {
+            if case .open = self.phase {
+                context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+            }
         }
     }
 

@@ -93,18 +93,22 @@ package final class RPCServer: Sendable {
     /// Takes no more connections and requests, waits for those in flight up to the grace, then
     /// closes what is left.
     package func stop(graceSeconds: Double) async {
-        let (quiescers, renewal, first) = running.withLock { running in
+        let first = running.withLock { running in
             defer { running.stopped = true }
-            return (running.quiescers, running.renewal, !running.stopped)
+            return !running.stopped
         }
         guard first else { return }
-        renewal?.cancel()
         core.beginStopping()
         let eventLoop = group.next()
-        let quiet = quiescers.map { quiescer in
-            let promise = eventLoop.makePromise(of: Void.self)
-            quiescer.initiateShutdown(promise: promise)
-            return promise.futureResult
+        // A quiescing helper uses its event loop once more when it is let go of.
+        let quiet = running.withLock { running in
+            running.renewal?.cancel()
+            defer { running.quiescers = [] }
+            return running.quiescers.map { quiescer in
+                let promise = eventLoop.makePromise(of: Void.self)
+                quiescer.initiateShutdown(promise: promise)
+                return promise.futureResult
+            }
         }
         let connections = connections
         let patience = eventLoop.scheduleTask(in: .milliseconds(Int64(graceSeconds * 1_000))) {

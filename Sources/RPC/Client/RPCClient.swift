@@ -1,0 +1,153 @@
+internal import NIOCore
+internal import NIOPosix
+
+/// Calls a node: Connect unary over HTTP/2 with mutual TLS, every call of a client multiplexed on
+/// one connection that is made by the first call and made again by the next one after a loss; or
+/// JSON calls over HTTP/1.1 on the administration socket.
+///
+/// Nothing is retried except what the server says it did not look at: the caller knows what may be
+/// repeated.
+package final class RPCClient: Sendable {
+    /// How messages are encoded.
+    package enum Codec: String, Sendable {
+        case json
+        case proto
+    }
+
+    private enum Transport: Sendable {
+        case http2(ClientCore)
+        case unixSocket(UnixSocketTransport)
+    }
+
+    private let transport: Transport
+    private let configuration: RPCClientConfiguration
+
+    /// A client of one endpoint. `verifier` gets the server's leaf certificate (DER) after every
+    /// handshake, off the event loop, and says nil when the server is who it should be; before that
+    /// nothing is sent.
+    package init(
+        _ configuration: RPCClientConfiguration, tls: RPCClientTLS,
+        verifier: @escaping @Sendable ([UInt8]) async -> ServiceRefusal?
+    ) throws(RPCClientError) {
+        self.configuration = configuration
+        self.transport = .http2(
+            ClientCore(
+                configuration, tlsContext: try tls.makeContext(), serverName: tls.serverName,
+                loop: MultiThreadedEventLoopGroup.singleton.next(), verifier: verifier))
+    }
+
+    /// A client of the administration socket of the node on this machine.
+    package init(unixSocket path: String) {
+        self.configuration = RPCClientConfiguration(host: "localhost", port: 0)
+        self.transport = .unixSocket(
+            UnixSocketTransport(
+                path: path, loop: MultiThreadedEventLoopGroup.singleton.next(),
+                responseBytes: configuration.responseBytes))
+    }
+
+    deinit {
+        guard case .http2(let core) = transport else { return }
+        let promise = core.loop.makePromise(of: Void.self)
+        core.loop.execute { core.close(promise) }
+    }
+
+    /// Calls `/package.Service/Method` and returns the answer's message.
+    package func call(
+        _ procedure: String, _ body: [UInt8], codec: Codec = .proto,
+        timeoutMilliseconds: Int? = nil
+    ) async throws(RPCClientError) -> [UInt8] {
+        let mediaType = "application/\(codec.rawValue)"
+        let headers = [
+            ("content-type", mediaType), ("connect-protocol-version", "1"),
+            ("user-agent", "bsfg"), ("accept-encoding", encodings),
+        ]
+        let response = try await send("POST", procedure, headers, body, timeoutMilliseconds)
+        guard response.status == 200 else {
+            throw .status(ConnectErrorBody.failure(response))
+        }
+        guard response.header("content-type")?.hasPrefix(mediaType) == true else {
+            throw .transport(
+                kind: .malformed,
+                sentence: "the answer to \(procedure) is not \(mediaType); check that the endpoint "
+                    + "is a bsfg node")
+        }
+        return response.body
+    }
+
+    /// GET, for `/health`: whatever the status.
+    package func get(
+        _ path: String, timeoutMilliseconds: Int? = nil
+    ) async throws(RPCClientError) -> RPCResponse {
+        let headers = [("user-agent", "bsfg"), ("accept-encoding", encodings)]
+        return try await send("GET", path, headers, [], timeoutMilliseconds)
+    }
+
+    /// The certificate (DER) that the server showed last, also when it was refused.
+    package func serverCertificate() async -> [UInt8]? {
+        guard case .http2(let core) = transport else { return nil }
+        return try? await core.loop.submit { core.leaf }.get()
+    }
+
+    /// Fails what is outstanding and closes. Calls made later fail.
+    package func close() async {
+        guard case .http2(let core) = transport else { return }
+        let promise = core.loop.makePromise(of: Void.self)
+        core.loop.execute { core.close(promise) }
+        try? await promise.futureResult.get()
+    }
+
+    private var encodings: String { configuration.acceptsGzip ? "gzip" : "identity" }
+
+    // MARK: Sending
+
+    private func send(
+        _ method: String, _ path: String, _ headers: [(String, String)], _ body: [UInt8],
+        _ timeoutMilliseconds: Int?
+    ) async throws(RPCClientError) -> RPCResponse {
+        let call = ClientCall(
+            method: method, path: path, headers: headers, body: ByteBuffer(bytes: body),
+            timeoutMilliseconds: max(1, timeoutMilliseconds ?? configuration.callTimeoutMilliseconds)
+        )
+        let response =
+            switch transport {
+            case .http2(let core): try await Self.send(call, core)
+            case .unixSocket(let socket): try await socket.send(call)
+            }
+        return try inflated(response)
+    }
+
+    private static func send(
+        _ call: ClientCall, _ core: ClientCore
+    ) async throws(RPCClientError) -> RPCResponse {
+        let result: Result<RPCResponse, RPCClientError> = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                core.loop.execute {
+                    core.submit(call) { continuation.resume(returning: $0) }
+                }
+            }
+        } onCancel: {
+            core.loop.execute { core.cancel(call) }
+        }
+        return try result.get()
+    }
+
+    /// Undoes the answer's coding, on the caller's thread.
+    private func inflated(_ response: RPCResponse) throws(RPCClientError) -> RPCResponse {
+        guard let coding = response.header("content-encoding"), coding != "identity" else {
+            return response
+        }
+        guard coding == "gzip" else {
+            throw .transport(
+                kind: .malformed, sentence: "the answer is encoded with \(coding), which we did "
+                    + "not ask for")
+        }
+        var plain = response
+        do {
+            plain.body = try Gzip.inflate(
+                response.body, limitBytes: configuration.responseBytes)
+        } catch {
+            throw .transport(kind: .malformed, sentence: "the answer: \(error.sentence)")
+        }
+        return plain
+    }
+}
