@@ -74,9 +74,9 @@ import Testing
         try pki.leaf("leaf", issuer: "root")
         let leaf = try pki.certificate("leaf")
         let anchors = try pki.anchors("root")
-        try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter)
+        try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter - 1)
         let late = try refusal {
-            try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter + 1)
+            try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter)
         }
         #expect(late.kind == .expired && late.sentence.contains(UTCText.text(leaf.notAfter)))
         let early = try refusal {

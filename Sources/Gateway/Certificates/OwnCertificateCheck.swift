@@ -18,7 +18,7 @@ struct OwnCertificateCheck {
             found.append(
                 "\(file) is not valid before \(UTCText.text(leaf.notBefore)), this clock says "
                     + "\(UTCText.text(now)); compare the clocks")
-        } else if now > leaf.notAfter {
+        } else if now >= leaf.notAfter {
             found.append(
                 "\(file) expired at \(UTCText.text(leaf.notAfter)), this clock says "
                     + "\(UTCText.text(now)); peers will refuse it: "
