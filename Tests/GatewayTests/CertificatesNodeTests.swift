@@ -127,7 +127,8 @@ import Testing
         let expired = try warnings(-1)
         #expect(expired.count == 1 && expired[0].contains("expired at"))
         let early = try NodeCredentials.load(configuration, atSeconds: leaf.notBefore - 10).warnings
-        #expect(early.contains { $0.contains("is not valid before \(UTCText.text(leaf.notBefore))") })
+        #expect(
+            early.contains { $0.contains("is not valid before \(UTCText.text(leaf.notBefore))") })
     }
 
     @Test func entriesAreAnchoredAtTheirOwnAuthorities() throws {

@@ -41,18 +41,21 @@ import Testing
         let issued = try again.issue(
             CertificateRequest(
                 identity: "plant-a-bsfg",
-                addresses: ["192.0.2.7", "2001:db8::1", "plant-a.example", "192.0.2.7", "PLANT-A-bsfg"],
+                addresses: [
+                    "192.0.2.7", "2001:db8::1", "plant-a.example", "192.0.2.7", "PLANT-A-bsfg",
+                ],
                 keyKind: kind, days: 30))
         try issued.write(
             directory: "\(directory.path)/certs", name: "server", authority: again.certificate,
             force: false)
 
-        for arguments in [["sslserver", "-verify_ip", "192.0.2.7"],
+        for arguments in [
+            ["sslserver", "-verify_ip", "192.0.2.7"],
             ["sslserver", "-verify_ip", "2001:db8::1"],
             ["sslserver", "-verify_hostname", "plant-a.example"],
             ["sslserver", "-verify_hostname", "plant-a-bsfg"],
-            ["sslclient", "-verify_hostname", "plant-a-bsfg"]]
-        {
+            ["sslclient", "-verify_hostname", "plant-a-bsfg"],
+        ] {
             let verified = try directory.openssl(
                 "verify", "-x509_strict", "-CAfile", "ca/ca.crt", "-purpose", arguments[0],
                 arguments[1], arguments[2], "certs/server.crt")
@@ -61,7 +64,8 @@ import Testing
         let wrong = try directory.openssl(
             "verify", "-CAfile", "ca/ca.crt", "-verify_ip", "192.0.2.8", "certs/server.crt")
         #expect(wrong.status != 0)
-        let text = try directory.openssl("x509", "-in", "certs/server.crt", "-noout", "-text").output
+        let text = try directory.openssl("x509", "-in", "certs/server.crt", "-noout", "-text")
+            .output
         #expect(text.contains("Subject: CN = plant-a-bsfg"))
         #expect(text.contains("TLS Web Server Authentication, TLS Web Client Authentication"))
         #expect(
@@ -70,7 +74,9 @@ import Testing
                     + "IP Address:2001:DB8:0:0:0:0:0:1\n"))
         #expect(text.contains("CA:FALSE"))
         #expect(text.contains(kind == .p256 ? "prime256v1" : "(2048 bit)"))
-        #expect(try directory.openssl("pkey", "-in", "certs/server.key", "-check", "-noout").status == 0)
+        #expect(
+            try directory.openssl("pkey", "-in", "certs/server.key", "-check", "-noout").status == 0
+        )
         #expect(try directory.mode("certs/server.key") == 0o600)
         #expect(try directory.mode("ca/ca.key") == 0o600)
         #expect(try directory.mode("certs/ca.crt") == 0o644)
@@ -96,11 +102,13 @@ import Testing
         #expect(leaf.certificate.serial != clamped.certificate.serial)
     }
 
-    @Test(arguments: [
-        ("plant a", []), ("", []), ("*.plant", []), (String(repeating: "x", count: 65), []),
-        ("a", ["0.0.0.0"]), ("a", ["::"]), ("a", ["192.0.2.1:9443"]), ("a", ["x y"]), ("a", [""]),
-        ("a,DNS:evil", []), ("a", ["a\nDNS:evil"]),
-    ] as [(String, [String])])
+    @Test(
+        arguments: [
+            ("plant a", []), ("", []), ("*.plant", []), (String(repeating: "x", count: 65), []),
+            ("a", ["0.0.0.0"]), ("a", ["::"]), ("a", ["192.0.2.1:9443"]), ("a", ["x y"]),
+            ("a", [""]),
+            ("a,DNS:evil", []), ("a", ["a\nDNS:evil"]),
+        ] as [(String, [String])])
     func unusableNamesAreRefused(identity: String, addresses: [String]) throws {
         let authority = try CertificateAuthority.make(name: "ca")
         #expect(throws: CertificateError.self) {
@@ -128,12 +136,14 @@ import Testing
             try second.write(
                 directory: certs, name: "server", authority: authority.certificate, force: false)
         }
-        #expect(try X509Certificate.all(file: "\(certs)/server.crt")[0].fingerprint
-            == first.certificate.fingerprint)
+        #expect(
+            try X509Certificate.all(file: "\(certs)/server.crt")[0].fingerprint
+                == first.certificate.fingerprint)
         try second.write(
             directory: certs, name: "server", authority: authority.certificate, force: true)
-        #expect(try X509Certificate.all(file: "\(certs)/server.crt")[0].fingerprint
-            == second.certificate.fingerprint)
+        #expect(
+            try X509Certificate.all(file: "\(certs)/server.crt")[0].fingerprint
+                == second.certificate.fingerprint)
         #expect(try directory.mode("certs/server.key") == 0o600)
 
         // A trust file that operators filled is never touched, and must hold the issuer.
@@ -144,8 +154,9 @@ import Testing
         }
         #expect(!FileManager.default.fileExists(atPath: "\(certs)/b.key"))
         try other.write(directory: ca, force: true)
-        #expect(try CertificateAuthority(directory: ca).certificate.fingerprint
-            == other.certificate.fingerprint)
+        #expect(
+            try CertificateAuthority(directory: ca).certificate.fingerprint
+                == other.certificate.fingerprint)
     }
 
     @Test func aMissingAuthorityIsAnsweredWithItsCommand() throws {

@@ -81,15 +81,22 @@ import Testing
         try Data("zoen: x\n".utf8).write(to: URL(fileURLWithPath: "\(root)/config/bsfg.yaml"))
         let wrong = try bsfg("cert", "status", "--config", "\(root)/config")
         #expect(wrong.status == 2)
-        #expect(wrong.errors.contains("bsfg.yaml:1:1: bsfg.yaml has no key 'zoen'; did you mean 'zone'?"))
+        #expect(
+            wrong.errors.contains(
+                "bsfg.yaml:1:1: bsfg.yaml has no key 'zoen'; did you mean 'zone'?"))
     }
 
     @Test func wrongCommandLinesHaveTheirOwnStatus() throws {
         #expect(try bsfg("nonsense").status == 2)
         #expect(try bsfg("cert", "issue").status == 2)
-        #expect(try bsfg("init", "--root", "/nowhere", "--zone", "A", "--identity", "a", "--address", "a").status == 2)
+        #expect(
+            try bsfg(
+                "init", "--root", "/nowhere", "--zone", "A", "--identity", "a", "--address", "a"
+            ).status == 2)
         #expect(try bsfg("cert", "status", "--config", "/nowhere").status == 2)
-        #expect(try bsfg("cert", "issue", "--ca", "/nowhere", "--identity", "a", "--out", "/x").status == 1)
+        #expect(
+            try bsfg("cert", "issue", "--ca", "/nowhere", "--identity", "a", "--out", "/x").status
+                == 1)
         let help = try bsfg("--help")
         #expect(help.status == 0 && help.output.contains("Exit status: 0 done"))
         let version = try bsfg("version", "-o", "json")

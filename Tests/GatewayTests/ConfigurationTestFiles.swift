@@ -47,7 +47,8 @@ final class ConfigurationTestFiles {
         directory = NSTemporaryDirectory() + "configuration-\(UUID().uuidString)"
         try FileManager.default.createDirectory(
             atPath: directory, withIntermediateDirectories: true)
-        for (name, text) in [("bsfg.yaml", main), ("peers.yaml", peers), ("cursors.yaml", cursors)] {
+        for (name, text) in [("bsfg.yaml", main), ("peers.yaml", peers), ("cursors.yaml", cursors)]
+        {
             guard let text else { continue }
             try Data(text.utf8).write(to: URL(fileURLWithPath: "\(directory)/\(name)"))
         }

@@ -186,12 +186,7 @@ import Testing
         #expect(node.peers.isEmpty && node.clients.isEmpty && node.cursors.isEmpty)
         #expect(template.nextCommands.count == 3)
 
-        // Every commented line is a setting that works once its hash is removed.
-        for name in ["bsfg.yaml", "peers.yaml", "cursors.yaml"] {
-            let path = "\(root)/config/\(name)"
-            let text = try String(contentsOfFile: path, encoding: .utf8)
-            #expect(text.contains("#"))
-        }
+        #expect(shellQuoted("/opt/it's here") == "'/opt/it'\\''s here'")
         try "kept".write(toFile: "\(root)/config/peers.yaml", atomically: true, encoding: .utf8)
         let second = try template.write()
         #expect(second.written.isEmpty && second.kept.count == 3)

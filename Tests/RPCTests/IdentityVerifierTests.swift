@@ -271,8 +271,9 @@ import Testing
         try pki.leaf(
             "both", commonName: "plant-a-bsfg", issuer: "ca-a", names: ["DNS:plant-b-bsfg"])
         let server = verifier.server(peer: "plant-a")
-        guard case .success(let caller) = server.verify(
-            leafDER: try pki.der("a"), direction: .outgoing)
+        guard
+            case .success(let caller) = server.verify(
+                leafDER: try pki.der("a"), direction: .outgoing)
         else {
             Issue.record("the peer's own certificate was refused")
             return

@@ -1,6 +1,6 @@
-/// Reads a configuration file's letters before the parser does and stops at the first anchor, alias,
-/// tag, merge key, directive, block scalar or too deep nesting. None has a use in a configuration;
-/// aliases can make a small file huge, tags and merges hide what a key means.
+/// Reads a configuration file's letters before the parser does and stops at the first anchor,
+/// alias, tag, merge key, directive, block scalar or too deep nesting. None has a use in a
+/// configuration; aliases can make a small file huge, tags and merges hide what a key means.
 struct YAMLGuard {
     static let depthMaximum = 32
 
