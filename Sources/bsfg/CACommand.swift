@@ -31,10 +31,11 @@ struct CACommand: ParsableCommand {
                 let authority = try CertificateAuthority.make(
                     name: name ?? CertificateAuthority.uniqueName(), days: days)
                 try authority.write(directory: dir, force: force)
+                let certificate = authority.certificate
                 StandardOutput.line(
                     "wrote \(dir)/\(CertificateAuthority.certificateName) and "
-                        + "\(dir)/\(CertificateAuthority.keyName): '\(authority.certificate.subject)' "
-                        + "until \(UTCText.text(authority.certificate.notAfter))")
+                        + "\(dir)/\(CertificateAuthority.keyName): '\(certificate.subject)' until "
+                        + UTCText.text(certificate.notAfter))
             }
         }
     }

@@ -37,7 +37,8 @@ struct CertCommand: ParsableCommand {
         @Flag(help: "An RSA key in place of P-256, for old clients.")
         var rsa = false
 
-        @Option(help: ArgumentHelp("The size of an RSA key: 2048, 3072 or 4096.", valueName: "bits"))
+        @Option(
+            help: ArgumentHelp("The size of an RSA key: 2048, 3072 or 4096.", valueName: "bits"))
         var rsaBits = 3072
 
         @Option(help: "How long it is valid, never longer than its issuer.")
@@ -75,7 +76,8 @@ struct CertCommand: ParsableCommand {
     struct Status: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "status",
-            abstract: "Shows a node's certificates, how long they last and what is wrong with them.",
+            abstract:
+                "Shows a node's certificates, how long they last and what is wrong with them.",
             discussion: "Exit status 1 when there is a warning.")
 
         @Option(help: ArgumentHelp("The node's configuration.", valueName: "DIR"))

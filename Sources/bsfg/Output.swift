@@ -8,7 +8,8 @@ enum ExitStatus: Int32 {
     case success = 0
     /// The command did not do what was asked.
     case failure = 1
-    /// The command line or the configuration is wrong: the same call fails again until it is changed.
+    /// The command line or the configuration is wrong: the same call fails again until it is
+    /// changed.
     case usage = 2
     /// The other side refused: identity, grant, conflict or history. Trying again does not help.
     case refused = 3
@@ -137,7 +138,8 @@ enum JSONOutput {
             case "\t": out += "\\t"
             case _ where scalar.value < 0x20:
                 let hexadecimal = String(scalar.value, radix: 16)
-                out += "\\u" + String(repeating: "0", count: 4 - hexadecimal.utf8.count) + hexadecimal
+                out +=
+                    "\\u" + String(repeating: "0", count: 4 - hexadecimal.utf8.count) + hexadecimal
             default: out.unicodeScalars.append(scalar)
             }
         }
@@ -168,7 +170,8 @@ struct Table {
     mutating func row(_ cells: [String]) {
         precondition(cells.count == columns.count, "a cell for every column")
         // A control character from outside could rewrite the terminal.
-        rows.append(cells.map { String(String.UnicodeScalarView($0.unicodeScalars.map(Self.safe))) })
+        rows.append(
+            cells.map { String(String.UnicodeScalarView($0.unicodeScalars.map(Self.safe))) })
     }
 
     private static func safe(_ scalar: Unicode.Scalar) -> Unicode.Scalar {

@@ -82,9 +82,12 @@ import Testing
         for _ in 0..<2000 {
             var damaged = der
             for _ in 0...Int(random.next() % 3) {
-                damaged[Int(random.next() % UInt64(der.count))] = UInt8(truncatingIfNeeded: random.next())
+                damaged[Int(random.next() % UInt64(der.count))] = UInt8(
+                    truncatingIfNeeded: random.next())
             }
-            guard damaged != der, let certificate = try? X509Certificate(der: damaged) else { continue }
+            guard damaged != der, let certificate = try? X509Certificate(der: damaged) else {
+                continue
+            }
             _ = try? certificate.names()
             _ = certificate.subject
             #expect(throws: CertificateRefusal.self) {
@@ -101,7 +104,9 @@ import Testing
         var der = try pki.der("leaf")
         let needle = Array("plantQa.evil".utf8)
         let start = try #require(
-            (0..<(der.count - needle.count)).first { Array(der[$0..<($0 + needle.count)]) == needle })
+            (0..<(der.count - needle.count)).first {
+                Array(der[$0..<($0 + needle.count)]) == needle
+            })
         der[start + 5] = 0
         let leaf = try X509Certificate(der: der)
         #expect(throws: CertificateError.self) { try leaf.names() }

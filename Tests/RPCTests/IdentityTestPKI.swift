@@ -28,7 +28,8 @@ final class IdentityTestPKI {
         process.standardError = pipe
         process.standardInput = FileHandle.nullDevice
         try process.run()
-        let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        let output = String(
+            decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         guard process.terminationStatus == 0 else { throw OpenSSLFailed(output: output) }
         return output
@@ -61,7 +62,9 @@ final class IdentityTestPKI {
         try ("[x]\n" + extensions.joined(separator: "\n") + "\n").write(
             toFile: path("\(name).ext"), atomically: true, encoding: .utf8)
         let signer =
-            issuer.map { ["-CA", "\($0).crt", "-CAkey", "\($0).key"] } ?? ["-signkey", "\(name).key"]
+            issuer.map { ["-CA", "\($0).crt", "-CAkey", "\($0).key"] } ?? [
+                "-signkey", "\(name).key",
+            ]
         try openssl(
             [
                 "x509", "-req", "-in", "\(name).csr", "-out", "\(name).crt", "-days", days,
@@ -75,7 +78,9 @@ final class IdentityTestPKI {
         _ name: String, commonName: String? = nil, issuer: String, names: [String] = [],
         usage: String? = IdentityTestPKI.both
     ) throws {
-        var extensions = ["basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature"]
+        var extensions = [
+            "basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature",
+        ]
         if let usage { extensions.append(usage) }
         if !names.isEmpty { extensions.append("subjectAltName=\(names.joined(separator: ","))") }
         try issue(

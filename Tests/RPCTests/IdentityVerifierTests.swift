@@ -74,9 +74,9 @@ import Testing
         try pki.leaf("leaf", issuer: "root")
         let leaf = try pki.certificate("leaf")
         let anchors = try pki.anchors("root")
-        try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter)
+        try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter - 1)
         let late = try refusal {
-            try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter + 1)
+            try anchors.verify(leaf, direction: .incoming, atSeconds: leaf.notAfter)
         }
         #expect(late.kind == .expired && late.sentence.contains(UTCText.text(leaf.notAfter)))
         let early = try refusal {
@@ -271,8 +271,9 @@ import Testing
         try pki.leaf(
             "both", commonName: "plant-a-bsfg", issuer: "ca-a", names: ["DNS:plant-b-bsfg"])
         let server = verifier.server(peer: "plant-a")
-        guard case .success(let caller) = server.verify(
-            leafDER: try pki.der("a"), direction: .outgoing)
+        guard
+            case .success(let caller) = server.verify(
+                leafDER: try pki.der("a"), direction: .outgoing)
         else {
             Issue.record("the peer's own certificate was refused")
             return

@@ -28,8 +28,8 @@ package struct IssuedCertificate: Sendable {
 }
 
 extension CertificateAuthority {
-    /// Issues a certificate for both directions, valid from 24 hours ago (clocks of plants are often
-    /// behind) and never longer than its issuer.
+    /// Issues a certificate for both directions, valid from 24 hours ago (clocks of plants are
+    /// often behind) and never longer than its issuer.
     package func issue(
         _ request: CertificateRequest, atSeconds now: Int64 = Int64(time(nil))
     ) throws(CertificateError) -> IssuedCertificate {

@@ -32,7 +32,8 @@ package struct CertificateAuthority: Sendable {
         try checkDays(days)
         let key = try PrivateKey.generate(.p256)
         let builder = try CertificateBuilder(
-            commonName: name, notBefore: now - 86_400, notAfter: now + Int64(days) * 86_400, key: key)
+            commonName: name, notBefore: now - 86_400, notAfter: now + Int64(days) * 86_400,
+            key: key)
         do {
             try builder.add(NID_basic_constraints, "critical,CA:TRUE", issuer: nil)
             try builder.add(NID_key_usage, "critical,keyCertSign,cRLSign", issuer: nil)

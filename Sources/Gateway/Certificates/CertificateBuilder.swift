@@ -18,7 +18,8 @@ struct CertificateBuilder {
             try check(ASN1_TIME_set(X509_getm_notAfter(handle), Int(notAfter)) != nil, "date")
             try check(
                 X509_NAME_add_entry_by_NID(
-                    X509_get_subject_name(handle), NID_commonName, MBSTRING_UTF8, Array(commonName.utf8),
+                    X509_get_subject_name(handle), NID_commonName, MBSTRING_UTF8,
+                    Array(commonName.utf8),
                     Int32(commonName.utf8.count), -1, 0), "common name '\(commonName)'")
             try check(X509_set_pubkey(handle, key.handle), "public key")
         } catch {

@@ -51,9 +51,11 @@ package struct NodeCredentials: Sendable {
             command: command)
     }
 
-    /// The commands that make a node's certificates, as `init` prints them and `serve` repeats them.
+    /// The commands that make a node's certificates, as `init` prints them and `serve` repeats
+    /// them.
     package static func authorityCommand(_ configuration: NodeConfiguration) -> String {
-        "bsfg ca init --dir \(ConfigurationPaths(directory: configuration.directory).root)/ca"
+        let root = ConfigurationPaths(directory: configuration.directory).root
+        return "bsfg ca init --dir \(shellQuoted("\(root)/ca"))"
     }
 
     package static func certificateCommand(_ configuration: NodeConfiguration) -> String {
@@ -62,9 +64,11 @@ package struct NodeCredentials: Sendable {
             IPAddress($0)?.isUnspecified != true
         }
         let named = addresses.isEmpty ? ["ADDRESS"] : addresses
-        return "bsfg cert issue --ca \(root)/ca --identity \(configuration.identity) "
+        let out = ConfigurationPaths.parent(configuration.tls.certificateFile)
+        return "bsfg cert issue --ca \(shellQuoted("\(root)/ca")) "
+            + "--identity \(shellQuoted(configuration.identity)) "
             + named.map { "--address \($0) " }.joined()
-            + "--out \(ConfigurationPaths.parent(configuration.tls.certificateFile))"
+            + "--out \(shellQuoted(out))"
     }
 
     private static func requireFiles(
@@ -116,8 +120,8 @@ package struct NodeCredentials: Sendable {
             let shown = names.map(\.description).joined(separator: ", ")
             throw refused(
                 tls.certificateFile,
-                "the certificate names \(shown.isEmpty ? "nobody" : shown), bsfg.yaml says identity "
-                    + "'\(configuration.identity)'; correct one of them",
+                "the certificate names \(shown.isEmpty ? "nobody" : shown), bsfg.yaml says "
+                    + "identity '\(configuration.identity)'; correct one of them",
                 command: certificateCommand(configuration) + " --force")
         }
         return chain

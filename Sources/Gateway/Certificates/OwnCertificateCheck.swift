@@ -9,7 +9,8 @@ struct OwnCertificateCheck {
     let leaf: X509Certificate
     let now: Int64
 
-    /// Nothing here keeps a node from serving: its own zone goes on working with an old certificate.
+    /// Nothing here keeps a node from serving: its own zone goes on working with an old
+    /// certificate.
     func warnings(anchors: TrustAnchors) -> [String] {
         var found: [String] = []
         let file = configuration.tls.certificateFile
@@ -18,20 +19,20 @@ struct OwnCertificateCheck {
             found.append(
                 "\(file) is not valid before \(UTCText.text(leaf.notBefore)), this clock says "
                     + "\(UTCText.text(now)); compare the clocks")
-        } else if now > leaf.notAfter {
+        } else if now >= leaf.notAfter {
             found.append(
                 "\(file) expired at \(UTCText.text(leaf.notAfter)), this clock says "
                     + "\(UTCText.text(now)); peers will refuse it: "
                     + "\(NodeCredentials.certificateCommand(configuration)) --force")
         } else if daysLeft < Self.daysLeftMinimum {
             found.append(
-                "\(file) expires in \(daysLeft) days, at \(UTCText.text(leaf.notAfter)); replace it "
-                    + "with: \(NodeCredentials.certificateCommand(configuration)) --force")
+                "\(file) expires in \(daysLeft) days, at \(UTCText.text(leaf.notAfter)); replace "
+                    + "it with: \(NodeCredentials.certificateCommand(configuration)) --force")
         }
         for direction in [CallDirection.incoming, .outgoing] {
             do {
                 try anchors.verify(leaf, direction: direction, atSeconds: now)
-            } catch where error.kind != .expired && error.kind != .notYetValid {
+            } catch  where error.kind != .expired && error.kind != .notYetValid {
                 if !found.contains(error.sentence) { found.append(error.sentence) }
             } catch {}
         }

@@ -54,8 +54,8 @@ package final class PrivateKey: @unchecked Sendable {
         return X509_check_private_key(certificate.handle, handle) == 1
     }
 
-    /// What to run when others than the owner can read a key file; nil when they cannot. A group may
-    /// read it only when the owner is root, as the packaged service has it.
+    /// What to run when others than the owner can read a key file; nil when they cannot. A group
+    /// may read it only when the owner is root, as the packaged service has it.
     package static func exposure(file path: String) -> String? {
         var information = stat()
         guard stat(path, &information) == 0 else { return nil }

@@ -42,11 +42,13 @@ struct CrossChecks {
                     peers.file, peer.position, "the peer '\(id)' is listed twice; keep one")
             }
             let identity = peer.value.identity
-            if IdentityGrammar.folded(identity) == IdentityGrammar.folded(main.identity?.value ?? "") {
+            if IdentityGrammar.folded(identity)
+                == IdentityGrammar.folded(main.identity?.value ?? "")
+            {
                 problems.add(
                     peers.file, peer.position,
-                    "the peer '\(id)' has this node's own identity '\(identity)'; give each zone its "
-                        + "own")
+                    "the peer '\(id)' has this node's own identity '\(identity)'; give each zone "
+                        + "its own")
             }
             checkIdentity(identity, "peer '\(id)'", peers.file, peer.position, &identities)
         }
@@ -131,8 +133,8 @@ struct CrossChecks {
         if !peer.authorized {
             problems.add(
                 cursors.file, entry.peer,
-                "the peer '\(peer.id)' has authorized: false in peers.yaml, so nothing can be pulled "
-                    + "from it; authorise it or remove the cursor")
+                "the peer '\(peer.id)' has authorized: false in peers.yaml, so nothing can be "
+                    + "pulled from it; authorise it or remove the cursor")
         }
     }
 }

@@ -108,7 +108,8 @@ struct MappingReader {
     mutating func bytes(_ key: String, _ range: ClosedRange<Int>) -> Located<Int>? {
         let least = Quantity.bytesText(range.lowerBound)
         let most = Quantity.bytesText(range.upperBound)
-        return value(key, expected: "a size from \(least) to \(most) such as 64MiB or 1GiB") { text in
+        return value(key, expected: "a size from \(least) to \(most) such as 64MiB or 1GiB") {
+            text in
             Quantity.bytes(text).flatMap { range.contains($0) ? $0 : nil }
         }
     }
@@ -116,7 +117,8 @@ struct MappingReader {
     mutating func milliseconds(_ key: String, _ range: ClosedRange<Int>) -> Int? {
         let least = Quantity.millisecondsText(range.lowerBound)
         let most = Quantity.millisecondsText(range.upperBound)
-        return value(key, expected: "a duration from \(least) to \(most) such as 30s or 7d") { text in
+        return value(key, expected: "a duration from \(least) to \(most) such as 30s or 7d") {
+            text in
             Quantity.milliseconds(text).flatMap { range.contains($0) ? $0 : nil }
         }?.value
     }
@@ -190,7 +192,8 @@ struct MappingReader {
     }
 
     func finish() {
-        for entry in entries where !asked.contains(where: { $0.utf8.elementsEqual(entry.key.utf8) }) {
+        for entry in entries where !asked.contains(where: { $0.utf8.elementsEqual(entry.key.utf8) })
+        {
             problem(
                 entry.position,
                 "\(what) has no key '\(entry.key)'; "

@@ -66,7 +66,7 @@ extension NodeConfiguration {
     }
 
     private static func initCommand(root: String, _ main: NodeFile? = nil) -> String {
-        "bsfg init --root \(root) --zone \(main?.zone?.value ?? "ZONE") --identity "
-            + "\(main?.identity?.value ?? "ZONE-bsfg") --address ADDRESS"
+        "bsfg init --root \(shellQuoted(root)) --zone \(main?.zone?.value ?? "ZONE") --identity "
+            + "\(shellQuoted(main?.identity?.value ?? "ZONE-bsfg")) --address ADDRESS"
     }
 }

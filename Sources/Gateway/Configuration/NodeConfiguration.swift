@@ -1,6 +1,7 @@
 package import RPC
 
-/// What `bsfg.yaml`, `peers.yaml` and `cursors.yaml` say, checked as a whole. Every path is absolute.
+/// What `bsfg.yaml`, `peers.yaml` and `cursors.yaml` say, checked as a whole. Every path is
+/// absolute.
 package struct NodeConfiguration: Sendable {
     /// The directory that was read.
     package var directory: String
@@ -165,7 +166,9 @@ package enum ZoneName {
     /// `[a-z0-9][a-z0-9._-]{0,63}`
     package static func isValid(_ name: String) -> Bool {
         let bytes = Array(name.utf8)
-        guard let first = bytes.first, bytes.count <= bytesMaximum, isWord(first) else { return false }
+        guard let first = bytes.first, bytes.count <= bytesMaximum, isWord(first) else {
+            return false
+        }
         return bytes.allSatisfy { byte in
             isWord(byte) || byte == UInt8(ascii: ".") || byte == UInt8(ascii: "_")
                 || byte == UInt8(ascii: "-")

@@ -55,7 +55,8 @@ struct NodeFile {
         let several = reader.mappings("listeners", what: "a listener", countMaximum: 16)
         if single != nil && several != nil {
             reader.problem(
-                reader.keyPosition("listen"), "'listen' and 'listeners' exclude each other; keep one")
+                reader.keyPosition("listen"),
+                "'listen' and 'listeners' exclude each other; keep one")
         }
         if let single {
             listeners = [ListenerConfiguration(address: single.value, accept: .all)]
@@ -65,7 +66,9 @@ struct NodeFile {
             let accept = section.choice("accept", ["all", "peers", "clients"])?.value
             section.finish()
             guard let address else { continue }
-            guard address.value.port == 0 || !listeners.contains(where: { $0.address == address.value })
+            guard
+                address.value.port == 0
+                    || !listeners.contains(where: { $0.address == address.value })
             else {
                 section.problem(address.position, "\(address.value) is listened on twice; keep one")
                 continue
@@ -155,12 +158,14 @@ struct NodeFile {
         }
         if sections.isEmpty {
             reader.problem(
-                reader.keyPosition("streams"), "'streams' lists at least one stream, or is left out")
+                reader.keyPosition("streams"), "'streams' lists at least one stream, or is left out"
+            )
         }
         for var section in sections {
             defer { section.finish() }
             var stream = StreamConfiguration(name: "")
-            stream.profile = section.word("profile", StreamConfiguration.Profile.self)?.value ?? .standard
+            stream.profile =
+                section.word("profile", StreamConfiguration.Profile.self)?.value ?? .standard
             let capacity = section.bytes("capacity", (1 << 20)...(1 << 50))
             stream.capacityBytes = capacity?.value ?? stream.capacityBytes
             if let segment = section.bytes("segment", (64 << 10)...(4 << 30)) {
@@ -176,11 +181,15 @@ struct NodeFile {
                 stream.objectBytesMaximum = limit.value
             }
             stream.idempotency =
-                section.word("idempotency", StreamConfiguration.Idempotency.self)?.value ?? .messageID
-            guard let name = section.zoneName("name", required: true, kind: "stream") else { continue }
+                section.word("idempotency", StreamConfiguration.Idempotency.self)?.value
+                ?? .messageID
+            guard let name = section.zoneName("name", required: true, kind: "stream") else {
+                continue
+            }
             stream.name = name.value
             if streams.contains(where: { $0.value.name.utf8.elementsEqual(name.value.utf8) }) {
-                section.problem(name.position, "the stream '\(name.value)' is defined twice; keep one")
+                section.problem(
+                    name.position, "the stream '\(name.value)' is defined twice; keep one")
                 continue
             }
             streams.append(Located(value: stream, position: name.position))
@@ -239,7 +248,9 @@ struct NodeFile {
     func configuration(
         directory: String, peers: [PeerConfiguration], cursors: [CursorConfiguration]
     ) -> NodeConfiguration {
-        guard let zone, let identity else { preconditionFailure("a file without problems has both") }
+        guard let zone, let identity else {
+            preconditionFailure("a file without problems has both")
+        }
         return NodeConfiguration(
             directory: directory, zone: zone.value, identity: identity.value,
             dataDirectory: dataDirectory, listeners: listeners, tls: tls,

@@ -1,6 +1,7 @@
 package import RPC
 
-/// The commented files that `bsfg init` writes, with one default stream and nobody granted anything.
+/// The commented files that `bsfg init` writes, with one default stream and nobody granted
+/// anything.
 package struct NodeTemplate: Sendable {
     package let root: String
     package let zone: String
@@ -25,8 +26,8 @@ package struct NodeTemplate: Sendable {
         for address in addresses
         where IPAddress(address) == nil && !CertificateAuthority.isHostName(address) {
             throw CertificateError(
-                "--address '\(address)' is neither an IP address nor a host name (the port is given "
-                    + "by --port)")
+                "--address '\(address)' is neither an IP address nor a host name (the port is "
+                    + "given by --port)")
         }
         guard (0...65_535).contains(port) else {
             throw CertificateError("--port is between 0 and 65535, not \(port)")
@@ -51,11 +52,13 @@ package struct NodeTemplate: Sendable {
 
     /// What to run next, in order.
     package var nextCommands: [String] {
-        [
-            "bsfg ca init --dir \(root)/ca",
-            "bsfg cert issue --ca \(root)/ca --identity \(Self.shellQuoted(identity)) "
-                + addresses.map { "--address \($0) " }.joined() + "--out \(root)/certs",
-            "bsfg serve --config \(directory)",
+        let authority = shellQuoted("\(root)/ca")
+        return [
+            "bsfg ca init --dir \(authority)",
+            "bsfg cert issue --ca \(authority) --identity \(shellQuoted(identity)) "
+                + addresses.map { "--address \($0) " }.joined()
+                + "--out \(shellQuoted("\(root)/certs"))",
+            "bsfg serve --config \(shellQuoted(directory))",
         ]
     }
 
@@ -154,12 +157,6 @@ package struct NodeTemplate: Sendable {
             escaped.unicodeScalars.append(scalar)
         }
         return "\"\(escaped)\""
-    }
-
-    private static func shellQuoted(_ text: String) -> String {
-        let isPlain = text.utf8.allSatisfy { asciiAlphanumeric($0) || "._-:/@".utf8.contains($0) }
-        return isPlain ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false)
-            .joined(separator: "'\\''") + "'"
     }
 
     private static func asciiAlphanumeric(_ byte: UInt8) -> Bool {

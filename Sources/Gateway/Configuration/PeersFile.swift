@@ -41,7 +41,9 @@ struct PeersFile {
         let authorities = section.authorityFiles("ca", paths) ?? main.tls.authorityFiles
         let start = section.word("start", PeerConfiguration.Start.self)?.value ?? .auto
         readCompression(&section)
-        if let id, let own = (origins ?? []).first(where: { $0.value.utf8.elementsEqual(id.value.utf8) }) {
+        if let id,
+            let own = (origins ?? []).first(where: { $0.value.utf8.elementsEqual(id.value.utf8) })
+        {
             section.problem(
                 own.position,
                 "'\(id.value)' is never given its own facts back; remove it from its origins")

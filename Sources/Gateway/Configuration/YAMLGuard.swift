@@ -1,6 +1,6 @@
-/// Reads a configuration file's letters before the parser does and stops at the first anchor, alias,
-/// tag, merge key, directive, block scalar or too deep nesting. None has a use in a configuration;
-/// aliases can make a small file huge, tags and merges hide what a key means.
+/// Reads a configuration file's letters before the parser does and stops at the first anchor,
+/// alias, tag, merge key, directive, block scalar or too deep nesting. None has a use in a
+/// configuration; aliases can make a small file huge, tags and merges hide what a key means.
 struct YAMLGuard {
     static let depthMaximum = 32
 
@@ -41,6 +41,7 @@ struct YAMLGuard {
             case "\t":
                 return (position, "a tab is not indentation; use spaces")
             case "-" where isBlank(next), "?" where isBlank(next):
+                if isTooFarRight { return (position, Self.tooDeep) }
                 advance()
             case "#":
                 skipLine()
@@ -58,13 +59,15 @@ struct YAMLGuard {
                 if scalar == "%" && column == 1 {
                     return (position, "YAML directives are not accepted; remove the line")
                 }
-                // Each level of a block needs at least one column.
-                if flowDepth == 0 && column > Self.depthMaximum * 8 { return (position, Self.tooDeep) }
+                if isTooFarRight { return (position, Self.tooDeep) }
                 skipPlain()
             }
         }
         return nil
     }
+
+    /// Each level of a block needs at least one column, so this bounds the parser's recursion.
+    private var isTooFarRight: Bool { flowDepth == 0 && column > Self.depthMaximum * 8 }
 
     private static let tooDeep = "nested too deeply; the configuration has no such levels"
 
@@ -83,8 +86,12 @@ struct YAMLGuard {
         scalar == nil || scalar == " " || scalar == "\n" || scalar == "\r"
     }
 
+    private func isFlowEnd(_ scalar: Unicode.Scalar?) -> Bool {
+        scalar == "," || scalar == "]" || scalar == "}"
+    }
+
     private mutating func skipLine() {
-        while let scalar = current, scalar != "\n" { _ = scalar; advance() }
+        while current != nil, current != "\n" { advance() }
     }
 
     private mutating func skipQuoted(_ quote: Unicode.Scalar) {
@@ -105,7 +112,7 @@ struct YAMLGuard {
             switch scalar {
             case "\n":
                 return
-            case ":" where isBlank(next) || (flowDepth > 0 && (next == "," || next == "]" || next == "}")):
+            case ":" where isBlank(next) || (flowDepth > 0 && isFlowEnd(next)):
                 return
             case " " where next == "#":
                 return

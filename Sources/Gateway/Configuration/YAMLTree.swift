@@ -106,12 +106,14 @@ private struct Converter {
             var entries: [(key: String, position: YAMLPosition, value: YAMLTree)] = []
             var seen: Set<[UInt8]> = []
             for (key, value) in mapping {
-                guard case .scalar(let key, let keyPosition) = try tree(key, depth: depth + 1) else {
+                guard case .scalar(let key, let keyPosition) = try tree(key, depth: depth + 1)
+                else {
                     throw Refusal(position: position, sentence: "a key must be a word")
                 }
                 guard seen.insert(Array(key.utf8)).inserted else {
                     throw Refusal(
-                        position: keyPosition, sentence: "the key '\(key)' is given twice; keep one")
+                        position: keyPosition, sentence: "the key '\(key)' is given twice; keep one"
+                    )
                 }
                 entries.append((key, keyPosition, try tree(value, depth: depth + 1)))
             }

@@ -1,8 +1,9 @@
 internal import COpenSSL
 internal import Glibc
 
-/// Checks a server that is known by its address and not by a peer entry, as the command line does on
-/// a machine that is no node: its leaf must chain to the given CA and name the host that was called.
+/// Checks a server that is known by its address and not by a peer entry, as the command line does
+/// on a machine that is no node: its leaf must chain to the given CA and name the host that was
+/// called.
 package final class EndpointVerifier: Sendable {
     private let anchors: TrustAnchors
     private let host: String

@@ -1,8 +1,8 @@
 internal import Glibc
 
-/// Decides which configured peer or client a certificate is. An identity is (anchor, name): the name
-/// selects the entry and the leaf must chain to that entry's own anchors, so one zone's CA cannot
-/// issue another zone's name.
+/// Decides which configured peer or client a certificate is. An identity is (anchor, name): the
+/// name selects the entry and the leaf must chain to that entry's own anchors, so one zone's CA
+/// cannot issue another zone's name.
 package final class IdentityVerifier: Sendable {
     /// A peer or client as configuration names it.
     package struct Entry: Sendable {
@@ -59,7 +59,8 @@ package final class IdentityVerifier: Sendable {
         return try caller(leaf, names, try entry(leaf, names), direction)
     }
 
-    /// The same for a server that we called: besides being one configured entry it must be this one.
+    /// The same for a server that we called: besides being one configured entry it must be this
+    /// one.
     package func check(
         serverLeafDER: [UInt8], peer id: String
     ) throws(CertificateRefusal) -> Caller {

@@ -26,7 +26,8 @@ package enum SmallFile {
             }
             if got < 0 && errno == EINTR { continue }
             guard got >= 0 else {
-                throw CertificateError("\(path) cannot be read: \(String(cString: strerror(errno)))")
+                throw CertificateError(
+                    "\(path) cannot be read: \(String(cString: strerror(errno)))")
             }
             if got == 0 { break }
             count += got

@@ -64,7 +64,7 @@ package final class TrustAnchors: @unchecked Sendable {
                 "it is valid from \(UTCText.text(leaf.notBefore)), this clock says "
                     + "\(UTCText.text(now)); compare both clocks")
         }
-        if now > leaf.notAfter {
+        if now >= leaf.notAfter {
             throw leaf.refusal(
                 .expired,
                 "it expired at \(UTCText.text(leaf.notAfter)), this clock says "

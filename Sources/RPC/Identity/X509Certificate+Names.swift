@@ -42,7 +42,9 @@ extension X509Certificate {
         let count = bsfg_general_names_count(names)
         guard count <= Self.namesMaximum else {
             throw CertificateError(
-                "the certificate has \(count) alternative names, at most \(Self.namesMaximum) are read")
+                "the certificate has \(count) alternative names, at most "
+                    + "\(Self.namesMaximum) are read"
+            )
         }
         var found: [AlternativeName] = []
         for index in 0..<count {
@@ -53,7 +55,8 @@ extension X509Certificate {
                 found.append(.named(CertificateName(kind: .dns, text: text)))
             case GEN_URI:
                 let text = try asciiText(general.pointee.d.uniformResourceIdentifier)
-                let stripped = text.utf8.starts(with: Self.scheme.utf8)
+                let stripped =
+                    text.utf8.starts(with: Self.scheme.utf8)
                     ? String(text.dropFirst(Self.scheme.count)) : text
                 found.append(.named(CertificateName(kind: .uri, text: stripped)))
             case GEN_IPADD:

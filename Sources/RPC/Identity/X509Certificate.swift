@@ -97,7 +97,9 @@ package final class X509Certificate: @unchecked Sendable {
 
     /// The serial number in hexadecimal, as `openssl x509 -serial` prints it.
     package var serial: String {
-        guard let number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(handle), nil) else { return "" }
+        guard let number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(handle), nil) else {
+            return ""
+        }
         defer { BN_free(number) }
         guard let text = BN_bn2hex(number) else { return "" }
         defer { CRYPTO_free(text, #fileID, #line) }

@@ -1,0 +1,175 @@
+import Foundation
+import RPC
+import Testing
+
+@testable import Gateway
+
+/// A configured node looks at its own certificates.
+@Suite struct CertificatesNodeTests {
+    private final class Node {
+        let root = NSTemporaryDirectory() + "node-\(UUID().uuidString)"
+        let authority: CertificateAuthority
+
+        init(addresses: [String] = ["127.0.0.1"]) throws {
+            authority = try CertificateAuthority.make(name: "node ca")
+            let template = try NodeTemplate(
+                root: root, zone: "plant-a", identity: "plant-a-bsfg", addresses: addresses)
+            _ = try template.write()
+        }
+
+        deinit { try? FileManager.default.removeItem(atPath: root) }
+
+        func load() throws -> NodeConfiguration { try NodeConfiguration.load(directory: root) }
+
+        func issue(
+            _ identity: String = "plant-a-bsfg", addresses: [String] = ["127.0.0.1"]
+        ) throws {
+            try authority.issue(CertificateRequest(identity: identity, addresses: addresses)).write(
+                directory: "\(root)/certs", name: "server", authority: authority.certificate,
+                force: true)
+        }
+
+        func write(_ name: String, _ text: String) throws {
+            try text.write(toFile: "\(root)/config/\(name)", atomically: true, encoding: .utf8)
+        }
+    }
+
+    @Test func whatIsMissingIsAnsweredWithItsCommand() throws {
+        let node = try Node()
+        let none = try #require(throws: ConfigurationError.self) {
+            try NodeCredentials.load(try node.load())
+        }
+        let root = URL(fileURLWithPath: node.root).resolvingSymlinksInPath().path
+        #expect(
+            none.command == "bsfg ca init --dir \(root)/ca, then: bsfg cert issue --ca \(root)/ca "
+                + "--identity plant-a-bsfg --address 127.0.0.1 --out \(root)/certs")
+        try node.authority.write(directory: "\(node.root)/ca", force: false)
+        let noLeaf = try #require(throws: ConfigurationError.self) {
+            try NodeCredentials.load(try node.load())
+        }
+        #expect(noLeaf.command?.hasPrefix("bsfg cert issue --ca ") == true)
+        try node.issue()
+        let credentials = try NodeCredentials.load(try node.load())
+        #expect(credentials.warnings == [])
+        #expect(credentials.serverTLS.trustFiles == ["\(root)/certs/ca.crt"])
+        try FileManager.default.removeItem(atPath: "\(node.root)/certs/ca.crt")
+        let noTrust = try #require(throws: ConfigurationError.self) {
+            try NodeCredentials.load(try node.load())
+        }
+        #expect(noTrust.problems[0].file.hasSuffix("/certs/ca.crt"))
+    }
+
+    @Test func aKeyThatOthersCanReadIsRefusedWithTheChmod() throws {
+        let node = try Node()
+        try node.issue()
+        let key = "\(node.root)/certs/server.key"
+        for (mode, isRefused) in [(0o600, false), (0o400, false), (0o604, true), (0o620, true)] {
+            try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: key)
+            if isRefused {
+                let refused = try #require(throws: ConfigurationError.self) {
+                    try NodeCredentials.load(try node.load())
+                }
+                #expect(refused.description.contains("run chmod 600 "))
+                let report = CertificateReport.make(try node.load())
+                #expect(report.warnings.count == 1, "\(report.warnings)")
+                #expect(report.warnings[0].contains("run chmod 600 "))
+            } else {
+                _ = try NodeCredentials.load(try node.load())
+            }
+        }
+    }
+
+    @Test func pairAndIdentityMustAgreeWithTheConfiguration() throws {
+        let node = try Node()
+        try node.issue("plant-b-bsfg")
+        let other = try #require(throws: ConfigurationError.self) {
+            try NodeCredentials.load(try node.load())
+        }
+        #expect(other.description.contains("dns:plant-b-bsfg"))
+        #expect(other.description.contains("'plant-a-bsfg'"))
+        #expect(other.command?.hasSuffix("--force") == true)
+        try node.issue()
+        let key = try PrivateKey.generate(.p256)
+        try CertificateFiles.write(
+            try key.pem(), to: "\(node.root)/certs/server.key", mode: 0o600, force: true)
+        let pair = try #require(throws: ConfigurationError.self) {
+            try NodeCredentials.load(try node.load())
+        }
+        #expect(pair.description.contains("this is not the key of"))
+    }
+
+    @Test func listenAddressesAreNamedByTheCertificate() throws {
+        let node = try Node()
+        try node.issue(addresses: [])
+        let uncovered = try NodeCredentials.load(try node.load()).warnings
+        #expect(uncovered.count == 1 && uncovered[0].contains("--address 127.0.0.1"))
+
+        let everywhere = try Node(addresses: ["plant-a.example"])
+        try everywhere.issue(addresses: ["plant-a.example"])
+        #expect(try everywhere.load().listeners[0].address.host == "0.0.0.0")
+        #expect(try NodeCredentials.load(try everywhere.load()).warnings == [])
+        try everywhere.issue(addresses: [])
+        #expect(try NodeCredentials.load(try everywhere.load()).warnings.count == 1)
+    }
+
+    @Test func anEndIsAnnouncedThirtyDaysAhead() throws {
+        let node = try Node()
+        try node.issue()
+        let configuration = try node.load()
+        let leaf = try NodeCredentials.load(configuration).leaf
+        func warnings(_ daysBefore: Int64) throws -> [String] {
+            try NodeCredentials.load(
+                configuration, atSeconds: leaf.notAfter - daysBefore * 86_400
+            ).warnings
+        }
+        #expect(try warnings(30) == [])
+        #expect(try warnings(29)[0].contains("expires in 29 days"))
+        let expired = try warnings(-1)
+        #expect(expired.count == 1 && expired[0].contains("expired at"))
+        let early = try NodeCredentials.load(configuration, atSeconds: leaf.notBefore - 10).warnings
+        #expect(
+            early.contains { $0.contains("is not valid before \(UTCText.text(leaf.notBefore))") })
+    }
+
+    @Test func entriesAreAnchoredAtTheirOwnAuthorities() throws {
+        let node = try Node()
+        try node.issue()
+        let foreign = try CertificateAuthority.make(name: "enterprise ca")
+        try foreign.write(directory: "\(node.root)/foreign", force: false)
+        try node.write(
+            "peers.yaml",
+            """
+            peers:
+              - id: enterprise
+                identity: enterprise-bsfg
+                authorized: true
+                ca: ../foreign/ca.crt
+            """)
+        let credentials = try NodeCredentials.load(try node.load(), generation: 3)
+        #expect(credentials.verifier.generation == 3)
+        #expect(credentials.serverTLS.trustFiles.count == 2)
+        let good = try foreign.issue(CertificateRequest(identity: "enterprise-bsfg"))
+        let caller = try credentials.verifier.check(
+            leafDER: good.certificate.der, direction: .incoming)
+        #expect(caller.kind == .peer(id: "enterprise"))
+        let forged = try node.authority.issue(CertificateRequest(identity: "enterprise-bsfg"))
+        let refused = try #require(throws: CertificateRefusal.self) {
+            try credentials.verifier.check(leafDER: forged.certificate.der, direction: .incoming)
+        }
+        #expect(refused.kind == .unknownIssuer)
+
+        let report = CertificateReport.make(try node.load())
+        #expect(report.certificates.map(\.role) == ["node", "anchor", "anchor"])
+        #expect(report.certificates.map(\.subject).last == "CN = enterprise ca")
+        #expect([364, 365].contains(report.certificates[0].daysLeft))
+        #expect(report.warnings == [])
+    }
+
+    @Test func theReportNamesWhatItCannotRead() throws {
+        let node = try Node()
+        let report = CertificateReport.make(try node.load())
+        #expect(report.certificates.isEmpty)
+        #expect(report.warnings.contains { $0.contains("server.crt: the file does not exist") })
+        #expect(report.warnings.contains { $0.contains("bsfg ca init --dir ") })
+    }
+}

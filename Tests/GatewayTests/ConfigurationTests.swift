@@ -1,0 +1,225 @@
+import Foundation
+import Testing
+
+@testable import Gateway
+@testable import RPC
+
+@Suite struct ConfigurationTests {
+    @Test func readsTheThreeFiles() throws {
+        let files = try ConfigurationTestFiles()
+        let node = try files.load()
+        let real = node.directory
+        #expect(node.zone == "enterprise")
+        #expect(node.dataDirectory == "\(real)/data")
+        #expect(node.adminSocketPath == "\(real)/data/admin.sock")
+        #expect(
+            node.listeners == [
+                ListenerConfiguration(address: HostPort(host: "127.0.0.1", port: 0), accept: .all)
+            ])
+        #expect(node.tls.certificateFile == "\(real)/certs/server.crt")
+        #expect(node.tls.identityFrom == [.uri, .dns, .commonName])
+        #expect(node.operations == nil)
+        #expect(node.streams.map(\.name) == ["facts.operational", "facts.audit"])
+        #expect(node.streams[0].capacityBytes == 1 << 30)
+        #expect(node.streams[0].segmentBytes == nil)
+        #expect(node.clients[0].roles == [.producer, .consumer])
+        #expect(node.clients[0].origins == ["enterprise"])
+        #expect(node.clients[0].authorityFiles == ["\(real)/certs/ca.crt"])
+        #expect(node.peers.map(\.id) == ["plant-a", "plant-b"])
+        #expect(node.peers[0].endpoint == HostPort(host: "10.3.1.10", port: 9443))
+        #expect(node.peers[0].streams == ["facts.operational"])
+        #expect(node.peers[0].origins == ["enterprise"])
+        #expect(node.peers[0].start == .auto)
+        #expect(node.peers[1].streams == [])
+        #expect(
+            node.cursors == [
+                CursorConfiguration(
+                    peer: "plant-a", stream: "facts.operational", origin: "plant-a",
+                    initMode: .boundedBackfill(hours: 24), justification: nil)
+            ])
+        #expect(node.knownZones == ["enterprise", "plant-a", "plant-b"])
+        #expect(node.logLevel == .info)
+        #expect(node.limits.connections == 512)
+    }
+
+    @Test func everyKeyHasItsEffect() throws {
+        let main = """
+            zone: idmz
+            identity: "idmz-bsfg"
+            data: /var/lib/bsfg
+            listeners:
+              - {address: 192.0.2.1:9443, accept: peers}
+              - {address: "[2001:db8::1]:9444", accept: clients}
+              - address: 192.0.2.1:9445
+            tls:
+              ca: [a.crt, ../b.crt]
+              certificate: ./server.crt
+              key: /keys/server.key
+              client_ca: clients.crt
+              identity_from: [dns, uri]
+            admin: {socket: /run/bsfg/admin.sock}
+            operations: {listen: 127.0.0.1:9464}
+            zones: [plant-c]
+            streams:
+              - {name: facts.safety, profile: sil_strict, capacity: 64MiB, segment: 1MiB,
+                 object_limit: 3MiB, idempotency: content}
+            clients:
+              - {identity: "spiffe://idmz/scada", roles: [monitor], origins: [plant-a], ca: scada.crt}
+            limits:
+              connections: 10
+              connections_per_identity: 11
+              unauthenticated_connections: 12
+              unauthenticated_connections_per_address: 13
+              administration_connections: 14
+              in_flight: 15
+              in_flight_per_identity: 16
+              header_fields: 17
+              handshake: 1s
+              head: 2s
+              write_stall: 3s
+              idle: 4m
+              head_size: 16KiB
+              header_field_size: 8KiB
+              body_size: 1MiB
+              body_rate: 10KiB
+              body_memory: 8MiB
+            log: {level: debug}
+            """
+        let peers = """
+            peers:
+              - id: plant-a
+                identity: plant-a-bsfg
+                authorized: true
+                streams: [facts.safety]
+                artifacts: [batch-files]
+                origins: [idmz, plant-c]
+                ca: [plant-a.crt]
+                endpoint: plant-a:9443
+                start: manual
+                compression: none
+            """
+        let cursors = """
+            cursors:
+              - {peer: plant-a, stream: facts.safety, init_mode: bounded_backfill_72h,
+                 justification: "audit"}
+              - {peer: plant-a, stream: facts.safety, origin: plant-c, init_mode: full_backfill}
+            """
+        let files = try ConfigurationTestFiles(main: main, peers: peers, cursors: cursors)
+        #expect(try files.problems() == [])
+        let node = try files.load()
+        let parent = (node.directory as NSString).deletingLastPathComponent
+        #expect(node.listeners.map(\.accept) == [.peers, .clients, .all])
+        #expect(node.listeners[1].address == HostPort(host: "2001:db8::1", port: 9444))
+        #expect(node.tls.authorityFiles == ["\(node.directory)/a.crt", "\(parent)/b.crt"])
+        #expect(node.tls.certificateFile == "\(node.directory)/server.crt")
+        #expect(node.tls.keyFile == "/keys/server.key")
+        #expect(node.tls.identityFrom == [.dns, .uri])
+        #expect(node.adminSocketPath == "/run/bsfg/admin.sock")
+        #expect(node.operations == HostPort(host: "127.0.0.1", port: 9464))
+        #expect(node.otherZones == ["plant-c"])
+        #expect(
+            node.streams == [
+                StreamConfiguration(
+                    name: "facts.safety", profile: .silStrict, capacityBytes: 64 << 20,
+                    segmentBytes: 1 << 20, objectBytesMaximum: 3 << 20, idempotency: .content)
+            ])
+        #expect(node.clients[0].roles == [.monitor])
+        #expect(node.clients[0].authorityFiles == ["\(node.directory)/scada.crt"])
+        #expect(node.peers[0].authorityFiles == ["\(node.directory)/plant-a.crt"])
+        #expect(node.peers[0].start == .manual)
+        #expect(node.peers[0].artifacts == ["batch-files"])
+        #expect(node.peers[0].origins == ["idmz", "plant-c"])
+        #expect(node.cursors[0].initMode == .boundedBackfill(hours: 72))
+        #expect(node.cursors[0].justification == "audit")
+        #expect(node.cursors[1].origin == "plant-c")
+        #expect(node.cursors[1].initMode.description == "full_backfill")
+        #expect(node.logLevel == .debug)
+        let limits = node.limits
+        #expect(limits.connections == 10 && limits.connectionsPerIdentity == 11)
+        #expect(limits.unauthenticatedConnections == 12)
+        #expect(limits.unauthenticatedConnectionsPerAddress == 13)
+        #expect(limits.administrationConnections == 14)
+        #expect(limits.inFlight == 15 && limits.inFlightPerIdentity == 16 && limits.fields == 17)
+        #expect(limits.handshakeMilliseconds == 1000 && limits.headMilliseconds == 2000)
+        #expect(limits.writeStallMilliseconds == 3000 && limits.idleMilliseconds == 240_000)
+        #expect(limits.headBytes == 16 << 10 && limits.fieldBytes == 8 << 10)
+        #expect(limits.bodyBytes == 1 << 20 && limits.bodyBytesPerSecond == 10 << 10)
+        #expect(limits.bodyBudgetBytes == 8 << 20)
+    }
+
+    @Test func scalarsAreTypedByTheirKey() throws {
+        let main = ConfigurationTestFiles.main.replacing("zone: enterprise", with: "zone: no")
+            .replacing("identity: enterprise-bsfg", with: "identity: 1e3")
+        let node = try ConfigurationTestFiles(main: main).load()
+        #expect(node.zone == "no")
+        #expect(node.identity == "1e3")
+    }
+
+    @Test func emptySectionsAreEmptyLists() throws {
+        let node = try ConfigurationTestFiles(peers: "peers:\n", cursors: "# nothing\n").load()
+        #expect(node.peers.isEmpty && node.cursors.isEmpty)
+    }
+
+    @Test func aMissingFileIsAnsweredWithItsCommand() throws {
+        let nothing = try ConfigurationTestFiles(main: nil, peers: nil, cursors: nil)
+        let error = try #require(throws: ConfigurationError.self) { try nothing.load() }
+        #expect(error.command?.hasPrefix("bsfg init --root ") == true)
+        let halfway = try ConfigurationTestFiles(peers: nil)
+        let second = try #require(throws: ConfigurationError.self) { try halfway.load() }
+        #expect(second.command?.contains("--zone enterprise --identity enterprise-bsfg") == true)
+        #expect(second.description.contains("peers.yaml: the file does not exist\nmake it with: "))
+    }
+
+    @Test func theFilesOfInitAreRight() throws {
+        let root = NSTemporaryDirectory() + "init-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        let template = try NodeTemplate(
+            root: root, zone: "plant-a", identity: "plant-a-bsfg",
+            addresses: ["plant-a.example", "2001:db8::1"])
+        let first = try template.write()
+        #expect(first.written.count == 3 && first.kept.isEmpty)
+        let node = try NodeConfiguration.load(directory: root)
+        #expect(node.zone == "plant-a")
+        #expect(node.streams.map(\.name) == ["facts.operational"])
+        #expect(node.listeners[0].address == HostPort(host: "2001:db8::1", port: 9443))
+        #expect(node.dataDirectory.hasSuffix("/data") && !node.dataDirectory.contains("config"))
+        #expect(node.peers.isEmpty && node.clients.isEmpty && node.cursors.isEmpty)
+        #expect(template.nextCommands.count == 3)
+
+        #expect(shellQuoted("/opt/it's here") == "'/opt/it'\\''s here'")
+        try "kept".write(toFile: "\(root)/config/peers.yaml", atomically: true, encoding: .utf8)
+        let second = try template.write()
+        #expect(second.written.isEmpty && second.kept.count == 3)
+        let kept = try String(contentsOfFile: "\(root)/config/peers.yaml", encoding: .utf8)
+        #expect(kept == "kept")
+    }
+
+    @Test func theExamplesInTheCommentsWork() throws {
+        let template = try NodeTemplate(
+            root: "/x", zone: "enterprise", identity: "enterprise \"1\\2\" : #",
+            addresses: ["192.0.2.1"])
+        func uncommented(_ text: String) -> String {
+            text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+                let isExample = line.hasPrefix("#  ")
+                return isExample ? String(line.dropFirst()) : String(line)
+            }.joined(separator: "\n")
+                .replacing("peers: []", with: "peers:").replacing("cursors: []", with: "cursors:")
+                .replacing("clients: []", with: "clients:")
+                .replacing("# segment", with: "segment").replacing("# zones", with: "zones")
+                .replacing("# object_limit", with: "object_limit")
+                .replacing("# profile", with: "profile").replacing("# idemp", with: "idemp")
+                .replacing("# client_ca", with: "client_ca").replacing("# admin", with: "admin")
+                .replacing("origins: [] ", with: "origins: [enterprise] ")
+        }
+        let texts = template.files.map { uncommented($0.text) }
+        let files = try ConfigurationTestFiles(main: texts[0], peers: texts[1], cursors: texts[2])
+        #expect(try files.problems() == [])
+        let node = try files.load()
+        #expect(node.identity == "enterprise \"1\\2\" : #")
+        #expect(node.peers[0].id == "plant-a" && node.cursors[0].peer == "plant-a")
+        #expect(node.clients[0].roles == [.producer])
+        #expect(node.adminSocketPath == "/run/bsfg/admin.sock")
+        #expect(node.streams[0].segmentBytes == 64 << 20)
+        #expect(node.otherZones == ["plant-b"])
+    }
+}
