@@ -1,3 +1,4 @@
+import Facts
 import Foundation
 import NIOCore
 import NIOPosix
@@ -236,9 +237,9 @@ import Testing
             #expect(failure.httpStatus == 403)
             #expect(failure.code == "permission_denied")
             #expect(failure.message == "no")
-            #expect(failure.reason == "not_listed")
+            #expect(failure.reason == "identity_not_authorised")
             #expect(failure.retryAfterMilliseconds == 1500)
-            #expect(failure.details.first?.value == [0x0A, 3] + Array("noo".utf8))
+            #expect(failure.serviceError?.reason == .identityNotAuthorised)
         }
         // Nothing of the bodies reached the sink, and the connection's window is whole again.
         #expect(server.log.counts.receivedBytes == 0)

@@ -8,12 +8,6 @@ internal import NIOPosix
 /// Nothing is retried except what the server says it did not look at: the caller knows what may be
 /// repeated.
 package final class RPCClient: Sendable {
-    /// How messages are encoded.
-    package enum Codec: String, Sendable {
-        case json
-        case proto
-    }
-
     private enum Transport: Sendable {
         case http2(ClientCore)
         case unixSocket(UnixSocketTransport)
@@ -53,10 +47,10 @@ package final class RPCClient: Sendable {
 
     /// Calls `/package.Service/Method` and returns the answer's message.
     package func call(
-        _ procedure: String, _ body: [UInt8], codec: Codec = .proto,
+        _ procedure: String, _ body: [UInt8], codec: RPCCodec = .proto,
         timeoutMilliseconds: Int? = nil
     ) async throws(RPCClientError) -> [UInt8] {
-        let mediaType = "application/\(codec.rawValue)"
+        let mediaType = codec.mediaType
         let headers = [
             ("content-type", mediaType), ("connect-protocol-version", "1"),
             ("user-agent", "bsfg"), ("accept-encoding", encodings),
