@@ -235,7 +235,7 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
         let handshakeDone = state != .handshake
         state = .closed
         context = nil
-        timers.forEach { $0.cancel() }
+        for timer in timers { timer.cancel() }
         timers = []
         pingTimer?.cancel()
         let error =

@@ -98,10 +98,10 @@ package final class RPCClient: Sendable {
         _ method: String, _ path: String, _ headers: [(String, String)], _ body: [UInt8],
         _ timeoutMilliseconds: Int?
     ) async throws(RPCClientError) -> RPCResponse {
+        let milliseconds = timeoutMilliseconds ?? configuration.callTimeoutMilliseconds
         let call = ClientCall(
             method: method, path: path, headers: headers, body: ByteBuffer(bytes: body),
-            timeoutMilliseconds: max(1, timeoutMilliseconds ?? configuration.callTimeoutMilliseconds)
-        )
+            timeoutMilliseconds: max(1, milliseconds))
         let response =
             switch transport {
             case .http2(let core): try await Self.send(call, core)
@@ -132,8 +132,8 @@ package final class RPCClient: Sendable {
         }
         guard coding == "gzip" else {
             throw .transport(
-                kind: .malformed, sentence: "the answer is encoded with \(coding), which we did "
-                    + "not ask for")
+                kind: .malformed,
+                sentence: "the answer is encoded with \(coding), which we did not ask for")
         }
         var plain = response
         do {
