@@ -98,7 +98,7 @@ import Testing
             }
             return filler
         }
-        defer { fillers.forEach { close($0) } }
+        defer { for filler in fillers { close(filler) } }
         var configuration = RPCClientConfiguration(
             host: "127.0.0.1", port: Int(UInt16(bigEndian: address.sin_port)))
         configuration.connectTimeoutMilliseconds = 500

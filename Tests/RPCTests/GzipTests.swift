@@ -48,7 +48,9 @@ import Testing
                 try Gzip.inflate(Array(packed[..<count]), limitBytes: 1000)
             }
         }
-        #expect(throws: GzipError.malformed) { try Gzip.inflate(packed + [0, 0, 0], limitBytes: 1000) }
+        #expect(throws: GzipError.malformed) {
+            try Gzip.inflate(packed + [0, 0, 0], limitBytes: 1000)
+        }
         #expect(throws: GzipError.malformed) {
             try Gzip.inflate([0x7B, 0x7D, 0, 0, 0, 0, 0, 0, 0, 0], limitBytes: 1000)
         }

@@ -258,7 +258,9 @@ import Testing
 
         // One that sends nothing more is reset by the clock. POST, https, a path not in the table.
         let path = Array("/t/RefuseEarly".utf8)
-        let block: [UInt8] = [0x83, 0x87, 0x04, UInt8(path.count)] + path
+        let block: [UInt8] =
+            [0x83, 0x87, 0x04, UInt8(path.count)] + path
+            + [0x01, 1, UInt8(ascii: "a")]
         try fixture.write(fixture.frame(1, flags: 4, stream: 101, block))
         fixture.channel.embeddedEventLoop.run()
         #expect(try fixture.outboundFrameTypes(stream: 101) == [1, 0])

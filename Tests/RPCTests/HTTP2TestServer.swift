@@ -1,3 +1,4 @@
+import Facts
 import NIOCore
 import NIOPosix
 import NIOSSL
@@ -49,13 +50,11 @@ final class HTTP2TestDispatcher: HTTPRequestDispatcher {
             $0.lastHeaders = head.headers
         }
         if head.target == "/t/RefuseEarly" {
-            let body =
-                #"{"code":"permission_denied","message":"no","details":[{"type":"#
-                + #""bsfg.v1.ErrorDetail","value":"CgNub28","debug":{"reason":"not_listed","#
-                + #""retryAfterMs":1500}}]}"#
+            var error = ServiceError(.identityNotAuthorised, "no")
+            error.retryAfterMilliseconds = 1500
             exchange.respond(
                 status: 403, headers: [("content-type", "application/json")],
-                body: ByteBuffer(string: body))
+                body: ByteBuffer(bytes: error.connectBody))
         }
         return Sink(head, exchange, log)
     }

@@ -25,3 +25,55 @@ package enum JSONText {
         }
     }
 }
+
+extension JSONText {
+    /// Lays out compact, valid JSON over several lines.
+    static func indented(_ json: [UInt8]) -> [UInt8] {
+        var output: [UInt8] = []
+        output.reserveCapacity(json.count * 2)
+        var depth = 0
+        var inString = false
+        var index = 0
+        func breakLine() {
+            output.append(0x0A)
+            output += repeatElement(0x20, count: depth * 2)
+        }
+        while index < json.count {
+            let byte = json[index]
+            index += 1
+            if inString {
+                output.append(byte)
+                if byte == 0x5C, index < json.count {
+                    output.append(json[index])
+                    index += 1
+                } else if byte == 0x22 {
+                    inString = false
+                }
+                continue
+            }
+            switch byte {
+            case 0x7B, 0x5B:
+                output.append(byte)
+                if index < json.count, json[index] == 0x7D || json[index] == 0x5D {
+                    output.append(json[index])
+                    index += 1
+                } else {
+                    depth += 1
+                    breakLine()
+                }
+            case 0x7D, 0x5D:
+                depth -= 1
+                breakLine()
+                output.append(byte)
+            case 0x2C:
+                output.append(byte)
+                breakLine()
+            case 0x3A: output += [0x3A, 0x20]
+            default:
+                inString = byte == 0x22
+                output.append(byte)
+            }
+        }
+        return output
+    }
+}

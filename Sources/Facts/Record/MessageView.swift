@@ -4,6 +4,8 @@ struct MessageView {
     /// The digest rules that this release knows.
     static let format: UInt32 = 1
 
+    private static let schema = WireSchema.message(named: "Message")
+
     struct Malformed: Error {
         var sentence: String
     }
@@ -115,6 +117,12 @@ struct MessageView {
             guard WireNames.isUTF8(slice(range)) else {
                 throw Malformed(sentence: "the envelope's \(name) is not UTF-8")
             }
+        }
+        // Every part that is later shown has to be readable, not only what the digests cover.
+        do throws(ServiceError) {
+            try WireValidator.validate(bytes, as: MessageView.schema, isLenient: true)
+        } catch {
+            throw Malformed(sentence: "\(error.message) (\(error.field))")
         }
     }
 

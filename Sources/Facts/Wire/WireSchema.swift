@@ -11,6 +11,15 @@ enum WireSchema {
         /// google.protobuf.Value: any JSON value.
         case jsonValue
         case message(String)
+
+        var wireType: WireType {
+            switch self {
+            case .bool, .uint32, .uint64, .int64, .enumeration: .varint
+            case .fixed32: .fixed32
+            case .double: .fixed64
+            case .string, .bytes, .stringMap, .jsonValue, .message: .bytes
+            }
+        }
     }
 
     struct FieldDefinition: Sendable {

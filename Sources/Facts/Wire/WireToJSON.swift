@@ -38,7 +38,9 @@ struct WireToJSON {
         var reader = WireReader(bytes, range)
         var ordered = true
         while let field = try reader.next() {
-            guard let index = message.index(number: field.number) else { continue }
+            guard let index = message.index(number: field.number),
+                field.type == message.fields[index].kind.wireType
+            else { continue }
             if let last = found.last, last.index > index { ordered = false }
             found.append((index, field))
         }
@@ -65,7 +67,7 @@ struct WireToJSON {
     private func append(
         _ schema: WireSchema.Field, _ fields: [WireField], to output: inout [UInt8]
     ) throws(WireProblem) {
-        let nests = style.nestsObjects && schema.name == "object_json"
+        let nests = style.nestsObjects && schema.name == "object_json" && isJSON(fields.last)
         output.append(0x22)
         if nests {
             output += Array("object".utf8)
@@ -86,6 +88,17 @@ struct WireToJSON {
             output.append(0x5D)
         } else if let field = fields.last {
             try append(schema, field, to: &output)
+        }
+    }
+
+    /// A text that came from another node is shown as a value only when it is one.
+    private func isJSON(_ field: WireField?) -> Bool {
+        guard let field else { return false }
+        do throws(CanonicalJSONError) {
+            _ = try CanonicalJSON.canonicalise(UnsafeRawBufferPointer(rebasing: bytes[field.content]))
+            return true
+        } catch {
+            return false
         }
     }
 
@@ -166,8 +179,8 @@ struct WireToJSON {
             var value = 0..<0
             var reader = WireReader(bytes, entry.content)
             while let field = try reader.next() {
-                if field.number == 1 { key = field.content }
-                if field.number == 2 { value = field.content }
+                if field.number == 1, field.type == .bytes { key = field.content }
+                if field.number == 2, field.type == .bytes { value = field.content }
             }
             if position > 0 { output.append(0x2C) }
             appendText(key, to: &output)

@@ -1,12 +1,16 @@
 /// Requires of a binary request what the scanner requires of a JSON one: known fields of their own
-/// type, each singular field once, one member of a oneof, UTF-8.
+/// type, each singular field once, one member of a oneof, UTF-8. What a later release wrote and an
+/// older one relays is read leniently: unknown fields pass, known ones keep their type.
 struct WireValidator {
     private var path: [UInt8] = []
+    private let isLenient: Bool
+
+    private init(isLenient: Bool) { self.isLenient = isLenient }
 
     static func validate(
-        _ bytes: UnsafeRawBufferPointer, as message: WireSchema.Message
+        _ bytes: UnsafeRawBufferPointer, as message: WireSchema.Message, isLenient: Bool = false
     ) throws(ServiceError) {
-        var validator = WireValidator()
+        var validator = WireValidator(isLenient: isLenient)
         try validator.validate(bytes, 0..<bytes.count, message)
     }
 
@@ -19,6 +23,7 @@ struct WireValidator {
         var counts: [Int: Int] = [:]
         while let field = try next(&reader) {
             guard let index = message.index(number: field.number) else {
+                if isLenient { continue }
                 throw unknown(field, message)
             }
             let schema = message.fields[index]
@@ -28,13 +33,13 @@ struct WireValidator {
                 let count = counts[index, default: 0]
                 JSONPath.append(.index(count), to: &path)
                 counts[index] = count + 1
-            } else if schema.kind != .stringMap {
+            } else if schema.kind != .stringMap, !isLenient {
                 guard seen & 1 << UInt64(index) == 0 else {
                     throw refusal("the field occurs twice; send it once")
                 }
                 seen |= 1 << UInt64(index)
             }
-            if let oneof = schema.oneof {
+            if let oneof = schema.oneof, !isLenient {
                 guard !members.contains(oneof) else {
                     throw refusal("only one of \(WireNames.members(of: oneof, message)) may be sent")
                 }
@@ -57,22 +62,15 @@ struct WireValidator {
     private mutating func check(
         _ field: WireField, _ schema: WireSchema.Field, _ bytes: UnsafeRawBufferPointer
     ) throws(ServiceError) {
-        let expected: WireType =
-            switch schema.kind {
-            case .bool, .uint32, .uint64, .int64, .enumeration: .varint
-            case .fixed32: .fixed32
-            case .double: .fixed64
-            case .string, .bytes, .stringMap, .jsonValue, .message: .bytes
-            }
-        guard field.type == expected else {
+        guard field.type == schema.kind.wireType else {
             throw refusal("the field has another wire type than the contract gives it")
         }
         switch schema.kind {
         case .string: try checkText(bytes, field.content)
         case .bool:
-            guard field.value <= 1 else { throw refusal("a bool is 0 or 1") }
+            guard field.value <= 1 || isLenient else { throw refusal("a bool is 0 or 1") }
         case .uint32:
-            guard field.value <= UInt64(UInt32.max) else { throw refusal("the value needs 32 bits") }
+            guard field.value <= UInt64(UInt32.max) || isLenient else { throw refusal("the value needs 32 bits") }
         case .stringMap: try checkMapEntry(bytes, field.content)
         case .message:
             try validate(bytes, field.content, WireSchema.messages[schema.messageIndex])
@@ -94,8 +92,9 @@ struct WireValidator {
         var reader = WireReader(bytes, range)
         var seen: Set<UInt32> = []
         while let field = try next(&reader) {
-            guard field.type == .bytes, field.number == 1 || field.number == 2,
-                seen.insert(field.number).inserted
+            if isLenient, field.number > 2 { continue }
+            guard field.type == .bytes, field.number <= 2,
+                seen.insert(field.number).inserted || isLenient
             else { throw refusal("a map entry holds one key and one value, both text") }
             try checkText(bytes, field.content)
         }

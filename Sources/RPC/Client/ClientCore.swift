@@ -1,3 +1,4 @@
+internal import Glibc
 internal import NIOCore
 internal import NIOPosix
 internal import NIOSSL
@@ -112,7 +113,7 @@ final class ClientCore: @unchecked Sendable {
         let tlsContext = tlsContext
         let serverName = serverName
         let userTimeout = ChannelOptions.Types.SocketOption(
-            level: .tcp, name: .init(rawValue: 18 /* TCP_USER_TIMEOUT */))
+            level: .tcp, name: .init(rawValue: TCP_USER_TIMEOUT))
         let connected = ClientBootstrap(group: loop)
             .connectTimeout(.milliseconds(Int64(configuration.connectTimeoutMilliseconds)))
             .channelOption(

@@ -219,9 +219,12 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
 
     // MARK: Ending
 
-    /// Closes the connection; `error` is what its calls are told.
+    /// Closes the connection; `error` is what its calls are told, at once: TLS waits some seconds
+    /// for the other side's goodbye.
     func fail(_ error: RPCClientError) {
         if failure == nil { failure = error }
+        let context = context
+        end()
         context?.close(promise: nil)
     }
 
@@ -232,7 +235,7 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
         let handshakeDone = state != .handshake
         state = .closed
         context = nil
-        timers.forEach { $0.cancel() }
+        for timer in timers { timer.cancel() }
         timers = []
         pingTimer?.cancel()
         let error =

@@ -8,12 +8,6 @@ internal import NIOPosix
 /// Nothing is retried except what the server says it did not look at: the caller knows what may be
 /// repeated.
 package final class RPCClient: Sendable {
-    /// How messages are encoded.
-    package enum Codec: String, Sendable {
-        case json
-        case proto
-    }
-
     private enum Transport: Sendable {
         case http2(ClientCore)
         case unixSocket(UnixSocketTransport)
@@ -53,10 +47,10 @@ package final class RPCClient: Sendable {
 
     /// Calls `/package.Service/Method` and returns the answer's message.
     package func call(
-        _ procedure: String, _ body: [UInt8], codec: Codec = .proto,
+        _ procedure: String, _ body: [UInt8], codec: RPCCodec = .proto,
         timeoutMilliseconds: Int? = nil
     ) async throws(RPCClientError) -> [UInt8] {
-        let mediaType = "application/\(codec.rawValue)"
+        let mediaType = codec.mediaType
         let headers = [
             ("content-type", mediaType), ("connect-protocol-version", "1"),
             ("user-agent", "bsfg"), ("accept-encoding", encodings),
@@ -104,10 +98,10 @@ package final class RPCClient: Sendable {
         _ method: String, _ path: String, _ headers: [(String, String)], _ body: [UInt8],
         _ timeoutMilliseconds: Int?
     ) async throws(RPCClientError) -> RPCResponse {
+        let milliseconds = timeoutMilliseconds ?? configuration.callTimeoutMilliseconds
         let call = ClientCall(
             method: method, path: path, headers: headers, body: ByteBuffer(bytes: body),
-            timeoutMilliseconds: max(1, timeoutMilliseconds ?? configuration.callTimeoutMilliseconds)
-        )
+            timeoutMilliseconds: max(1, milliseconds))
         let response =
             switch transport {
             case .http2(let core): try await Self.send(call, core)
@@ -138,8 +132,8 @@ package final class RPCClient: Sendable {
         }
         guard coding == "gzip" else {
             throw .transport(
-                kind: .malformed, sentence: "the answer is encoded with \(coding), which we did "
-                    + "not ask for")
+                kind: .malformed,
+                sentence: "the answer is encoded with \(coding), which we did not ask for")
         }
         var plain = response
         do {

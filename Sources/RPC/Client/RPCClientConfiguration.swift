@@ -15,7 +15,8 @@ package struct RPCClientConfiguration: Sendable {
     package var responseBytes = 13 << 20
     /// Calls not yet answered, on the wire or waiting for the connection.
     package var outstandingCalls = 1024
-    /// Asks for gzip answers: for slow links, since inflating costs more than it saves on fast ones.
+    /// Asks for gzip answers: for slow links, since inflating costs more than it saves on fast
+    /// ones.
     package var acceptsGzip = false
     package var http2 = HTTP2Limits()
 

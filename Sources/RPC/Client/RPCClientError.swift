@@ -1,3 +1,5 @@
+package import Facts
+
 /// Why a call of `RPCClient` has no answer, or not the one asked for.
 package enum RPCClientError: Error, Sendable, CustomStringConvertible {
     /// The stage at which a connection or a call broke off.
@@ -48,32 +50,32 @@ package enum RPCClientError: Error, Sendable, CustomStringConvertible {
 
 /// A Connect error, or another HTTP status that is not 200.
 package struct RPCFailure: Sendable, CustomStringConvertible {
-    /// One of the error's details, as it came.
-    package struct Detail: Sendable {
-        /// The message's full name, for example `bsfg.v1.ErrorDetail`.
-        package var type: String
-        package var value: [UInt8]
-    }
-
     package var httpStatus: Int
     /// One of Connect's sixteen; inferred from the status where the body is not a Connect error.
     package var code: String
     package var message: String
-    /// `ErrorDetail.reason`, where the server sent one.
-    package var reason: String?
-    package var details: [Detail]
+    /// What the server says a program should know, where it is one of ours.
+    package var detail: Bsfg_V1_ErrorDetail?
+    /// From the detail, or from `Retry-After`.
     package var retryAfterMilliseconds: Int?
 
     package init(
-        httpStatus: Int, code: String, message: String, reason: String? = nil,
-        details: [Detail] = [], retryAfterMilliseconds: Int? = nil
+        httpStatus: Int, code: String, message: String, detail: Bsfg_V1_ErrorDetail? = nil,
+        retryAfterMilliseconds: Int? = nil
     ) {
         self.httpStatus = httpStatus
         self.code = code
         self.message = message
-        self.reason = reason
-        self.details = details
+        self.detail = detail
         self.retryAfterMilliseconds = retryAfterMilliseconds
+    }
+
+    /// `ErrorDetail.reason`, also one that this release does not know.
+    package var reason: String? { detail?.reason }
+
+    /// The error as the server made it; nil where it is not one of our contract's.
+    package var serviceError: ServiceError? {
+        detail.flatMap { ServiceError(detail: $0, message: message) }
     }
 
     package var description: String {

@@ -20,12 +20,12 @@ package struct HTTP2Limits: Sendable {
     package var outboundAcknowledgements: Int = 256
     /// CONTINUATION frames of one head.
     package var continuations: Int = 8
-    /// Frames that carry no work (SETTINGS, PING, PRIORITY, empty DATA, and those that make us reset
-    /// a stream), taken at once, and per second after that.
+    /// Frames that carry no work (SETTINGS, PING, PRIORITY, empty DATA, and those that make us
+    /// reset a stream), taken at once, and per second after that.
     package var controlFrameBurst: Int = 1000
     package var controlFramesPerSecond: Int = 100
-    /// After an answer before the request's end: what is still taken and thrown away until the stream
-    /// is reset. curl 7.88 loses an answer that is followed by the reset at once.
+    /// After an answer before the request's end: what is still taken and thrown away until the
+    /// stream is reset. curl 7.88 loses an answer that is followed by the reset at once.
     package var discardedBytes: Int = 1 << 20
     package var discardMilliseconds: Int64 = 2_000
     /// Bytes handed to the connection in one write.

@@ -1,3 +1,4 @@
+internal import Facts
 internal import NIOCore
 
 /// Serves HTTP/2 on a connection whose TLS is done and whose caller is known: plain bytes on the
@@ -187,8 +188,7 @@ extension HTTP2ServerHandler: HTTP2SessionDelegate {
                 + "send fewer and shorter headers"
             exchange.respond(
                 status: 431, headers: [("content-type", "application/json")],
-                body: ByteBuffer(
-                    string: #"{"code":"resource_exhausted","message":"\#(sentence)"}"#))
+                body: ByteBuffer(bytes: ServiceError(.tooLarge, sentence).connectBody))
         } else {
             exchange.begin(dispatcher)
         }
