@@ -1,0 +1,152 @@
+import Foundation
+import Testing
+
+@testable import RPC
+
+extension ServerTests {
+    /// What only HTTP/1.1 has: heads, pipelining, 100 Continue.
+    @Suite struct HTTP1 {
+        @Test func continueComesWithoutAPause() async throws {
+            let bench = try await Connect.shared.value
+            let body = [UInt8](repeating: UInt8(ascii: "1"), count: 2 << 20)
+            let began = Date()
+            let result = await bench.curl(
+                "client",
+                [
+                    "--http1.1", "-v", "-X", "POST", "-H", "Content-Type: application/json", "-T",
+                    "-",
+                ], path: "/test.Echo/Size", input: body)
+            #expect(result.text == "{\"bytes\":\(2 << 20)}")
+            #expect(result.error.contains("Expect: 100-continue"))
+            #expect(result.error.contains("HTTP/1.1 100 Continue"))
+            #expect(!result.error.contains("Done waiting for 100-continue"))
+            #expect(Date().timeIntervalSince(began) < 0.9)
+        }
+
+        @Test func continueIsNotSentToWhoIsRefused() async throws {
+            let bench = try await Connect.shared.value
+            let result = await bench.raw([
+                "POST /test.Echo/Refused HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    + "Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+            ])
+            #expect(result.text.hasPrefix("HTTP/1.1 403"))
+            #expect(!result.text.contains("100 Continue"))
+            #expect(result.text.contains("connection: close"))
+        }
+
+        @Test func requestsSentAheadAreAnsweredInOrder() async throws {
+            let bench = try await Connect.shared.value
+            var text = ""
+            for index in 0..<50 {
+                let path = index % 3 == 0 ? "Thread" : "Echo"
+                let body = "{\"n\":\(index)}"
+                text +=
+                    "POST /test.Echo/\(path) HTTP/1.1\r\nHost: x\r\n"
+                    + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n"
+                    + body
+            }
+            let result = await bench.raw([text])
+            let answers = result.text.components(separatedBy: "{\"n\":").dropFirst()
+                .compactMap { Int($0.prefix { $0 != "}" }) }
+            #expect(answers == Array(0..<50))
+        }
+
+        @Test func anEarlyRefusalDoesNotDisturbARequestWithoutBody() async throws {
+            let bench = try await Connect.shared.value
+            let result = await bench.raw([
+                "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+            ])
+            #expect(result.text.contains("HTTP/1.1 404"))
+            #expect(result.text.contains("HTTP/1.1 200 OK"))
+        }
+
+        @Test func aRefusedBodyIsDiscardedAndTheConnectionCloses() async throws {
+            let bench = try await Connect.shared.value
+            let body = [UInt8](repeating: UInt8(ascii: "1"), count: 900_000)
+            let answer = await bench.call(
+                "client", ["-d", "@-"], json: nil, path: "/test.Echo/Echo", input: body)
+            #expect(answer.status == 415)
+            #expect(answer.headers["connection"] == "close")
+        }
+
+        /// 32 KiB of head, 16 KiB in a field, 64 fields: taken; one more: refused.
+        @Test func headLimits() async throws {
+            let bench = try await Connect.shared.value
+            func status(_ headers: [String]) async -> String {
+                let head = (["GET /health HTTP/1.1", "Host: x"] + headers).joined(
+                    separator: "\r\n")
+                let result = await bench.raw([head + "\r\n\r\n"], holdSeconds: 0.5)
+                return String(result.text.prefix(12))
+            }
+            let long = String(repeating: "v", count: 16 << 10)
+            #expect(await status(["a: \(long)"]) == "HTTP/1.1 200")
+            #expect(await status(["a: \(long)v"]) == "HTTP/1.1 431")
+            let fields = (0..<63).map { "f\($0): v" }
+            #expect(await status(fields) == "HTTP/1.1 200")
+            #expect(await status(fields + ["g: v"]) == "HTTP/1.1 431")
+            // "/health", "Host" and "x" are 12 bytes of the head.
+            let rest = (32 << 10) - 12
+            let halves = [rest / 2 - 1, rest - rest / 2 - 1].map {
+                String(repeating: "v", count: $0)
+            }
+            #expect(await status(["a: \(halves[0])", "b: \(halves[1])"]) == "HTTP/1.1 200")
+            #expect(await status(["a: \(halves[0])", "b: \(halves[1])v"]) == "HTTP/1.1 431")
+        }
+
+        @Test(arguments: [
+            "GET /health HTTP/1.1\r\n\r\n", "GET /health HTTP/1.1\r\nHost : x\r\n\r\n",
+            "nonsense\r\n\r\n",
+            "POST /test.Echo/Echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+                + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST /test.Echo/Echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        ])
+        func malformedRequests(_ text: String) async throws {
+            let bench = try await Connect.shared.value
+            let result = await bench.raw([text], holdSeconds: 0.5)
+            #expect(result.text.hasPrefix("HTTP/1.1 400"), "\(result.text)")
+            #expect(result.text.contains("malformed_request"))
+        }
+
+        @Test func aSlowHeadIsClosed() async throws {
+            try await ServerBench.with({ $0.headMilliseconds = 400 }) { bench in
+                let began = Date()
+                let result = await bench.raw(
+                    ["GET /health HTTP/1.1\r\n", "Host: x\r\n", "A: b\r\n", "\r\n"],
+                    pauseSeconds: 0.3, holdSeconds: 0)
+                #expect(!result.text.contains("200 OK"))
+                #expect(Date().timeIntervalSince(began) < 5)
+                // The limit is on the head alone.
+                #expect(await bench.call(path: "/test.Echo/Later").status == 200)
+            }
+        }
+
+        @Test func aSlowBodyIsRefused() async throws {
+            try await ServerBench.with({
+                $0.bodyGraceMilliseconds = 300
+                $0.bodyBytesPerSecond = 1_000
+            }) { bench in
+                let head =
+                    "POST /test.Echo/Size HTTP/1.1\r\nHost: x\r\n"
+                    + "Content-Type: application/json\r\nContent-Length: 400\r\n\r\n"
+                let slow = await bench.raw([head + "1", "1", "1", "1"], pauseSeconds: 0.4)
+                #expect(slow.text.hasPrefix("HTTP/1.1 504"), "\(slow.text)")
+                #expect(slow.text.contains("more slowly"))
+                let hundred = String(repeating: "1", count: 100)
+                let fast = await bench.raw(
+                    [head + hundred, hundred, hundred, hundred], pauseSeconds: 0.05)
+                #expect(fast.text.hasPrefix("HTTP/1.1 200"), "\(fast.text)")
+            }
+        }
+
+        @Test func anIdleConnectionIsClosed() async throws {
+            try await ServerBench.with({ $0.idleMilliseconds = 500 }) { bench in
+                let began = Date()
+                let result = await bench.raw(
+                    ["GET /health HTTP/1.1\r\nHost: x\r\n\r\n"], holdSeconds: 0.7)
+                #expect(result.text.contains("200 OK"))
+                try await eventually { bench.server.statistics.openConnections == 0 }
+                #expect(Date().timeIntervalSince(began) < 5)
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+import Foundation
+import Testing
+
+@testable import RPC
+
+extension ServerTests {
+    /// Each limit at its value and one above.
+    @Suite struct Limits {
+        @Test func requestsInFlightOfOneIdentity() async throws {
+            try await ServerBench.with({ $0.inFlightPerIdentity = 2 }) { bench in
+                async let first = bench.call(path: "/test.Echo/Never")
+                async let second = bench.call(path: "/test.Echo/Never", http: "--http2")
+                try await eventually { bench.service.heldCalls == 2 }
+                let third = await bench.call()
+                #expect(third.status == 429)
+                #expect(third.reason == "overloaded")
+                #expect(third.headers["retry-after"] == "1")
+                // Another identity has its own.
+                #expect(await bench.call("second").status == 200)
+                bench.service.answerHeld()
+                #expect(await [first.status, second.status] == [200, 200])
+                #expect(await bench.call().status == 200)
+            }
+        }
+
+        @Test func requestsInFlightOfAll() async throws {
+            try await ServerBench.with({ $0.inFlight = 1 }) { bench in
+                async let first = bench.call(path: "/test.Echo/Never")
+                try await eventually { bench.service.heldCalls == 1 }
+                #expect(await bench.call("second").reason == "overloaded")
+                bench.service.answerHeld()
+                #expect(await first.status == 200)
+                #expect(await bench.call("second").status == 200)
+            }
+        }
+
+        @Test func theBodyBudgetRefusesTheRequestThatAsks() async throws {
+            try await ServerBench.with({ $0.bodyBudgetBytes = 3 * 65_536 }) { bench in
+                let large = [UInt8](repeating: UInt8(ascii: "1"), count: 2 * 65_536)
+                let arguments = ["-H", "Content-Type: application/json", "--data-binary", "@-"]
+                async let first = bench.call(
+                    "client", arguments, json: nil, path: "/test.Echo/Never", input: large)
+                try await eventually { bench.service.heldCalls == 1 }
+                #expect(bench.server.statistics.bodyBytesHeld == 2 * 65_536)
+                let second = await bench.call(
+                    "client", arguments, json: nil, path: "/test.Echo/Size", input: large)
+                #expect(second.status == 429)
+                #expect(second.reason == "overloaded")
+                #expect(await bench.call().status == 200)
+                bench.service.answerHeld()
+                #expect(await first.status == 200)
+                try await eventually { bench.server.statistics.bodyBytesHeld == 0 }
+                let again = await bench.call(
+                    "client", arguments, json: nil, path: "/test.Echo/Size", input: large)
+                #expect(again.status == 200)
+            }
+        }
+
+        @Test func connectionsOfOneIdentity() async throws {
+            try await ServerBench.with({ $0.connectionsPerIdentity = 1 }) { bench in
+                async let held = bench.call(path: "/test.Echo/Never")
+                try await eventually { bench.service.heldCalls == 1 }
+                let refused = await bench.call()
+                #expect(refused.reason == "overloaded")
+                #expect(refused.message.contains("client has 1 connections"))
+                #expect(await bench.call("second").status == 200)
+                bench.service.answerHeld()
+                #expect(await held.status == 200)
+                try await eventually { bench.server.statistics.openConnections == 0 }
+                #expect(await bench.call().status == 200)
+            }
+        }
+
+        @Test func connectionsOfAll() async throws {
+            try await ServerBench.with({ $0.connections = 1 }) { bench in
+                async let held = bench.call(path: "/test.Echo/Never")
+                try await eventually { bench.service.heldCalls == 1 }
+                #expect(await bench.call("second").exit != 0)
+                #expect(bench.server.statistics.connectionsRefused == ["connections": 1])
+                bench.service.answerHeld()
+                #expect(await held.status == 200)
+                try await eventually { bench.server.statistics.openConnections == 0 }
+                #expect(await bench.call("second").status == 200)
+            }
+        }
+
+        @Test func unauthenticatedConnections() async throws {
+            for (change, reason) in [
+                (
+                    { @Sendable (limits: inout RPCServerLimits) in
+                        limits.unauthenticatedConnections = 1
+                    }, "unauthenticated"
+                ),
+                (
+                    { @Sendable (limits: inout RPCServerLimits) in
+                        limits.unauthenticatedConnectionsPerAddress = 1
+                    }, "unauthenticated_per_address"
+                ),
+            ] {
+                try await ServerBench.with(change) { bench in
+                    async let held = bench.call(path: "/test.Echo/Never")
+                    try await eventually { bench.service.heldCalls == 1 }
+                    // One that is authenticated takes no place among those that are not.
+                    #expect(await bench.call("second").status == 200)
+                    async let silent = run(
+                        "bash", ["-c", "exec 3<>/dev/tcp/127.0.0.1/\(bench.port); sleep 1.5"])
+                    try await eventually { bench.server.statistics.openConnections == 2 }
+                    #expect(await bench.call("second").exit != 0)
+                    #expect(bench.server.statistics.connectionsRefused == [reason: 1])
+                    _ = await silent
+                    try await eventually { bench.server.statistics.openConnections == 1 }
+                    #expect(await bench.call("second").status == 200)
+                    bench.service.answerHeld()
+                    #expect(await held.status == 200)
+                }
+            }
+        }
+
+        @Test func aClientThatTakesNoAnswersIsClosed() async throws {
+            try await ServerBench.with({ $0.writeStallMilliseconds = 400 }) { bench in
+                let request =
+                    "POST /test.Echo/Large HTTP/1.1\r\nHost: x\r\n"
+                    + "Content-Type: application/json\r\nContent-Length: 8\r\n\r\n40000000"
+                let name = bench.certificates.file("stall-\(UUID().uuidString)")
+                try Data(request.utf8).write(to: URL(fileURLWithPath: name))
+                // s_client stops reading when nobody takes its output.
+                let client =
+                    "(cat \(name); sleep 4) | timeout 10 openssl s_client -quiet -connect "
+                    + "127.0.0.1:\(bench.port) -cert \(bench.certificates.file("client.crt")) -key "
+                    + "\(bench.certificates.file("client.key")) 2>/dev/null | sleep 4"
+                async let stalled = run("sh", ["-c", client])
+                try await eventually { bench.server.statistics.openConnections == 1 }
+                let began = Date()
+                try await eventually { bench.server.statistics.openConnections == 0 }
+                #expect(Date().timeIntervalSince(began) < 3)
+                _ = await stalled
+            }
+        }
+    }
+
+    @Suite struct Stopping {
+        @Test(arguments: ["--http1.1", "--http2"])
+        func whatIsInFlightIsAnswered(_ http: String) async throws {
+            let bench = try await ServerBench()
+            async let late = bench.call(path: "/test.Echo/Later", http: http)
+            try await eventually { bench.server.statistics.requestsInFlight == 1 }
+            let began = Date()
+            await bench.server.stop(graceSeconds: 5)
+            #expect(await late.status == 200)
+            #expect(Date().timeIntervalSince(began) < 4)
+            #expect(await bench.call().exit == 7)
+        }
+
+        @Test func theGraceEnds() async throws {
+            let bench = try await ServerBench()
+            async let never = bench.call(path: "/test.Echo/Never")
+            try await eventually { bench.service.heldCalls == 1 }
+            let began = Date()
+            await bench.server.stop(graceSeconds: 0.3)
+            #expect(await never.exit != 0)
+            #expect(Date().timeIntervalSince(began) < 4)
+            bench.service.answerHeld()
+        }
+
+        @Test func anIdleConnectionDoesNotHoldTheStop() async throws {
+            let bench = try await ServerBench()
+            async let idle = bench.raw(
+                ["GET /health HTTP/1.1\r\nHost: x\r\n\r\n"], holdSeconds: 3)
+            try await eventually { bench.server.statistics.requests == 1 }
+            let began = Date()
+            await bench.server.stop(graceSeconds: 10)
+            #expect(Date().timeIntervalSince(began) < 3)
+            #expect(await idle.text.contains("200 OK"))
+        }
+    }
+}
