@@ -53,7 +53,11 @@ let package = Package(
 
         // Handoff, history checks and cursor initialisation as state machines without I/O.
         .target(
-            name: "Replication", dependencies: ["Buffers", "Facts"], swiftSettings: settings),
+            name: "Replication",
+            dependencies: [
+                "Buffers", "Facts", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: settings),
 
         // Connect over HTTP/1.1 and HTTP/2 with mutual TLS. The only target that imports NIO.
         .target(
@@ -76,6 +80,7 @@ let package = Package(
             name: "Gateway",
             dependencies: [
                 "Facts", "WriteAheadLog", "Buffers", "Replication", "RPC", "COpenSSL", "CPlatform",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

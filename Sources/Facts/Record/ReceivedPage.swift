@@ -77,6 +77,8 @@ package struct ReceivedEntry: Sendable {
     /// Recomputed from the message's bytes; nil for notices and for what is not intact.
     package private(set) var key: Digest?
     package private(set) var contentDigest: Digest?
+    /// UTF-8 of the zone that the message says it is from; empty where it is not readable.
+    package private(set) var fromZone: [UInt8] = []
     package private(set) var verdict: Verdict = .intact
 
     package var itemBytes: [UInt8] { Array(storedRecord[itemRange]) }
@@ -142,27 +144,28 @@ package struct ReceivedEntry: Sendable {
 
     /// The message's bytes against what was said of them.
     private mutating func judge(_ checksum: UInt32?, _ stated: Digest?) -> Verdict {
-        let (verdict, key, digest) = storedRecord.withUnsafeBytes {
-            bytes -> (Verdict, Digest?, Digest?) in
+        let (verdict, key, digest, zone) = storedRecord.withUnsafeBytes {
+            bytes -> (Verdict, Digest?, Digest?, [UInt8]) in
             let message = UnsafeRawBufferPointer(rebasing: bytes[itemRange])
-            guard checksum == CRC32C.checksum(message) else { return (.checksumMismatch, nil, nil) }
+            guard checksum == CRC32C.checksum(message) else { return (.checksumMismatch, nil, nil, []) }
             do throws(MessageView.Malformed) {
                 let view = try MessageView(message)
                 guard view.format <= MessageView.format else {
-                    return (.formatUnsupported(view.format), nil, nil)
+                    return (.formatUnsupported(view.format), nil, nil, [])
                 }
                 try view.check()
                 let computed = try view.contentDigest()
                 guard stated == computed else {
-                    return (.digestMismatch(stated: stated, computed: computed), nil, nil)
+                    return (.digestMismatch(stated: stated, computed: computed), nil, nil, [])
                 }
-                return (.intact, view.key(), computed)
+                return (.intact, view.key(), computed, Array(message[view.fromZone]))
             } catch {
-                return (.malformed(error.sentence), nil, nil)
+                return (.malformed(error.sentence), nil, nil, [])
             }
         }
         self.key = key
         contentDigest = digest
+        fromZone = zone
         return verdict
     }
 }

@@ -3,29 +3,29 @@ internal import Glibc
 
 /// A mutex with conditions: what guards the commit path. `Synchronization.Mutex` has no condition to
 /// sleep on.
-final class Monitor: @unchecked Sendable {
+package final class Monitor: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
-    init() { pthread_mutex_init(mutex, nil) }
+    package init() { pthread_mutex_init(mutex, nil) }
 
     deinit {
         pthread_mutex_destroy(mutex)
         mutex.deallocate()
     }
 
-    func lock() { pthread_mutex_lock(mutex) }
-    func unlock() { pthread_mutex_unlock(mutex) }
+    package func lock() { pthread_mutex_lock(mutex) }
+    package func unlock() { pthread_mutex_unlock(mutex) }
 
-    func withLock<Result>(_ body: () -> Result) -> Result {
+    package func withLock<Result>(_ body: () -> Result) -> Result {
         lock()
         defer { unlock() }
         return body()
     }
 
-    final class Condition: @unchecked Sendable {
+    package final class Condition: @unchecked Sendable {
         fileprivate let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
-        init() {
+        package init() {
             var attributes = pthread_condattr_t()
             pthread_condattr_init(&attributes)
             pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
@@ -38,15 +38,15 @@ final class Monitor: @unchecked Sendable {
             condition.deallocate()
         }
 
-        func signal() { pthread_cond_signal(condition) }
-        func broadcast() { pthread_cond_broadcast(condition) }
+        package func signal() { pthread_cond_signal(condition) }
+        package func broadcast() { pthread_cond_broadcast(condition) }
     }
 
     /// Releases the lock, sleeps until the condition is signalled, takes the lock again.
-    func wait(_ condition: Condition) { pthread_cond_wait(condition.condition, mutex) }
+    package func wait(_ condition: Condition) { pthread_cond_wait(condition.condition, mutex) }
 
     /// The same until a moment of the monotonic clock at the latest; false when that came first.
-    func wait(_ condition: Condition, untilNanoseconds deadline: Int64) -> Bool {
+    package func wait(_ condition: Condition, untilNanoseconds deadline: Int64) -> Bool {
         var time = timespec(
             tv_sec: Int(deadline / 1_000_000_000), tv_nsec: Int(deadline % 1_000_000_000))
         return pthread_cond_timedwait(condition.condition, mutex, &time) == 0
@@ -54,7 +54,7 @@ final class Monitor: @unchecked Sendable {
 }
 
 /// A named thread of the engine; blocking I/O never runs anywhere else but on a caller's own thread.
-final class EngineThread: @unchecked Sendable {
+package final class EngineThread: @unchecked Sendable {
     private final class Body {
         let name: String
         let run: @Sendable () -> Void
@@ -66,7 +66,7 @@ final class EngineThread: @unchecked Sendable {
 
     private var handle = pthread_t()
 
-    init(name: String, _ run: @escaping @Sendable () -> Void) {
+    package init(name: String, _ run: @escaping @Sendable () -> Void) {
         let body = Unmanaged.passRetained(Body(name: name, run: run))
         let code = pthread_create(
             &handle, nil,
@@ -80,7 +80,7 @@ final class EngineThread: @unchecked Sendable {
     }
 
     /// Waits for its end; a thread that ends itself only lets go of it.
-    func join() {
+    package func join() {
         if pthread_equal(pthread_self(), handle) != 0 {
             pthread_detach(handle)
         } else {

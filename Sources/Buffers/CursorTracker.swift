@@ -1,0 +1,92 @@
+package import Facts
+
+/// How far one named reader has confirmed one buffer, durably.
+package struct TrackedCursor: Sendable, Equatable {
+    package var owner: String
+    package var name: String
+    /// Everything below is confirmed.
+    package var nextOffset: UInt64
+    package var epoch: UInt64
+    /// Of the last record before `nextOffset`, as a peer stated it, and that record's offset.
+    package var digest: Digest?
+    package var digestOffset: UInt64?
+    /// The receiver's log, when the reader is a peer.
+    package var receiverUUID: [UInt8]?
+    package var receiverEpoch: UInt64
+    package var initMode: String
+    package var createdMilliseconds: Int64
+
+    package init(
+        owner: String, name: String, nextOffset: UInt64, epoch: UInt64 = 1,
+        digest: Digest? = nil, digestOffset: UInt64? = nil, receiverUUID: [UInt8]? = nil,
+        receiverEpoch: UInt64 = 0, initMode: String = "", createdMilliseconds: Int64 = 0
+    ) {
+        self.owner = owner
+        self.name = name
+        self.nextOffset = nextOffset
+        self.epoch = epoch
+        self.digest = digest
+        self.digestOffset = digestOffset
+        self.receiverUUID = receiverUUID
+        self.receiverEpoch = receiverEpoch
+        self.initMode = initMode
+        self.createdMilliseconds = createdMilliseconds
+    }
+}
+
+/// The durable frontiers of a buffer's readers.
+package protocol CursorTracker: AnyObject, Sendable {
+    /// Blocks until the cursor is durable.
+    /// - Throws: `cursorExists`, `outOfRange` beyond the head.
+    func create(_ cursor: TrackedCursor) throws(BufferError)
+
+    func cursor(owner: String, name: String) -> TrackedCursor?
+    func cursors() -> [TrackedCursor]
+
+    /// Confirms a range of offsets. The frontier advances over a contiguous prefix only: a range
+    /// beyond it is remembered, in bounded memory and not durably, until the hole is filled. Never
+    /// goes back. Durable when it returns. Blocks.
+    /// - Throws: `cursorNotFound`, `outOfRange` beyond the head.
+    func confirm(
+        owner: String, name: String, _ range: ClosedRange<UInt64>,
+        digest: (value: Digest, offset: UInt64)?
+    ) throws(BufferError) -> TrackedCursor
+
+    func delete(owner: String, name: String) throws(BufferError)
+}
+
+/// A frontier and the confirmed ranges beyond it.
+package struct ContiguousFrontier: Sendable, Equatable {
+    /// Ranges that are remembered; the farthest is forgotten first, since its facts are only
+    /// confirmed again.
+    package static let rangesMaximum = 1_024
+
+    /// Everything below is confirmed.
+    package private(set) var nextOffset: UInt64
+    /// Disjoint, in order, none touching the frontier or another.
+    package private(set) var ranges: [ClosedRange<UInt64>] = []
+
+    package init(nextOffset: UInt64) { self.nextOffset = nextOffset }
+
+    /// - Precondition: the range ends below the greatest offset.
+    package mutating func confirm(_ range: ClosedRange<UInt64>) {
+        precondition(range.upperBound < .max, "the last offset cannot be confirmed")
+        guard range.upperBound >= nextOffset else { return }
+        var merged = max(range.lowerBound, nextOffset)...range.upperBound
+        ranges.removeAll { other in
+            guard other.lowerBound <= merged.upperBound + 1,
+                merged.lowerBound <= other.upperBound + 1
+            else { return false }
+            merged =
+                min(other.lowerBound, merged.lowerBound)...max(other.upperBound, merged.upperBound)
+            return true
+        }
+        if merged.lowerBound == nextOffset {
+            nextOffset = merged.upperBound + 1
+            return
+        }
+        let place = ranges.firstIndex { $0.lowerBound > merged.upperBound } ?? ranges.endIndex
+        ranges.insert(merged, at: place)
+        if ranges.count > ContiguousFrontier.rangesMaximum { ranges.removeLast() }
+    }
+}

@@ -1,0 +1,245 @@
+package import Facts
+package import WriteAheadLog
+
+extension Digest256 {
+    init(_ digest: Digest) { self = digest.withUnsafeBytes { Digest256(bytes: $0) } }
+}
+
+extension Digest {
+    init(_ digest: Digest256) { self = digest.withUnsafeBytes { Digest($0) } }
+}
+
+extension BufferError {
+    init(_ error: LogError, fill: Double = 0) {
+        let kind: Kind =
+            switch error {
+            case .rejected(.noSpace), .rejected(.overloaded): .full
+            case .rejected(.registerMismatch): .positionMoved
+            case .rejected: .invalid
+            case .outcomeUnknown: .outcomeUnknown
+            case .corrupt: .corrupt
+            case .offsetOutOfRange(_, let first, let head): .outOfRange(first: first, head: head)
+            case .cursorNotFound: .cursorNotFound
+            case .cursorExists: .cursorExists
+            case .poisoned, .disk, .closed, .locked, .notALog, .profileMismatch,
+                .unsupportedFormat, .epochMismatch:
+                .stopped
+            }
+        self.init(kind, error.sentence, fill: fill)
+    }
+}
+
+/// What every buffer over a log shares: reading, and the log's cursors as its tracker.
+package class LogBuffer: @unchecked Sendable {
+    package let log: Log
+
+    package init(_ log: Log) { self.log = log }
+
+    package var identifier: [UInt8] { log.identifier.bytes }
+    package var epoch: UInt64 { log.epoch }
+    package var firstOffset: UInt64 { log.firstOffset }
+    package var headOffset: UInt64 { log.headOffset }
+    package var fill: Double { log.statistics().fill }
+
+    package func read(
+        from offset: UInt64, maximumCount: Int, maximumBytes: Int,
+        _ visit: (BufferRecord) -> Bool
+    ) throws(BufferError) -> UInt64 {
+        do throws(LogError) {
+            return try log.read(
+                from: offset, maximumCount: maximumCount, maximumBytes: maximumBytes
+            ) { record in
+                visit(
+                    BufferRecord(
+                        offset: record.offset,
+                        appendedMilliseconds: record.appendTimeMilliseconds, epoch: record.epoch,
+                        contentDigest: record.content.map { Digest($0) },
+                        payload: record.payload))
+            }
+        } catch {
+            throw BufferError(error)
+        }
+    }
+
+    package func offset(atOrAfterMilliseconds time: Int64) throws(BufferError) -> UInt64 {
+        do throws(LogError) {
+            return try log.offset(atOrAfterMilliseconds: time)
+        } catch {
+            throw BufferError(error)
+        }
+    }
+
+    package func observeHead(_ handler: @escaping @Sendable (UInt64) -> Void) -> UInt64 {
+        log.observeHead(handler)
+    }
+
+    package func removeObserver(_ number: UInt64) { log.removeObserver(number) }
+
+    fileprivate func receipt(_ receipt: AppendReceipt) -> PutReceipt {
+        PutReceipt(
+            outcomes: receipt.outcomes.map { outcome in
+                switch outcome {
+                case .appended(let offset): .appended(offset: offset)
+                case .existing(let offset): .existing(offset: offset)
+                case .conflict(let offset, let stored):
+                    .conflict(offset: offset, stored: Digest(stored))
+                case .skipped: .skipped
+                }
+            }, epoch: receipt.epoch, fill: receipt.fill)
+    }
+}
+
+/// A store buffer in a log.
+package final class LogStoreBuffer: LogBuffer, StoreBuffer, @unchecked Sendable {
+    package func append(
+        _ facts: [KeyedFact],
+        completion: @escaping @Sendable (Result<PutReceipt, BufferError>) -> Void
+    ) {
+        do throws(LogError) {
+            log.append(try batch(facts)) { [self] result in
+                completion(result.map { receipt($0) }.mapError { BufferError($0, fill: fill) })
+            }
+        } catch {
+            completion(.failure(BufferError(error)))
+        }
+    }
+
+    package func appendUntilConflict(_ facts: [KeyedFact]) throws(BufferError) -> PutReceipt {
+        do throws(LogError) {
+            let prepared = try log.prepare(try batch(facts))
+            let first = prepared.outcomes.firstIndex { outcome in
+                switch outcome {
+                case .conflict, .conflictWithin: true
+                case .new, .existing, .duplicate: false
+                }
+            }
+            if let first {
+                for index in (first + 1)..<max(first + 1, facts.count) { prepared.skip(index) }
+            }
+            return receipt(try log.commit(prepared))
+        } catch {
+            throw BufferError(error, fill: fill)
+        }
+    }
+
+    private func batch(_ facts: [KeyedFact]) throws(LogError) -> AppendBatch {
+        let batch = AppendBatch(
+            capacityBytes: facts.reduce(0) { $0 + $1.storedRecord.count + 96 })
+        for fact in facts {
+            try batch.add(
+                key: Digest256(fact.key), content: Digest256(fact.contentDigest),
+                payload: fact.storedRecord)
+        }
+        return batch
+    }
+}
+
+/// A forward buffer in a log; its position is a register that changes with the records it covers.
+package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Sendable {
+    private static let register = "position"
+
+    package var position: SourcePosition? {
+        log.register(LogForwardBuffer.register).flatMap { SourcePosition(register: $0) }
+    }
+
+    package func begin(at position: SourcePosition) throws(BufferError) {
+        do throws(LogError) {
+            try log.setRegisters([
+                RegisterUpdate(
+                    name: LogForwardBuffer.register,
+                    expected: log.register(LogForwardBuffer.register),
+                    value: position.register)
+            ])
+        } catch {
+            throw BufferError(error)
+        }
+    }
+
+    package func putIfAbsent(
+        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition
+    ) throws(BufferError) -> PutReceipt {
+        let move = RegisterUpdate(
+            name: LogForwardBuffer.register, expected: from.register, value: to.register)
+        let prepared: PreparedBatch
+        do throws(LogError) {
+            guard !records.isEmpty else {
+                try log.setRegisters([move])
+                return PutReceipt(outcomes: [], epoch: log.epoch, fill: fill)
+            }
+            let batch = AppendBatch(
+                capacityBytes: records.reduce(0) { $0 + $1.storedRecord.count + 96 })
+            for record in records {
+                try batch.add(
+                    key: record.key.map { Digest256($0) },
+                    content: record.contentDigest.map { Digest256($0) },
+                    payload: record.storedRecord)
+            }
+            prepared = try log.prepare(batch)
+        } catch {
+            throw BufferError(error, fill: fill)
+        }
+        if let conflict = conflict(prepared, records) { throw conflict }
+        do throws(LogError) {
+            return receipt(try log.commit(prepared, registers: [move]))
+        } catch {
+            throw BufferError(error, fill: fill)
+        }
+    }
+
+    /// Looked for before anything is written: what cannot be materialised stops the page.
+    private func conflict(_ prepared: PreparedBatch, _ records: [ForwardRecord]) -> BufferError? {
+        for (index, outcome) in prepared.outcomes.enumerated() {
+            switch outcome {
+            case .new, .existing, .duplicate: continue
+            case .conflict(let offset, let stored):
+                return .conflict(index, offset, Digest(stored))
+            case .conflictWithin(let original):
+                return .conflict(index, 0, records[original].contentDigest!)
+            }
+        }
+        return nil
+    }
+
+    package func get(_ key: Digest) -> UInt64? { log.lookUp(Digest256(key))?.offset }
+}
+
+extension BufferError {
+    static func conflict(_ index: Int, _ offset: UInt64, _ stored: Digest) -> BufferError {
+        BufferError(
+            .conflict(index: index, offset: offset, stored: stored),
+            "a fact with the same key and other content stands at offset \(offset)")
+    }
+}
+
+extension SourcePosition {
+    /// 16 log UUID, u64 epoch, u64 next offset, then u64 offset and 32 bytes of the digest if known;
+    /// little-endian.
+    var register: [UInt8] {
+        var bytes = logUUID
+        func append(_ value: UInt64) {
+            withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+        }
+        append(epoch)
+        append(nextOffset)
+        if let digest, let digestOffset {
+            append(digestOffset)
+            bytes += digest.bytes
+        }
+        return bytes
+    }
+
+    init?(register bytes: [UInt8]) {
+        guard bytes.count == 32 || bytes.count == 72 else { return nil }
+        func integer(_ position: Int) -> UInt64 {
+            bytes.withUnsafeBytes {
+                UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: UInt64.self))
+            }
+        }
+        self.init(
+            logUUID: Array(bytes[..<16]), epoch: integer(16), nextOffset: integer(24))
+        if bytes.count == 72 {
+            digestOffset = integer(32)
+            digest = Digest(bytes[40...])
+        }
+    }
+}

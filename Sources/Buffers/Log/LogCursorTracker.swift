@@ -1,0 +1,87 @@
+package import Facts
+internal import Synchronization
+package import WriteAheadLog
+
+/// The cursors of a log. The frontier is durable in the log; ranges beyond it live in memory.
+package final class LogCursorTracker: CursorTracker {
+    private struct Reader: Hashable {
+        var owner: [UInt8]
+        var name: [UInt8]
+    }
+
+    private let log: Log
+    private let ahead = Mutex<[Reader: ContiguousFrontier]>([:])
+
+    package init(_ log: Log) { self.log = log }
+
+    package func create(_ cursor: TrackedCursor) throws(BufferError) {
+        do throws(LogError) {
+            try log.createCursor(
+                Cursor(
+                    owner: cursor.owner, name: cursor.name, nextOffset: cursor.nextOffset,
+                    epoch: cursor.epoch, digest: cursor.digest.map { Digest256($0) },
+                    digestOffset: cursor.digestOffset,
+                    receiver: cursor.receiverUUID.map { LogIdentifier(bytes: $0) },
+                    receiverEpoch: cursor.receiverEpoch, initialisation: cursor.initMode,
+                    createdMilliseconds: cursor.createdMilliseconds))
+        } catch {
+            throw BufferError(error)
+        }
+    }
+
+    package func cursor(owner: String, name: String) -> TrackedCursor? {
+        log.cursor(owner: owner, name: name).map { TrackedCursor($0) }
+    }
+
+    package func cursors() -> [TrackedCursor] { log.cursors().map { TrackedCursor($0) } }
+
+    package func confirm(
+        owner: String, name: String, _ range: ClosedRange<UInt64>,
+        digest: (value: Digest, offset: UInt64)?
+    ) throws(BufferError) -> TrackedCursor {
+        guard let cursor = cursor(owner: owner, name: name) else {
+            throw BufferError(
+                .cursorNotFound, "there is no consumer \(name) of \(owner); create it first")
+        }
+        let head = log.headOffset
+        guard range.upperBound < head else {
+            throw BufferError(
+                .outOfRange(first: log.firstOffset, head: head),
+                "offset \(range.upperBound) is not in the log, which ends before \(head)")
+        }
+        let reader = Reader(owner: Array(owner.utf8), name: Array(name.utf8))
+        let next = ahead.withLock { ahead -> UInt64 in
+            var frontier = ahead[reader] ?? ContiguousFrontier(nextOffset: cursor.nextOffset)
+            frontier.confirm(range)
+            ahead[reader] = frontier.ranges.isEmpty ? nil : frontier
+            return frontier.nextOffset
+        }
+        do throws(LogError) {
+            return TrackedCursor(
+                try log.confirm(
+                    owner: owner, name: name, nextOffset: next,
+                    digest: digest.map { (Digest256($0.value), $0.offset) }))
+        } catch {
+            throw BufferError(error)
+        }
+    }
+
+    package func delete(owner: String, name: String) throws(BufferError) {
+        do throws(LogError) {
+            try log.deleteCursor(owner: owner, name: name)
+        } catch {
+            throw BufferError(error)
+        }
+    }
+}
+
+extension TrackedCursor {
+    init(_ cursor: Cursor) {
+        self.init(
+            owner: cursor.owner, name: cursor.name, nextOffset: cursor.nextOffset,
+            epoch: cursor.epoch, digest: cursor.digest.map { Digest($0) },
+            digestOffset: cursor.digestOffset, receiverUUID: cursor.receiver?.bytes,
+            receiverEpoch: cursor.receiverEpoch, initMode: cursor.initialisation,
+            createdMilliseconds: cursor.createdMilliseconds)
+    }
+}

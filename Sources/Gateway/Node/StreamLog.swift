@@ -1,0 +1,103 @@
+package import Buffers
+internal import Facts
+package import WriteAheadLog
+
+/// One log of the node: a stream and the zone whose facts it holds.
+package final class StreamLog: Sendable {
+    /// A stream and an origin, compared as bytes.
+    package struct Name: Hashable, Sendable {
+        package let stream: [UInt8]
+        package let origin: [UInt8]
+
+        package init(stream: String, origin: String) {
+            self.stream = Array(stream.utf8)
+            self.origin = Array(origin.utf8)
+        }
+    }
+
+    package let stream: StreamConfiguration
+    package let origin: String
+    package let log: Log
+    /// Facts of local producers; nil in a forward log.
+    package let store: LogStoreBuffer?
+    /// Another zone's facts; nil in a store log.
+    package let forward: LogForwardBuffer?
+    package let cursors: LogCursorTracker
+
+    package var name: Name { Name(stream: stream.name, origin: origin) }
+    package var buffer: any ReadableBuffer { store ?? forward! }
+    package var role: String { store == nil ? "forward" : "store" }
+
+    init(stream: StreamConfiguration, origin: String, log: Log, isStore: Bool) {
+        self.stream = stream
+        self.origin = origin
+        self.log = log
+        store = isStore ? LogStoreBuffer(log) : nil
+        forward = isStore ? nil : LogForwardBuffer(log)
+        cursors = LogCursorTracker(log)
+    }
+}
+
+/// All logs of a node, by stream and origin, and who reads which.
+package final class StreamLogs: Sendable {
+    package let all: [StreamLog]
+    private let byName: [StreamLog.Name: StreamLog]
+
+    /// Opens (and where absent makes) every log that the configuration asks for. Blocks.
+    package init(_ configuration: NodeConfiguration) throws(NodeError) {
+        var logs: [StreamLog] = []
+        for stream in configuration.streams {
+            logs.append(
+                try StreamLogs.open(
+                    stream, origin: configuration.zone, isStore: true,
+                    "\(configuration.dataDirectory)/store/\(stream.name)"))
+        }
+        for cursor in configuration.cursors {
+            guard let stream = configuration.stream(cursor.stream) else {
+                preconditionFailure("a cursor's stream was checked with the configuration")
+            }
+            logs.append(
+                try StreamLogs.open(
+                    stream, origin: cursor.origin, isStore: false,
+                    "\(configuration.dataDirectory)/forward/\(stream.name)/\(cursor.origin)"))
+        }
+        all = logs
+        byName = Dictionary(uniqueKeysWithValues: logs.map { ($0.name, $0) })
+    }
+
+    private static func open(
+        _ stream: StreamConfiguration, origin: String, isStore: Bool, _ directory: String
+    ) throws(NodeError) -> StreamLog {
+        do throws(LogError) {
+            let log = try Log.open(
+                directory: directory,
+                options: LogOptions(
+                    profile: stream.profile == .silStrict ? .silStrict : .standard,
+                    capacityBytes: UInt64(stream.capacityBytes),
+                    segmentBytes: stream.segmentBytes.map { UInt64($0) }))
+            return StreamLog(stream: stream, origin: origin, log: log, isStore: isStore)
+        } catch {
+            throw NodeError(error.sentence)
+        }
+    }
+
+    package func log(stream: String, origin: String) -> StreamLog? {
+        byName[StreamLog.Name(stream: stream, origin: origin)]
+    }
+
+    /// The log in which an owner's consumer of this name has its cursor: a name is bound to one.
+    package func log(ofConsumer name: String, owner: String) -> StreamLog? {
+        all.first { $0.cursors.cursor(owner: owner, name: name) != nil }
+    }
+
+    package func close() {
+        for log in all { log.log.close() }
+    }
+}
+
+/// Why a node could not start or go on, in one sentence.
+package struct NodeError: Error, Sendable, CustomStringConvertible {
+    package let sentence: String
+    package init(_ sentence: String) { self.sentence = sentence }
+    package var description: String { sentence }
+}

@@ -1,0 +1,110 @@
+internal import Facts
+internal import RPC
+
+/// Who may do what: default deny, asked on every request. The configuration is the only source.
+struct Access: Sendable {
+    let configuration: NodeConfiguration
+
+    /// Procedures that a role opens; administrators of the machine may call everything.
+    func admit(_ procedure: Procedure, _ caller: Caller) -> ServiceError? {
+        switch caller.kind {
+        case .administrator:
+            return nil
+        case .peer(let id):
+            guard let peer = configuration.peer(id: id), peer.authorized else {
+                return refused(caller, "is not authorised in peers.yaml")
+            }
+            return Procedure.peers.contains(procedure)
+                ? nil : refused(caller, "is a peer, and peers do not call \(procedure.method)")
+        case .client:
+            guard let client = configuration.client(identity: caller.identity) else {
+                return refused(caller, "is not in clients")
+            }
+            if Procedure.producers.contains(procedure), client.roles.contains(.producer) {
+                return nil
+            }
+            if Procedure.consumers.contains(procedure), client.roles.contains(.consumer) {
+                return nil
+            }
+            return refused(caller, "has no role that may call \(procedure.method)")
+        }
+    }
+
+    private func refused(_ caller: Caller, _ why: String) -> ServiceError {
+        ServiceError(
+            .identityNotAuthorised,
+            "\(caller.identity) \(why); ask the operator of \(configuration.zone) for it")
+    }
+
+    /// Whether the caller may append to a stream.
+    func checkAppend(_ caller: Caller, stream: String) throws(ServiceError) -> StreamConfiguration {
+        guard let found = configuration.stream(stream) else {
+            throw ServiceError(
+                .unknownStream,
+                "there is no stream \(stream) here; the streams are "
+                    + configuration.streams.map(\.name).joined(separator: ", "),
+                field: "stream")
+        }
+        if case .client = caller.kind {
+            guard let client = configuration.client(identity: caller.identity),
+                client.streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) })
+            else {
+                throw ServiceError(
+                    .streamNotGranted,
+                    "\(caller.identity) may not append to \(stream); ask for the grant",
+                    field: "stream")
+            }
+        }
+        return found
+    }
+
+    /// Whether the caller may read a stream of an origin.
+    func checkRead(_ caller: Caller, stream: String, origin: String) throws(ServiceError) {
+        let streams: [String]
+        let origins: [String]
+        switch caller.kind {
+        case .administrator: return
+        case .peer(let id):
+            guard let peer = configuration.peer(id: id) else { return }
+            (streams, origins) = (peer.streams, peer.origins)
+        case .client:
+            guard let client = configuration.client(identity: caller.identity) else { return }
+            (streams, origins) = (client.streams, client.origins)
+        }
+        guard streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) }) else {
+            throw ServiceError(
+                .streamNotGranted, "\(stream) is not granted to \(caller.identity); ask for it",
+                field: "stream")
+        }
+        guard origins.contains(where: { $0.utf8.elementsEqual(origin.utf8) }) else {
+            throw ServiceError(
+                .originNotGranted,
+                "facts of \(origin) are not granted to \(caller.identity); ask for it",
+                field: "origin_zone")
+        }
+    }
+}
+
+/// What a node serves on its boundary and on its administration socket.
+enum Procedure: String, CaseIterable {
+    case appendFact = "/bsfg.v1.BoundaryService/AppendFact"
+    case fetchFacts = "/bsfg.v1.BoundaryService/FetchFacts"
+    case confirmReceipt = "/bsfg.v1.BoundaryService/ConfirmReceipt"
+    case appendFacts = "/bsfg.v1.IngestService/AppendFacts"
+    case hello = "/bsfg.v1.FederationService/Hello"
+    case listStreams = "/bsfg.v1.FederationService/ListStreams"
+    case openCursor = "/bsfg.v1.FederationService/OpenCursor"
+    case status = "/bsfg.admin.v1.AdminService/Status"
+    case createConsumer = "/bsfg.admin.v1.AdminService/CreateConsumer"
+    case listConsumers = "/bsfg.admin.v1.AdminService/ListConsumers"
+    case peek = "/bsfg.admin.v1.AdminService/Peek"
+    case redeliver = "/bsfg.admin.v1.AdminService/Redeliver"
+
+    static let peers: Set<Procedure> = [
+        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor,
+    ]
+    static let producers: Set<Procedure> = [.appendFact, .appendFacts]
+    static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt]
+
+    var method: String { String(rawValue[rawValue.index(after: rawValue.lastIndex(of: "/")!)...]) }
+}

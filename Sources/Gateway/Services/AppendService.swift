@@ -1,0 +1,263 @@
+internal import Buffers
+internal import Facts
+internal import RPC
+internal import SwiftProtobuf
+
+/// AppendFact and AppendFacts: a fact is acknowledged when it is durable in the store buffer, and
+/// whatever the other zone does changes nothing about that.
+struct AppendService: Sendable {
+    let configuration: NodeConfiguration
+    let access: Access
+    let logs: StreamLogs
+    let pool: BlockingPool
+
+    private func target(_ caller: Caller, _ stream: String) throws(ServiceError)
+        -> (StreamConfiguration, LogStoreBuffer)
+    {
+        let name = stream.isEmpty ? StreamConfiguration.defaultName : stream
+        let configured = try access.checkAppend(caller, stream: name)
+        guard
+            let store = logs.log(stream: configured.name, origin: configuration.zone)?.store
+        else { preconditionFailure("every stream has a store log") }
+        return (configured, store)
+    }
+
+    private func encode(_ submission: FactSubmission, _ stream: StreamConfiguration)
+        throws(ServiceError) -> KeyedFact
+    {
+        let encoded: EncodedFact
+        do throws(FactError) {
+            encoded = try FactEncoder(limits: FactLimits(objectBytes: stream.objectBytesMaximum))
+                .encode(submission)
+        } catch {
+            throw error.serviceError
+        }
+        guard submission.fromZone.utf8.elementsEqual(configuration.zone.utf8) else {
+            throw ServiceError(
+                .fromZoneNotAllowed,
+                "from_zone is \(submission.fromZone), local producers append as "
+                    + "\(configuration.zone)", field: "envelope.from_zone")
+        }
+        let zones = configuration.knownZones
+        guard zones.contains(where: { $0.utf8.elementsEqual(submission.toZone.utf8) }) else {
+            throw ServiceError(
+                .unknownZone,
+                "to_zone \(submission.toZone) is not known here; the zones are "
+                    + zones.joined(separator: ", "), field: "envelope.to_zone")
+        }
+        let key =
+            stream.idempotency == .content ? encoded.contentDigest : encoded.key
+        return KeyedFact(
+            key: key, contentDigest: encoded.contentDigest, storedRecord: encoded.storedRecord)
+    }
+
+    func appendFact(_ request: RPCRequest, _ respond: @escaping @Sendable (RPCReply) -> Void) {
+        let encoding = request.encoding
+        do throws(ServiceError) {
+            let submission = try WireCodec.decodeAppendFact(request.body, encoding)
+            let (stream, store) = try target(request.caller, submission.stream)
+            let fact = try encode(submission.fact, stream)
+            store.append([fact]) { result in
+                respond(AppendService.reply(result, fact, encoding))
+            }
+        } catch {
+            respond(.failure(error))
+        }
+    }
+
+    private static func reply(
+        _ result: Result<PutReceipt, BufferError>, _ fact: KeyedFact, _ encoding: WireEncoding
+    ) -> RPCReply {
+        switch result {
+        case .failure(let error): return .failure(ServiceError(error))
+        case .success(let receipt):
+            var response = Bsfg_V1_AppendFactResponse()
+            response.epoch = receipt.epoch
+            response.fill = receipt.fill
+            response.contentDigest = fact.contentDigest.data
+            switch receipt.outcomes[0] {
+            case .appended(let offset):
+                response.offset = offset
+                response.outcome = .appended
+            case .existing(let offset):
+                response.offset = offset
+                response.outcome = .existing
+            case .conflict(let offset, let stored):
+                return .failure(conflict(offset, stored, fact))
+            case .skipped: preconditionFailure("one fact is not skipped")
+            }
+            return .message(WireCodec.encode(response, encoding))
+        }
+    }
+
+    private static func conflict(_ offset: UInt64, _ stored: Digest, _ fact: KeyedFact)
+        -> ServiceError
+    {
+        var error = ServiceError(
+            .conflictingDuplicate,
+            "a fact with this id and other content stands at offset \(offset); nothing was "
+                + "written; give the new fact an id of its own", field: "envelope.message_id")
+        error.offset = offset
+        error.storedDigest = stored
+        error.offeredDigest = fact.contentDigest
+        return error
+    }
+
+    // MARK: - Batch
+
+    func appendFacts(_ request: RPCRequest, _ respond: @escaping @Sendable (RPCReply) -> Void) {
+        let encoding = request.encoding
+        // A large batch is decoded and digested off the event loop.
+        guard request.body.count > 64 << 10 else {
+            return appendFacts(request, encoding, isOnLoop: true, respond)
+        }
+        let isTaken = pool.submit { appendFacts(request, encoding, isOnLoop: false, respond) }
+        if !isTaken {
+            respond(.failure(ServiceError(.overloaded, "too many batches are in work; retry")))
+        }
+    }
+
+    private func appendFacts(
+        _ request: RPCRequest, _ encoding: WireEncoding, isOnLoop: Bool,
+        _ respond: @escaping @Sendable (RPCReply) -> Void
+    ) {
+        do throws(ServiceError) {
+            let submission = try WireCodec.decodeAppendFacts(request.body, encoding)
+            let (stream, store) = try target(request.caller, submission.stream)
+            guard !submission.facts.isEmpty else {
+                throw ServiceError(.missingField, "the batch has no facts", field: "facts")
+            }
+            guard submission.facts.count <= FactLimits.pageFacts else {
+                throw ServiceError(
+                    .tooLarge,
+                    "the batch has \(submission.facts.count) facts and may have "
+                        + "\(FactLimits.pageFacts); split it", field: "facts")
+            }
+            var batch = Batch(facts: [], results: [])
+            for (index, fact) in submission.facts.enumerated() {
+                guard !(submission.stopOnError && batch.hasInvalid) else {
+                    batch.results.append(.skipped)
+                    continue
+                }
+                do throws(ServiceError) {
+                    batch.add(try encode(fact, stream))
+                } catch {
+                    var error = error
+                    error.field = "facts[\(index)]" + (error.field.isEmpty ? "" : "." + error.field)
+                    batch.results.append(.invalid(error))
+                }
+            }
+            try batch.checkSize()
+            write(batch, store, submission.stopOnError, isOnLoop: isOnLoop) { result in
+                respond(batch.reply(result, encoding))
+            }
+        } catch {
+            respond(.failure(error))
+        }
+    }
+
+    private func write(
+        _ batch: Batch, _ store: LogStoreBuffer, _ stopOnError: Bool, isOnLoop: Bool,
+        _ completion: @escaping @Sendable (Result<PutReceipt, BufferError>) -> Void
+    ) {
+        guard !batch.facts.isEmpty else {
+            return completion(
+                .success(PutReceipt(outcomes: [], epoch: store.epoch, fill: store.fill)))
+        }
+        guard stopOnError else { return store.append(batch.facts, completion: completion) }
+        // Deciding between preparing and committing blocks.
+        let work: @Sendable () -> Void = {
+            completion(
+                Result { () throws(BufferError) in try store.appendUntilConflict(batch.facts) })
+        }
+        if !isOnLoop { return work() }
+        if !pool.submit(work) {
+            completion(.failure(BufferError(.full, "too many batches are in work; retry")))
+        }
+    }
+}
+
+/// A batch between decoding and answering: what of it goes to the buffer, and the place of each.
+private struct Batch: Sendable {
+    enum Result: Sendable {
+        /// Goes to the buffer, by its index there.
+        case fact(Int)
+        case invalid(ServiceError)
+        case skipped
+    }
+
+    var facts: [KeyedFact]
+    var results: [Result]
+    var hasInvalid: Bool { results.contains { if case .invalid = $0 { true } else { false } } }
+
+    mutating func add(_ fact: KeyedFact) {
+        results.append(.fact(facts.count))
+        facts.append(fact)
+    }
+
+    func checkSize() throws(ServiceError) {
+        let bytes = facts.reduce(0) { $0 + $1.storedRecord.count + 96 }
+        guard bytes <= FactLimits.pageBytes else {
+            throw ServiceError(
+                .tooLarge,
+                "the batch takes \(bytes) bytes as it is stored and may take "
+                    + "\(FactLimits.pageBytes); split it", field: "facts")
+        }
+    }
+
+    func reply(_ result: Swift.Result<PutReceipt, BufferError>, _ encoding: WireEncoding)
+        -> RPCReply
+    {
+        switch result {
+        case .failure(let error):
+            // The new facts were refused all, or nobody knows; the same batch is retried whole.
+            var failure = ServiceError(error)
+            failure.failedCount = UInt32(results.count)
+            return .failure(failure)
+        case .success(let receipt):
+            var response = Bsfg_V1_AppendFactsResponse()
+            response.epoch = receipt.epoch
+            response.fill = receipt.fill
+            response.outcomes = results.map { result in
+                var answer = Bsfg_V1_AppendResult()
+                switch result {
+                case .skipped: answer.outcome = .skipped
+                case .invalid(let error):
+                    answer.outcome = .invalid
+                    answer.error = error.detail
+                case .fact(let index):
+                    answer.fill(receipt.outcomes[index], facts[index])
+                }
+                return answer
+            }
+            return .message(WireCodec.encode(response, encoding))
+        }
+    }
+}
+
+extension Bsfg_V1_AppendResult {
+    fileprivate mutating func fill(_ outcome: PutOutcome, _ fact: KeyedFact) {
+        contentDigest = fact.contentDigest.data
+        switch outcome {
+        case .appended(let offset):
+            self.offset = offset
+            self.outcome = .appended
+        case .existing(let offset):
+            self.offset = offset
+            self.outcome = .existing
+        case .conflict(let offset, let stored):
+            self.offset = offset
+            self.outcome = .conflict
+            var error = ServiceError(.conflictingDuplicate)
+            error.offset = offset
+            error.storedDigest = stored
+            error.offeredDigest = fact.contentDigest
+            self.error = error.detail
+        case .skipped: self.outcome = .skipped
+        }
+    }
+}
+
+extension RPCRequest {
+    var encoding: WireEncoding { codec == .json ? .json : .proto }
+}

@@ -1,0 +1,176 @@
+package import Buffers
+
+/// One pull as a state machine without I/O: what to do next, from what has happened.
+///
+///     open -> confirm the position again -> fetch, up to four pages ahead -> commit in order
+///          -> confirm the newest durable position, one confirm in flight
+///
+/// A failure drops the pages that were read ahead, waits, and opens again: the durable position is
+/// the only memory. The first history refusal is asked once more after everything in flight has
+/// ended, since a confirm may have been overtaken; the second one blocks.
+package struct PullMachine: Sendable {
+    package static let pagesAheadMaximum = 4
+
+    package enum Action: Sendable, Equatable {
+        /// Ask for the cursor with the durable position.
+        case open
+        case fetch(from: UInt64)
+        /// Commit the oldest page.
+        case commit
+        case confirm(SourcePosition)
+        /// Come back with `waited` after a while.
+        case wait(milliseconds: Int)
+    }
+
+    package enum Status: Sendable, Equatable {
+        case connecting
+        case pulling
+        /// The source cannot be reached; tried again by itself.
+        case unavailable(String)
+        /// It can be reached and refuses, or its facts cannot be materialised.
+        case blocked(reason: String, sentence: String)
+        case stopped
+    }
+
+    package private(set) var status = Status.connecting
+    package private(set) var durable: SourcePosition?
+    /// What the source has acknowledged as confirmed.
+    package private(set) var confirmedOffset: UInt64?
+    private var fetchFrom: UInt64 = 0
+    private var pages = 0
+    private var isFetching = false
+    private var isCommitting = false
+    private var isConfirming = false
+    private var isWaiting = false
+    private var failures = 0
+    private var historyRefusals = 0
+    /// Rises with every reset: what was asked for before is answered to nobody.
+    package private(set) var generation: UInt64 = 0
+
+    package init(durable: SourcePosition?) { self.durable = durable }
+
+    package mutating func start() -> [Action] {
+        guard status != .stopped else { return [] }
+        status = .connecting
+        return [.open]
+    }
+
+    /// The source knows us: receiving goes on at `position`, which is durable.
+    package mutating func opened(at position: SourcePosition) -> [Action] {
+        guard status != .stopped else { return [] }
+        durable = position
+        fetchFrom = position.nextOffset
+        status = .pulling
+        var actions: [Action] = []
+        if position.nextOffset > 0, position.digest != nil {
+            isConfirming = true
+            actions.append(.confirm(position))
+        }
+        return actions + next()
+    }
+
+    /// A page has come; `nextOffset` is where the next one begins. An empty page is not committed.
+    package mutating func fetched(isEmpty: Bool, nextOffset: UInt64) -> [Action] {
+        isFetching = false
+        failures = 0
+        fetchFrom = nextOffset
+        if !isEmpty { pages += 1 }
+        return next()
+    }
+
+    package mutating func committed(_ position: SourcePosition) -> [Action] {
+        isCommitting = false
+        pages -= 1
+        durable = position
+        return next()
+    }
+
+    package mutating func confirmed(through nextOffset: UInt64) -> [Action] {
+        isConfirming = false
+        historyRefusals = 0
+        confirmedOffset = max(confirmedOffset ?? 0, nextOffset)
+        return next()
+    }
+
+    /// Nothing is wrong, but everything is to be done again from the durable position.
+    package mutating func unavailable(
+        _ sentence: String, durable: SourcePosition?, jitter: Double
+    ) -> [Action] {
+        failures += 1
+        status = .unavailable(sentence)
+        return restart(durable, jitter)
+    }
+
+    package mutating func refused(
+        reason: String, _ sentence: String, isHistory: Bool, durable: SourcePosition?,
+        jitter: Double
+    ) -> [Action] {
+        failures += 1
+        if isHistory {
+            historyRefusals += 1
+            if historyRefusals == 1 {
+                reset(durable)
+                isWaiting = true
+                return [.wait(milliseconds: 100)]
+            }
+        }
+        status = .blocked(reason: reason, sentence: sentence)
+        return restart(durable, jitter)
+    }
+
+    package mutating func waited() -> [Action] {
+        guard isWaiting, status != .stopped else { return [] }
+        isWaiting = false
+        return [.open]
+    }
+
+    /// Reads again from below the position through the same path (the duplicate drill).
+    package mutating func redeliver(from offset: UInt64) -> [Action] {
+        guard status == .pulling, let durable, offset <= durable.nextOffset else { return [] }
+        reset(durable)
+        fetchFrom = offset
+        return next()
+    }
+
+    package mutating func stop() {
+        status = .stopped
+        generation += 1
+    }
+
+    private mutating func restart(_ durable: SourcePosition?, _ jitter: Double) -> [Action] {
+        reset(durable)
+        isWaiting = true
+        // 100 ms doubled up to 10 s, spread by half so that nodes do not come back together.
+        let ceiling = min(10_000, 100 << min(failures, 7))
+        return [.wait(milliseconds: ceiling / 2 + Int(Double(ceiling / 2) * jitter))]
+    }
+
+    private mutating func reset(_ durable: SourcePosition?) {
+        generation += 1
+        self.durable = durable
+        pages = 0
+        isFetching = false
+        isCommitting = false
+        isConfirming = false
+    }
+
+    private mutating func next() -> [Action] {
+        guard status == .pulling else { return [] }
+        var actions: [Action] = []
+        if pages > 0, !isCommitting {
+            isCommitting = true
+            actions.append(.commit)
+        }
+        if !isFetching, pages < PullMachine.pagesAheadMaximum {
+            isFetching = true
+            actions.append(.fetch(from: fetchFrom))
+        }
+        if !isConfirming, let durable, durable.nextOffset > (confirmedOffset ?? 0),
+            durable.digest != nil
+        {
+            isConfirming = true
+            actions.append(.confirm(durable))
+        }
+        return actions
+    }
+}
