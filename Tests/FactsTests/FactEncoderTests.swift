@@ -58,6 +58,34 @@ import Testing
         #expect(encoded.contentDigest == SHA256.hash(content))
     }
 
+    /// The Python of docs/api/record.md over the facts of a JSON answer.
+    @Test func `the documented check computes the same digests`() throws {
+        let python = "/usr/bin/python3"
+        guard FileManager.default.isExecutableFile(atPath: python) else {
+            print("SKIPPED: no \(python) for the check of docs/api/record.md")
+            return
+        }
+        let page = try Repository.text("docs/api/record.md")
+        let code = try #require(page.components(separatedBy: "```").first { $0.hasPrefix("python\n") })
+        for fact in [FactSubmission.reading(), .full] {
+            let encoded = try FactEncoder().encode(fact)
+            let json = try WireCodec.encode(
+                protobuf: encoded.message, messageName: "Message", .json)
+            let script = code.dropFirst(7) + """
+
+                import json, sys
+                message = json.loads(sys.argv[1])
+                print(key(message["envelope"]))
+                print(content_digest(message["envelope"], message["fact"]))
+                """
+            let result = Python.run(
+                python, ["-c", String(script), String(decoding: json, as: UTF8.self)])
+            #expect(
+                result.output
+                    == encoded.key.hexadecimal + "\n" + encoded.contentDigest.hexadecimal + "\n")
+        }
+    }
+
     @Test func `the generated messages read what the encoder writes`() throws {
         let encoded = try FactEncoder().encode(.full)
         let record = try Bsfg_V1_StoredRecord(serializedBytes: encoded.storedRecord)

@@ -97,6 +97,21 @@ private func request(object: String) -> String {
             + Array(request[(start + length)...])
     }
 
+    @Test func `a client's own encoding reaches the record unchanged`() throws {
+        let facts = [try FactEncoder().encode(.full), try FactEncoder().encode(.reading())]
+        for fact in facts {
+            let one = try WireCodec.decodeAppendFact(
+                AppendRequestWriter.appendFact(stream: "s", fact), .proto)
+            #expect(one.stream == "s")
+            #expect(try FactEncoder().encode(one.fact).storedRecord == fact.storedRecord)
+        }
+        let batch = try WireCodec.decodeAppendFacts(
+            AppendRequestWriter.appendFacts(stream: "s", facts, stopOnError: true), .proto)
+        #expect(batch.stream == "s" && batch.stopOnError)
+        let records = try batch.facts.map { try FactEncoder().encode($0).storedRecord }
+        #expect(records == facts.map(\.storedRecord))
+    }
+
     @Test func `any JSON value is an object, null included`() throws {
         for (object, canonical) in [
             ("null", "null"), ("[ ]", "[]"), ("\"\\u0041\"", "\"A\""), ("-0.0", "0"), ("true", "true"),

@@ -107,10 +107,18 @@ enum WireSchema {
         }
     }()
 
+    private static let byName: [String: Message] = {
+        var found: [String: Message] = [:]
+        for message in messages {
+            found[message.name] = message
+            found["bsfg.v1." + message.name] = message
+        }
+        return found
+    }()
+
     /// Accepts `bsfg.v1.Name` and `Name`.
     static func message(named name: String) -> Message {
-        let short = name.split(separator: ".").last.map(String.init) ?? name
-        guard let found = messages.first(where: { $0.name == short }) else {
+        guard let found = byName[name] else {
             preconditionFailure("the contract has no message \(name)")
         }
         return found
