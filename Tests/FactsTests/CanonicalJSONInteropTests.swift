@@ -7,7 +7,8 @@ enum Python {
     static let path: String? = {
         let given = ProcessInfo.processInfo.environment["BSFG_PYTHON"]
         let path = given ?? Repository.root.appendingPathComponent(".venv/bin/python").path
-        guard FileManager.default.isExecutableFile(atPath: path), run(path, ["-c", "import rfc8785"]).status == 0
+        guard FileManager.default.isExecutableFile(atPath: path),
+            run(path, ["-c", "import rfc8785"]).status == 0
         else {
             print("SKIPPED: no Python with rfc8785 at \(path); `make deps` installs it")
             return nil

@@ -152,7 +152,10 @@ struct RandomMessage {
             guard Bool.random(using: &generator) else { continue }
             if Contract.typeName(field, in: descriptor) == "google.protobuf.Value" { continue }
             if field.hasOneofIndex, !field.proto3Optional,
-                !oneofs.insert(field.oneofIndex).inserted { continue }
+                !oneofs.insert(field.oneofIndex).inserted
+            {
+                continue
+            }
             let isRepeated = field.label == .repeated
             for _ in 0..<(isRepeated ? Int.random(in: 1...3, using: &generator) : 1) {
                 output += self.field(field, of: descriptor, depth: depth)
@@ -170,9 +173,11 @@ struct RandomMessage {
         let wide = max(1, generator.next() >> UInt64.random(in: 0..<64, using: &generator))
         switch Contract.typeName(field, in: message) {
         case "string": return framed(text())
-        case "bytes": return framed((0..<Int.random(in: 1...40, using: &generator)).map { _ in
-            UInt8.random(in: 0...255, using: &generator)
-        })
+        case "bytes":
+            return framed(
+                (0..<Int.random(in: 1...40, using: &generator)).map { _ in
+                    UInt8.random(in: 0...255, using: &generator)
+                })
         case "bool": return tag(0) + [1]
         case "uint32": return tag(0) + varint(max(1, wide & 0xFFFF_FFFF))
         case "uint64", "int64": return tag(0) + varint(wide)

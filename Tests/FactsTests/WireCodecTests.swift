@@ -114,7 +114,8 @@ private func request(object: String) -> String {
 
     @Test func `any JSON value is an object, null included`() throws {
         for (object, canonical) in [
-            ("null", "null"), ("[ ]", "[]"), ("\"\\u0041\"", "\"A\""), ("-0.0", "0"), ("true", "true"),
+            ("null", "null"), ("[ ]", "[]"), ("\"\\u0041\"", "\"A\""), ("-0.0", "0"),
+            ("true", "true"),
             ("{\"b\":[1,{}],\"a\":1e2}", "{\"a\":100,\"b\":[1,{}]}"),
             ("9007199254740992", "9007199254740992"),
         ] {
@@ -127,18 +128,23 @@ private func request(object: String) -> String {
     @Test func `an object is refused at its place`() {
         func check(_ object: String, _ reason: ErrorReason, _ field: String) {
             let error = refusal(request(object: object))
-            #expect(error?.reason == reason && error?.field == field, "\(object): \(String(describing: error))")
+            #expect(
+                error?.reason == reason && error?.field == field,
+                "\(object): \(String(describing: error))")
         }
         check("{\"counter\":9007199254740993}", .numberNotRepresentable, "fact.object.counter")
         check("[0,1e999]", .numberNotRepresentable, "fact.object[1]")
         check("{\"a\":{\"b\":1,\"b\":2}}", .invalidObject, "fact.object.a.b")
         check("\"\\ud800\"", .invalidObject, "fact.object")
-        check(String(repeating: "[", count: 65) + String(repeating: "]", count: 65), .invalidObject,
+        check(
+            String(repeating: "[", count: 65) + String(repeating: "]", count: 65), .invalidObject,
             "fact.object" + String(repeating: "[0]", count: 64))
         check("{\"a\":tru}", .invalidObject, "fact.object.a")
         #expect(
-            refusal(request(object: String(repeating: "[", count: 64)
-                + String(repeating: "]", count: 64))) == nil)
+            refusal(
+                request(
+                    object: String(repeating: "[", count: 64)
+                        + String(repeating: "]", count: 64))) == nil)
     }
 
     @Test func `an unknown name is refused with the nearest known one`() {
@@ -163,7 +169,10 @@ private func request(object: String) -> String {
         ("{\"envelope\":{\"producedAtUnixMs\":1.5}}", "envelope.produced_at_unix_ms"),
         ("{\"envelope\":{\"producedAtUnixMs\":\"\"}}", "envelope.produced_at_unix_ms"),
         ("{\"envelope\":{\"producedAtUnixMs\":\"1x\"}}", "envelope.produced_at_unix_ms"),
-        ("{\"envelope\":{\"producedAtUnixMs\":\"9223372036854775808\"}}", "envelope.produced_at_unix_ms"),
+        (
+            "{\"envelope\":{\"producedAtUnixMs\":\"9223372036854775808\"}}",
+            "envelope.produced_at_unix_ms"
+        ),
         ("{\"envelope\":{\"labels\":{\"a\":\"1\",\"\\u0061\":\"2\"}}}", "envelope.labels.a"),
         ("{\"envelope\":{\"labels\":{\"a\":null}}}", "envelope.labels.a"),
         ("{\"envelope\":{\"labels\":[]}}", "envelope.labels"),
@@ -177,12 +186,15 @@ private func request(object: String) -> String {
     ])
     func `a malformed request is refused at its place`(json: String, field: String) {
         let error = refusal(json)
-        #expect(error?.reason == .malformedRequest && error?.field == field, "\(String(describing: error))")
+        #expect(
+            error?.reason == .malformedRequest && error?.field == field,
+            "\(String(describing: error))")
     }
 
     @Test func `integers are numbers or text, and exact`() throws {
         func produced(_ text: String) throws -> Int64 {
-            try decode("{\"envelope\":{\"producedAtUnixMs\":\(text)}}").fact.producedAtUnixMilliseconds
+            try decode("{\"envelope\":{\"producedAtUnixMs\":\(text)}}").fact
+                .producedAtUnixMilliseconds
         }
         #expect(try produced("1388534400000") == 1_388_534_400_000)
         #expect(try produced("\"9223372036854775807\"") == .max)
@@ -237,22 +249,33 @@ private func request(object: String) -> String {
             message.fact.object = value
             return try WireCodec.decodeAppendFact(try message.serializedBytes(), .proto).fact.body
         }
-        func isRefused(_ value: Google_Protobuf_Value, _ kind: CanonicalJSONError.Kind) throws -> Bool {
-            if case .refusedObject(let error) = try object(value) { error.kind == kind } else { false }
+        func isRefused(_ value: Google_Protobuf_Value, _ kind: CanonicalJSONError.Kind) throws
+            -> Bool
+        {
+            if case .refusedObject(let error) = try object(value) {
+                error.kind == kind
+            } else {
+                false
+            }
         }
         #expect(try isRefused(.with { $0.numberValue = .infinity }, .numberNotRepresentable))
         #expect(try isRefused(.with { $0.numberValue = .nan }, .numberNotRepresentable))
         #expect(try isRefused(Google_Protobuf_Value(), .syntax))
         var deep = Google_Protobuf_Value(numberValue: 1)
         for _ in 0..<64 { deep = .with { $0.listValue.values = [deep] } }
-        if case .canonicalObject = try object(deep) {} else { Issue.record("64 levels were refused") }
+        if case .canonicalObject = try object(deep) {
+        } else {
+            Issue.record("64 levels were refused")
+        }
         deep = .with { $0.listValue.values = [deep] }
         #expect(try isRefused(deep, .syntax))
         if case .canonicalObject(let text) = try object(
             .with {
                 $0.structValue.fields = [
                     "b": .with { $0.nullValue = .nullValue }, "a": .with { $0.numberValue = 1e21 },
-                    "c": .with { $0.listValue.values = [.init(stringValue: "\"€"), .init(boolValue: true)] },
+                    "c": .with {
+                        $0.listValue.values = [.init(stringValue: "\"€"), .init(boolValue: true)]
+                    },
                 ]
             })
         {
@@ -288,7 +311,9 @@ private func request(object: String) -> String {
         response.contentDigest = Data([0, 255])
         let json = String(decoding: WireCodec.encode(response, .json), as: UTF8.self)
         #expect(
-            json == #"{"offset":"0","epoch":"1","outcome":"OUTCOME_APPENDED","contentDigest":"AP8="}"#)
+            json
+                == #"{"offset":"0","epoch":"1","outcome":"OUTCOME_APPENDED","contentDigest":"AP8="}"#
+        )
     }
 
     /// swift-protobuf's own JSON against ours, both ways, for every message of the contract.

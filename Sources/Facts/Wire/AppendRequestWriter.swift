@@ -1,5 +1,5 @@
-/// Writes append requests from facts that a client encoded already: what leaves is byte for byte what
-/// the node will store, and labels never pass through a dictionary.
+/// Writes append requests from facts that a client encoded already: what leaves is byte for byte
+/// what the node will store, and labels never pass through a dictionary.
 package enum AppendRequestWriter {
     package static func appendFact(stream: String, _ fact: EncodedFact) -> [UInt8] {
         var output: [UInt8] = []

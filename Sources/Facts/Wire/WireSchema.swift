@@ -171,7 +171,8 @@ extension WireCodec {
         var lines: [String] = []
         for message in WireSchema.definitions {
             for field in message.fields {
-                var line = "\(message.name) \(field.number) \(field.name) \(field.kind.contractName)"
+                var line =
+                    "\(message.name) \(field.number) \(field.name) \(field.kind.contractName)"
                 if field.isRepeated { line += " repeated" }
                 if let oneof = field.oneof { line += " oneof:\(oneof)" }
                 lines.append(line)
