@@ -7,7 +7,8 @@ enum Python {
     static let path: String? = {
         let given = ProcessInfo.processInfo.environment["BSFG_PYTHON"]
         let path = given ?? Repository.root.appendingPathComponent(".venv/bin/python").path
-        guard FileManager.default.isExecutableFile(atPath: path), run(path, ["-c", "import rfc8785"]).status == 0
+        guard FileManager.default.isExecutableFile(atPath: path),
+            run(path, ["-c", "import rfc8785"]).status == 0
         else {
             print("SKIPPED: no Python with rfc8785 at \(path); `make deps` installs it")
             return nil
@@ -62,6 +63,7 @@ enum Python {
         let script = Repository.root.appendingPathComponent("Tests/Interop/canonical_json.py").path
         let result = Python.run(try #require(Python.path), [script, file.path])
         #expect(result.status == 0, "\(result.output)")
+        print("canonical JSON against rfc8785: \(result.output)", terminator: "")
         #expect(result.output == "accepted \(count - refused) refused \(refused)\n")
     }
 

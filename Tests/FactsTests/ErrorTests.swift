@@ -61,7 +61,8 @@ import Testing
         let received = ReceivedError(connectBody: Array("<html>".utf8), httpStatus: 503)
         #expect(received.code == .unavailable && received.reason == nil)
         let strange = ReceivedError(
-            connectBody: Array(#"{"code":"teapot","message":"m","details":[{"type":"x"}],"y":[1]}"#.utf8),
+            connectBody: Array(
+                #"{"code":"teapot","message":"m","details":[{"type":"x"}],"y":[1]}"#.utf8),
             httpStatus: 404)
         #expect(strange.code == .unimplemented && strange.message == "m")
     }

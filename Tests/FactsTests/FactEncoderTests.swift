@@ -50,12 +50,43 @@ import Testing
         content += [2, 0, 0, 0]
         for artifact in fact.artifacts {
             content += framed([
-                utf8(artifact.zone), utf8(artifact.bucket), utf8(artifact.key), utf8(artifact.digest),
+                utf8(artifact.zone), utf8(artifact.bucket), utf8(artifact.key),
+                utf8(artifact.digest),
             ])
             content += withUnsafeBytes(of: artifact.size.littleEndian) { Array($0) }
             content += framed([utf8(artifact.mediaType), utf8(artifact.fileName)])
         }
         #expect(encoded.contentDigest == SHA256.hash(content))
+    }
+
+    /// The Python of docs/api/record.md over the facts of a JSON answer.
+    @Test func `the documented check computes the same digests`() throws {
+        let python = "/usr/bin/python3"
+        guard FileManager.default.isExecutableFile(atPath: python) else {
+            print("SKIPPED: no \(python) for the check of docs/api/record.md")
+            return
+        }
+        let page = try Repository.text("docs/api/record.md")
+        let code = try #require(
+            page.components(separatedBy: "```").first { $0.hasPrefix("python\n") })
+        for fact in [FactSubmission.reading(), .full] {
+            let encoded = try FactEncoder().encode(fact)
+            let json = try WireCodec.encode(
+                protobuf: encoded.message, messageName: "Message", .json)
+            let script =
+                code.dropFirst(7) + """
+
+                    import json, sys
+                    message = json.loads(sys.argv[1])
+                    print(key(message["envelope"]))
+                    print(content_digest(message["envelope"], message["fact"]))
+                    """
+            let result = Python.run(
+                python, ["-c", String(script), String(decoding: json, as: UTF8.self)])
+            #expect(
+                result.output
+                    == encoded.key.hexadecimal + "\n" + encoded.contentDigest.hexadecimal + "\n")
+        }
     }
 
     @Test func `the generated messages read what the encoder writes`() throws {
@@ -96,7 +127,11 @@ import Testing
         }
         let later = try changed { $0.producedAtUnixMilliseconds += 1 }
         #expect(later.contentDigest == base.contentDigest && later.key == base.key)
-        let lineage = try changed { $0.labels = []; $0.causationID = ""; $0.toZone = "other" }
+        let lineage = try changed {
+            $0.labels = []
+            $0.causationID = ""
+            $0.toZone = "other"
+        }
         #expect(lineage.contentDigest == base.contentDigest)
         let renamed = try changed { $0.messageID += "x" }
         #expect(renamed.contentDigest == base.contentDigest && renamed.key != base.key)
@@ -118,7 +153,8 @@ import Testing
         ] { #expect(FactRules.isSubject(good), "\(good)") }
         for bad in [
             "", "batch", ":x", "batch:", "Batch:x", "2b:x", "batch:a/", "batch:/b", "batch:a/b/c",
-            "batch:a b", "batch:a\n", "b-c:x", "batch:\u{A0}x", "a:" + String(repeating: "x", count: 255),
+            "batch:a b", "batch:a\n", "b-c:x", "batch:\u{A0}x",
+            "a:" + String(repeating: "x", count: 255),
         ] { #expect(!FactRules.isSubject(bad), "\(bad)") }
         for good in ["a", "has_artifact", "v2_of", "step_completed"] {
             #expect(FactRules.isPredicate(good), "\(good)")
@@ -129,7 +165,8 @@ import Testing
         for good in ["plant-a", "a", "0", "facts.operational", String(repeating: "a", count: 64)] {
             #expect(FactRules.isStreamOrZone(good), "\(good)")
         }
-        for bad in ["", "-a", ".a", "_a", "A", "a/b", "..", "é", String(repeating: "a", count: 65)] {
+        for bad in ["", "-a", ".a", "_a", "A", "a/b", "..", "é", String(repeating: "a", count: 65)]
+        {
             #expect(!FactRules.isStreamOrZone(bad), "\(bad)")
         }
         for bad in ["", "/a", "a/", "a//b", ".", "a/../b", "a\\b", "a\u{0}b"] {
@@ -137,7 +174,9 @@ import Testing
         }
         #expect(FactRules.isArtifactKey("R80711/blade 2.jpg"))
         #expect(FactRules.isMediaType("text/plain; charset=utf-8"))
-        for bad in ["", "text", "/", "a/", "a/b/c", "a b/c"] { #expect(!FactRules.isMediaType(bad)) }
+        for bad in ["", "text", "/", "a/", "a/b/c", "a b/c"] {
+            #expect(!FactRules.isMediaType(bad))
+        }
         #expect(FactRules.isConsumerName("enterprise/facts.operational/plant-a"))
         for bad in ["", " a", "a\n", String(repeating: "a", count: 257)] {
             #expect(!FactRules.isConsumerName(bad), "\(bad)")
@@ -151,7 +190,8 @@ import Testing
             var fact = FactSubmission.full
             change(&fact)
             let error = refusal(fact)
-            #expect(error?.reason == reason && error?.field == field, "\(String(describing: error))")
+            #expect(
+                error?.reason == reason && error?.field == field, "\(String(describing: error))")
         }
         check(.missingField, "envelope") { $0.hasEnvelope = false }
         check(.missingField, "fact") { $0.hasFact = false }
@@ -164,7 +204,9 @@ import Testing
         check(.missingField, "fact.object") { $0.body = .absent }
         check(.missingField, "envelope.object_media_type") { $0.objectMediaType = "" }
         check(.missingField, "fact.artifacts[1].digest") { $0.artifacts[1].digest = "" }
-        check(.invalidEnvelope, "envelope.produced_at_unix_ms") { $0.producedAtUnixMilliseconds = -1 }
+        check(.invalidEnvelope, "envelope.produced_at_unix_ms") {
+            $0.producedAtUnixMilliseconds = -1
+        }
         check(.invalidEnvelope, "envelope.from_zone") { $0.fromZone = "Plant A" }
         check(.invalidEnvelope, "envelope.message_id") { $0.messageID = "a\nb" }
         check(.invalidEnvelope, "envelope.object_media_type") { $0.objectMediaType = "jpeg" }
@@ -173,7 +215,9 @@ import Testing
         check(.invalidEnvelope, "format") { $0.format = 2 }
         check(.invalidSubject, "fact.subject") { $0.subject = "Asset:1" }
         check(.invalidPredicate, "fact.predicate") { $0.predicate = "Is" }
-        check(.invalidObject, "fact.object_json.a") { $0.body = .objectJSON(Array(#"{"a":1,"a":2}"#.utf8)) }
+        check(.invalidObject, "fact.object_json.a") {
+            $0.body = .objectJSON(Array(#"{"a":1,"a":2}"#.utf8))
+        }
         check(.numberNotRepresentable, "fact.object_json.a[0]") {
             $0.body = .objectJSON(Array(#"{"a":[9007199254740993]}"#.utf8))
         }

@@ -2,8 +2,8 @@ import Facts
 import Foundation
 import Testing
 
-/// Files that say what bytes are for ever. `BSFG_WRITE_GOLDEN=1` writes a file that is not there yet;
-/// one that is there is never written over.
+/// Files that say what bytes are for ever. `BSFG_WRITE_GOLDEN=1` writes a file that is not there
+/// yet; one that is there is never written over.
 enum Golden {
     static func expect(
         _ bytes: [UInt8], equals path: String, sourceLocation: SourceLocation = #_sourceLocation

@@ -55,7 +55,8 @@ import Testing
                     == RecordOrigin(
                         logUUID: uuid, epoch: 3, offset: UInt64(index),
                         appendedAtUnixMilliseconds: 1_700_000_000_123))
-            // Both sides digest the same record alike, though what they store differs by the origin.
+            // Both sides digest the same record alike, though what they store differs by the
+            // origin.
             #expect(
                 try RecordDigest.compute(
                     offset: UInt64(index), storedRecord: facts[index].storedRecord)
@@ -116,7 +117,8 @@ import Testing
             }
             var damaged = bytes
             damaged[count] = UInt8.random(in: 0...255, using: &generator)
-            for entry in (try? ReceivedPage(damaged))?.entries ?? [] where entry.verdict == .intact {
+            for entry in (try? ReceivedPage(damaged))?.entries ?? [] where entry.verdict == .intact
+            {
                 // What is judged intact is the message that was sent, or none at all.
                 #expect(entry.item != .message || entry.itemBytes == fact.message)
             }
@@ -140,17 +142,22 @@ import Testing
         #expect(try isMalformed { $0 += $0 })
         #expect(try isMalformed { $0 = [0x08, 0x01] })
         // A label that is not UTF-8 is no part of a digest and would break every later reader.
-        #expect(try isMalformed { message in
-            var changed = try! Bsfg_V1_Message(serializedBytes: message)
-            changed.envelope.labels = ["k": "vvvv"]
-            message = try! changed.serializedBytes()
-            let place = message.indices.first { message[$0...].starts(with: Array("vvvv".utf8)) }!
-            message[place] = 0xFF
-        })
+        #expect(
+            try isMalformed { message in
+                var changed = try! Bsfg_V1_Message(serializedBytes: message)
+                changed.envelope.labels = ["k": "vvvv"]
+                message = try! changed.serializedBytes()
+                let place = message.indices.first {
+                    message[$0...].starts(with: Array("vvvv".utf8))
+                }!
+                message[place] = 0xFF
+            })
     }
 
     @Test func `payloads that are no records are refused`() {
-        for payload in [[], [0x2A], [0x2A, 5, 1], [0x28, 1], [0x0A, 0], [0x2A, 0, 0x2A, 0], [0xFF]]
+        for payload in [
+            [], [0x2A], [0x2A, 5, 1], [0x28, 1], [0x0A, 0], [0x2A, 0, 0x2A, 0], [0xFF],
+        ]
             as [[UInt8]]
         {
             #expect(throws: MalformedRecord.self) { try StoredRecord(payload) }

@@ -15,7 +15,9 @@ struct RandomDocument {
         return output
     }
 
-    private mutating func chance(_ of: Int) -> Bool { Int.random(in: 0..<of, using: &generator) == 0 }
+    private mutating func chance(_ of: Int) -> Bool {
+        Int.random(in: 0..<of, using: &generator) == 0
+    }
     private mutating func pick<T>(_ items: [T]) -> T { items.randomElement(using: &generator)! }
     private mutating func put(_ text: String) { output += Array(text.utf8) }
 
@@ -51,7 +53,11 @@ struct RandomDocument {
             if index > 0 { put(",") }
             space()
             // Short names meet often enough for duplicates; the others almost never do.
-            if chance(8) { put("\"" + pick(["a", "b", "\\u0061", "ö", "\\u00f6"]) + "\"") } else { string() }
+            if chance(8) {
+                put("\"" + pick(["a", "b", "\\u0061", "ö", "\\u00f6"]) + "\"")
+            } else {
+                string()
+            }
             space()
             put(":")
             value(depth: depth + 1)
@@ -67,9 +73,12 @@ struct RandomDocument {
             let distance = Int64.random(in: -3...3, using: &generator)
             return pick(["", "-"]) + "\((Int64(1) << 53) + distance)"
         case 2: return integerText(of: Double(bitPattern: generator.next()))
-        case 3: return "\(Int64(bitPattern: generator.next()) >> Int64.random(in: 0..<64, using: &generator))"
+        case 3:
+            return
+                "\(Int64(bitPattern: generator.next()) >> Int64.random(in: 0..<64, using: &generator))"
         case 4: return spelled(digits: 25)
-        case 5: return pick(["0", "-0", "0.0", "-0e5", "0E-9", "1e-400", "1e400", "-1e999", "0.1e-323"])
+        case 5:
+            return pick(["0", "-0", "0.0", "-0e5", "0E-9", "1e-400", "1e400", "-1e999", "0.1e-323"])
         case 6: return pick(["1e21", "1e-7", "1e20", "123e-20", "5e-324", "2e-324", "1E+2", "1.0"])
         default:
             // Every bit pattern of a double that is a number.
@@ -86,7 +95,9 @@ struct RandomDocument {
             return "\(UInt64.random(in: 0 ... .max, using: &generator))"
         }
         var text = "\(Int128(value.rounded()))"
-        if chance(2) { text = String(text.dropLast()) + "\(Int.random(in: 0...9, using: &generator))" }
+        if chance(2) {
+            text = String(text.dropLast()) + "\(Int.random(in: 0...9, using: &generator))"
+        }
         return text == "-" || text.isEmpty ? "7" : text
     }
 
@@ -99,7 +110,9 @@ struct RandomDocument {
         for _ in 0...Int.random(in: 0...digits, using: &generator) {
             text += "\(Int.random(in: 0...9, using: &generator))"
         }
-        if chance(2) { text += pick(["e", "E"]) + "\(Int.random(in: -345...310, using: &generator))" }
+        if chance(2) {
+            text += pick(["e", "E"]) + "\(Int.random(in: -345...310, using: &generator))"
+        }
         return text
     }
 
@@ -145,11 +158,14 @@ struct RandomDocument {
         case 4: output = Array("{\"k\":".utf8) + output + Array(",\"\\u006b\":1}".utf8)
         case 5:
             let depth = Int.random(in: 56...70, using: &generator)
-            output = [UInt8](repeating: 0x5B, count: depth) + output
+            output =
+                [UInt8](repeating: 0x5B, count: depth) + output
                 + [UInt8](repeating: 0x5D, count: depth)
         case 6: output = Array("[9007199254740993,".utf8) + output + [0x5D]
-        case 7: output = Array("[\(pick(["1e400", "1e-999", "-1E309", "NaN", "01", "1.", ".5"])),".utf8)
-            + output + [0x5D]
+        case 7:
+            output =
+                Array("[\(pick(["1e400", "1e-999", "-1E309", "NaN", "01", "1.", ".5"])),".utf8)
+                + output + [0x5D]
         case 8: output.insert(UInt8.random(in: 0..<0x20, using: &generator), at: place)
         default: output.append(contentsOf: Array(pick([" x", ",", "]", "}", "\u{FEFF}"]).utf8))
         }

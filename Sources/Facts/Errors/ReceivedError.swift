@@ -14,13 +14,15 @@ package struct ReceivedError: Error, Sendable {
     /// What the server says; without a detail, whether the code invites another try.
     package var retryable: Bool { detail?.retryable ?? (code == .unavailable) }
 
-    /// Reads the body of an answer whose status is not 200. What is no Connect error is judged by its
-    /// status, as the protocol has it.
+    /// Reads the body of an answer whose status is not 200. What is no Connect error is judged by
+    /// its status, as the protocol has it.
     package init(connectBody body: [UInt8], httpStatus: Int) {
         code = ConnectCode.inferred(fromHTTPStatus: httpStatus)
         message = "The server answered with status \(httpStatus) and no error of its own."
         reasonName = ""
-        guard let value = try? JSONTree.parse(body), case .object(let members) = value else { return }
+        guard let value = try? JSONTree.parse(body), case .object(let members) = value else {
+            return
+        }
         if case .string(let text)? = members["code"], let known = ConnectCode(rawValue: text) {
             code = known
         }
@@ -28,7 +30,8 @@ package struct ReceivedError: Error, Sendable {
         guard case .array(let details)? = members["details"] else { return }
         for case .object(let item) in details {
             guard case .string("bsfg.v1.ErrorDetail")? = item["type"],
-                case .string(let text)? = item["value"], let bytes = Base64.decode(Array(text.utf8)),
+                case .string(let text)? = item["value"],
+                let bytes = Base64.decode(Array(text.utf8)),
                 let detail = try? Bsfg_V1_ErrorDetail(serializedBytes: bytes)
             else { continue }
             self.detail = detail
