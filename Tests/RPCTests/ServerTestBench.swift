@@ -192,7 +192,7 @@ final class ServerBench: Sendable {
         let feed = pieces.indices.map { "cat \(name).\($0); sleep \(pauseSeconds)" }
             .joined(separator: "; ")
         let client =
-            "timeout 20 openssl s_client -quiet -connect 127.0.0.1:\(port) "
+            "timeout 20 openssl s_client -quiet -no_ign_eof -connect 127.0.0.1:\(port) "
             + "-CAfile \(directory)/ca.crt -cert \(directory)/\(identity).crt "
             + "-key \(directory)/\(identity).key -alpn http/1.1 \(extra.joined(separator: " "))"
         return await run("sh", ["-c", "(\(feed); sleep \(holdSeconds)) | \(client)"])
