@@ -16,6 +16,12 @@ package struct PutReceipt: Sendable {
     package var outcomes: [PutOutcome]
     package var epoch: UInt64
     package var fill: Double
+
+    package init(outcomes: [PutOutcome], epoch: UInt64, fill: Double) {
+        self.outcomes = outcomes
+        self.epoch = epoch
+        self.fill = fill
+    }
 }
 
 /// A fact with the key under which it is told apart.

@@ -66,6 +66,9 @@ enum StandardOutput {
     static func line(_ text: String) { print(text) }
 
     static func json(_ value: JSONOutput) { line(value.text) }
+
+    /// For readers that wait for a line.
+    static func flush() { fflush(stdout) }
 }
 
 enum StandardError {

@@ -1,8 +1,9 @@
 internal import ArgumentParser
+internal import Gateway
 
 /// What this program is.
 enum Release {
-    static let version = "0.1.0"
+    static let version = NodeRelease.name
 }
 
 struct VersionCommand: ParsableCommand {

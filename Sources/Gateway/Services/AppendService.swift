@@ -148,8 +148,9 @@ struct AppendService: Sendable {
                 }
             }
             try batch.checkSize()
-            write(batch, store, submission.stopOnError, isOnLoop: isOnLoop) { result in
-                respond(batch.reply(result, encoding))
+            let whole = batch
+            write(whole, store, submission.stopOnError, isOnLoop: isOnLoop) { result in
+                respond(whole.reply(result, encoding))
             }
         } catch {
             respond(.failure(error))

@@ -18,6 +18,8 @@ package struct RPCServerStatistics: Sendable {
     package var openConnections = 0
     package var requestsInFlight = 0
     package var bodyBytesHeld = 0
+
+    package init() {}
 }
 
 /// The counters behind the statistics, mirrored into swift-metrics. Every label is one of a fixed

@@ -1,0 +1,234 @@
+internal import Buffers
+internal import Facts
+internal import FoundationEssentials
+internal import Replication
+internal import RPC
+internal import SwiftProtobuf
+internal import WriteAheadLog
+
+/// What the operator of this machine may ask over the administration socket.
+struct AdminHandler: Sendable {
+    let configuration: NodeConfiguration
+    let logs: StreamLogs
+    let pulls: Pulls
+    let pool: BlockingPool
+    let startedMilliseconds: Int64
+    let now: @Sendable () -> Int64
+    let server: @Sendable () -> RPCServerStatistics
+    let listeners: @Sendable () -> [String]
+
+    func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
+        switch procedure {
+        case .status: try encode(await status(), request)
+        case .createConsumer:
+            try encode(try await createConsumer(try decode(request)), request)
+        case .listConsumers: try encode(listConsumers(), request)
+        case .peek: try await peek(try decode(request), request)
+        case .redeliver: try encode(try await redeliver(try decode(request)), request)
+        default: preconditionFailure("\(procedure.rawValue) is not administration")
+        }
+    }
+
+    // MARK: - Status
+
+    private func status() async -> Bsfg_Admin_V1_StatusResponse {
+        var response = Bsfg_Admin_V1_StatusResponse()
+        response.zone = configuration.zone
+        response.identity = configuration.identity
+        response.release = NodeRelease.name
+        response.startedAtUnixMs = startedMilliseconds
+        response.listeners = listeners()
+        response.streams = logs.all.map { log in
+            let statistics = log.log.statistics()
+            var status = Bsfg_Admin_V1_StreamStatus()
+            status.stream = log.stream.name
+            status.origin = log.origin
+            status.role = log.role
+            status.logUuid = log.log.identifier.hexadecimal
+            status.epoch = log.log.epoch
+            status.firstOffset = statistics.firstOffset
+            status.headOffset = statistics.headOffset
+            status.fill = statistics.fill
+            status.profile = log.stream.profile.rawValue
+            status.state = statistics.poison.map { "stopped: \($0.error.sentence)" } ?? "writing"
+            status.directory = log.log.directory
+            return status
+        }
+        response.consumers = listConsumers().consumers
+        response.pulls = await pulls.status()
+        let statistics = server()
+        response.server.connections = statistics.connectionsAccepted
+        response.server.requests = statistics.requests
+        response.server.openConnections = UInt64(statistics.openConnections)
+        response.server.handshakeFailures = statistics.handshakeFailures
+        response.server.callersRefused = statistics.callersRefused
+        response.server.errors = statistics.errors
+        return response
+    }
+
+    // MARK: - Consumers
+
+    private func listConsumers() -> Bsfg_Admin_V1_ListConsumersResponse {
+        var response = Bsfg_Admin_V1_ListConsumersResponse()
+        response.consumers = logs.all.flatMap { log in
+            log.cursors.cursors().map { AdminHandler.consumer($0, log) }
+        }
+        return response
+    }
+
+    private static func consumer(_ cursor: TrackedCursor, _ log: StreamLog)
+        -> Bsfg_Admin_V1_Consumer
+    {
+        var consumer = Bsfg_Admin_V1_Consumer()
+        consumer.owner = cursor.owner
+        consumer.name = cursor.name
+        consumer.stream = log.stream.name
+        consumer.origin = log.origin
+        consumer.nextOffset = cursor.nextOffset
+        consumer.headOffset = log.log.headOffset
+        consumer.initMode = cursor.initMode
+        consumer.createdAtUnixMs = cursor.createdMilliseconds
+        return consumer
+    }
+
+    private func createConsumer(_ request: Bsfg_Admin_V1_CreateConsumerRequest)
+        async throws(ServiceError) -> Bsfg_Admin_V1_CreateConsumerResponse
+    {
+        guard FactRules.isConsumerName(request.name) else {
+            throw ServiceError(
+                .malformedRequest, "the consumer's name \(request.name) is not usable; use "
+                    + "letters, digits and ._-/ up to 256 bytes", field: "name")
+        }
+        guard let client = configuration.client(identity: request.owner) else {
+            throw ServiceError(
+                .identityNotAuthorised,
+                "\(request.owner) is not in clients; add it with the role consumer", field: "owner")
+        }
+        let log = try log(request.stream, request.origin)
+        guard client.roles.contains(.consumer) else {
+            throw ServiceError(
+                .identityNotAuthorised, "\(request.owner) has not the role consumer",
+                field: "owner")
+        }
+        if let other = logs.log(ofConsumer: request.name, owner: request.owner) {
+            throw ServiceError(
+                .consumerExists,
+                "\(request.owner) has a consumer \(request.name) on \(other.stream.name) of "
+                    + "\(other.origin) already", field: "name")
+        }
+        let mode = request.initMode.isEmpty ? "full_backfill" : request.initMode
+        let start: UInt64 =
+            switch mode {
+            case "full_backfill": log.log.firstOffset
+            case "start_now": log.log.headOffset
+            default:
+                throw ServiceError(
+                    .initOutOfRange, "start is full_backfill or start_now, not \(mode)",
+                    field: "init_mode")
+            }
+        let cursor = TrackedCursor(
+            owner: request.owner, name: request.name, nextOffset: start, epoch: log.log.epoch,
+            initMode: mode, createdMilliseconds: now())
+        do throws(BufferError) {
+            try await pool.run { () throws(BufferError) in try log.cursors.create(cursor) }
+        } catch {
+            throw ServiceError(error)
+        }
+        var response = Bsfg_Admin_V1_CreateConsumerResponse()
+        response.consumer = AdminHandler.consumer(cursor, log)
+        return response
+    }
+
+    /// A log by stream and origin; each may be left out when it is clear which is meant.
+    private func log(_ stream: String, _ origin: String) throws(ServiceError) -> StreamLog {
+        let name = stream.isEmpty ? StreamConfiguration.defaultName : stream
+        let found = logs.all.filter {
+            $0.stream.name.utf8.elementsEqual(name.utf8)
+                && (origin.isEmpty
+                    ? $0.store != nil : $0.origin.utf8.elementsEqual(origin.utf8))
+        }
+        guard let log = found.first else {
+            throw ServiceError(
+                .unknownStream,
+                "there is no log of \(name)\(origin.isEmpty ? "" : " from \(origin)") here",
+                field: "stream")
+        }
+        return log
+    }
+
+    // MARK: - Peek and drill
+
+    private func peek(_ message: Bsfg_Admin_V1_PeekRequest, _ request: RPCRequest)
+        async throws(ServiceError) -> [UInt8]
+    {
+        let log = try log(message.stream, message.origin)
+        let limits = try PageLimits(
+            limit: message.limit, bytes: 0, waitMilliseconds: message.waitMs)
+        let head = log.log.headOffset
+        let from = message.hasFromOffset ? message.fromOffset : head
+        guard from <= head else {
+            var error = ServiceError(
+                .beyondHead, "from_offset \(from) is beyond the head \(head)", field: "from_offset")
+            error.headOffset = head
+            throw error
+        }
+        if from == head {
+            await HeadWait.wait(
+                for: log.buffer, beyond: from,
+                milliseconds: min(
+                    Int(limits.waitMilliseconds), request.remainingMilliseconds - 250))
+        }
+        let page = try await FetchService.page(
+            log, from: from, limits, confirmedOffset: nil, pool)
+        do throws(MalformedRecord) {
+            return try WireCodec.encode(
+                protobuf: page, messageName: "FetchFactsResponse", request.encoding)
+        } catch {
+            throw ServiceError(.internal, error.sentence)
+        }
+    }
+
+    private func redeliver(_ request: Bsfg_Admin_V1_RedeliverRequest) async throws(ServiceError)
+        -> Bsfg_Admin_V1_RedeliverResponse
+    {
+        let stream = request.stream.isEmpty ? StreamConfiguration.defaultName : request.stream
+        let origin = request.origin.isEmpty ? request.peer : request.origin
+        guard let from = await pulls.redeliver(stream: stream, origin: origin, count: request.count)
+        else {
+            throw ServiceError(
+                .readOnly,
+                "nothing is pulled as \(stream) of \(origin) right now; see bsfg status")
+        }
+        var response = Bsfg_Admin_V1_RedeliverResponse()
+        response.fromOffset = from
+        return response
+    }
+
+    // MARK: - Codec
+
+    private func decode<Message: SwiftProtobuf.Message>(_ request: RPCRequest)
+        throws(ServiceError) -> Message
+    {
+        do {
+            return switch request.codec {
+            case .json: try Message(jsonUTF8Bytes: request.body)
+            case .proto: try Message(serializedBytes: request.body)
+            }
+        } catch {
+            throw ServiceError(.malformedRequest, "the request cannot be read: \(error)")
+        }
+    }
+
+    private func encode(_ message: some SwiftProtobuf.Message, _ request: RPCRequest)
+        throws(ServiceError) -> [UInt8]
+    {
+        do {
+            return switch request.codec {
+            case .json: try message.jsonUTF8Bytes()
+            case .proto: try message.serializedBytes()
+            }
+        } catch {
+            throw ServiceError(.internal, "the answer cannot be encoded: \(error)")
+        }
+    }
+}

@@ -1,0 +1,111 @@
+internal import Buffers
+internal import Facts
+internal import Glibc
+package import Logging
+internal import RPC
+internal import Synchronization
+internal import WriteAheadLog
+
+/// A running node: its logs, what it serves and what it pulls. Logs open first and close last.
+package final class GatewayNode: Sendable {
+    private let configuration: NodeConfiguration
+    private let logs: StreamLogs
+    private let pool: BlockingPool
+    private let pulls: Pulls
+    private let server: RPCServer
+    private let logger: Logger
+    private let bound: BoundListeners
+
+    /// How long calls in flight may take at the end, in seconds.
+    private static let graceSeconds = 30.0
+    private static let diskThreads = 4
+
+    private final class BoundListeners: Sendable {
+        let addresses = Mutex<[String]>([])
+        let server = Mutex<RPCServer?>(nil)
+    }
+
+    /// Opens the logs and reads the certificates. Blocks.
+    package init(
+        _ configuration: NodeConfiguration, _ credentials: NodeCredentials, logger: Logger
+    ) throws(NodeError) {
+        self.configuration = configuration
+        self.logger = logger
+        logs = try StreamLogs(configuration)
+        pool = BlockingPool(name: "bsfg-disk", threadCount: GatewayNode.diskThreads)
+        pulls = try Pulls(configuration, credentials, logs, pool, logger)
+        let bound = BoundListeners()
+        self.bound = bound
+        let now: @Sendable () -> Int64 = { GatewayNode.nowMilliseconds() }
+        let access = Access(configuration: configuration)
+        let service = NodeService(
+            access: access,
+            append: AppendService(
+                configuration: configuration, access: access, logs: logs, pool: pool),
+            fetch: FetchService(access: access, logs: logs, pool: pool),
+            federation: FederationHandler(
+                configuration: configuration, access: access, logs: logs, pool: pool, now: now),
+            admin: AdminHandler(
+                configuration: configuration, logs: logs, pulls: pulls, pool: pool,
+                startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
+                server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
+                listeners: { bound.addresses.withLock { $0 } }))
+        var listeners = configuration.listeners.map {
+            RPCListener(
+                .tcp(host: $0.address.host, port: $0.address.port, accept: $0.accept))
+        }
+        listeners.append(RPCListener(.unixSocket(path: configuration.adminSocketPath)))
+        var settings = RPCServerConfiguration(listeners: listeners, tls: credentials.serverTLS)
+        settings.limits = configuration.limits
+        do throws(RPCServerError) {
+            server = try RPCServer(
+                configuration: settings, service: service, verifier: credentials.verifier,
+                logger: logger)
+        } catch {
+            throw NodeError(error.sentence)
+        }
+        bound.server.withLock { $0 = server }
+        for log in logs.all { GatewayNode.tell(log, logger) }
+    }
+
+    /// Listens and begins to pull.
+    /// - Returns: the addresses that it listens on.
+    package func start() async throws -> [String] {
+        let addresses = try await server.start().map { address in
+            switch address {
+            case .tcp(let host, let port): "\(host):\(port)"
+            case .unixSocket(let path): path
+            }
+        }
+        bound.addresses.withLock { $0 = addresses }
+        await pulls.start()
+        return addresses
+    }
+
+    /// Stops pulling, answers what is in flight, and closes the logs.
+    package func stop() async {
+        await pulls.stop()
+        await server.stop(graceSeconds: GatewayNode.graceSeconds)
+        bound.server.withLock { $0 = nil }
+        pool.stop()
+        logs.close()
+    }
+
+    private static func tell(_ log: StreamLog, _ logger: Logger) {
+        let report = log.log.recovery
+        logger.info(
+            "\(report.created ? "log created" : "log opened")",
+            metadata: [
+                "stream": "\(log.stream.name)", "origin": "\(log.origin)", "role": "\(log.role)",
+                "uuid": "\(log.log.identifier.hexadecimal)", "head": "\(log.log.headOffset)",
+                "end": "\(report.decision.rawValue)", "cut_bytes": "\(report.cutBytes)",
+                "milliseconds": "\(report.durationMilliseconds)",
+            ])
+    }
+
+    static func nowMilliseconds() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
+    }
+}

@@ -1,0 +1,236 @@
+internal import Buffers
+internal import Facts
+internal import FoundationEssentials
+internal import Replication
+internal import RPC
+internal import SwiftProtobuf
+internal import WriteAheadLog
+
+/// Hello, ListStreams and OpenCursor: what two nodes tell each other before facts flow.
+struct FederationHandler: Sendable {
+    let configuration: NodeConfiguration
+    let access: Access
+    let logs: StreamLogs
+    let pool: BlockingPool
+    let now: @Sendable () -> Int64
+
+    func hello(_ request: RPCRequest) throws(ServiceError) -> [UInt8] {
+        _ = try WireCodec.decodeRequest(
+            Bsfg_V1_HelloRequest.self, request.body, request.encoding)
+        var response = Bsfg_V1_HelloResponse()
+        response.zone = configuration.zone
+        response.release = NodeRelease.name
+        response.formatMax = messageFormatMaximum
+        response.timeUnixMs = now()
+        response.pageBytesMax = UInt64(FactLimits.pageBytes)
+        response.recordBytesMax = UInt64(FactLimits.recordBytes)
+        response.callerIdentity = request.caller.identity
+        if case .peer(let id) = request.caller.kind { response.callerPeerID = id }
+        return WireCodec.encode(response, request.encoding)
+    }
+
+    func listStreams(_ request: RPCRequest) throws(ServiceError) -> [UInt8] {
+        _ = try WireCodec.decodeRequest(
+            Bsfg_V1_ListStreamsRequest.self, request.body, request.encoding)
+        var response = Bsfg_V1_ListStreamsResponse()
+        for log in logs.all {
+            do throws(ServiceError) {
+                try access.checkRead(request.caller, stream: log.stream.name, origin: log.origin)
+            } catch {
+                continue
+            }
+            response.streams.append(info(log, request.caller))
+        }
+        return WireCodec.encode(response, request.encoding)
+    }
+
+    private func info(_ log: StreamLog, _ caller: Caller) -> Bsfg_V1_StreamInfo {
+        var info = Bsfg_V1_StreamInfo()
+        info.stream = log.stream.name
+        info.originZone = log.origin
+        info.head = head(log).wire
+        info.firstOffset = log.log.firstOffset
+        info.profile = log.stream.profile.rawValue
+        let own = log.cursors.cursors().filter { $0.owner.utf8.elementsEqual(caller.identity.utf8) }
+        if let next = own.map(\.nextOffset).min(), next > 0 { info.confirmedOffset = next - 1 }
+        return info
+    }
+
+    private func head(_ log: StreamLog) -> SourcePosition {
+        SourcePosition(
+            logUUID: log.buffer.identifier, epoch: log.buffer.epoch,
+            nextOffset: log.buffer.headOffset)
+    }
+
+    // MARK: - OpenCursor
+
+    func openCursor(_ request: RPCRequest, _ respond: @escaping @Sendable (RPCReply) -> Void) {
+        Task {
+            do throws(ServiceError) {
+                let message = try WireCodec.decodeRequest(
+                    Bsfg_V1_OpenCursorRequest.self, request.body, request.encoding)
+                let response = try await openCursor(message, request.caller)
+                respond(.message(WireCodec.encode(response, request.encoding)))
+            } catch {
+                respond(.failure(error))
+            }
+        }
+    }
+
+    private func openCursor(_ message: Bsfg_V1_OpenCursorRequest, _ caller: Caller)
+        async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse
+    {
+        guard case .peer(let peer) = caller.kind else {
+            throw ServiceError(.identityNotAuthorised, "only peers open cursors this way")
+        }
+        try access.checkRead(caller, stream: message.stream, origin: message.originZone)
+        guard let log = logs.log(stream: message.stream, origin: message.originZone) else {
+            throw ServiceError(
+                .streamNotGranted,
+                "there is no log of \(message.stream) from \(message.originZone) here",
+                field: "stream")
+        }
+        guard message.profile.utf8.elementsEqual(log.stream.profile.rawValue.utf8) else {
+            throw ServiceError(
+                .profileMismatch,
+                "the stream's profile is \(log.stream.profile.rawValue) here and "
+                    + "\(message.profile) there; make them equal", field: "profile")
+        }
+        let name = "\(peer)/\(message.stream)/\(message.originZone)"
+        guard message.consumerName.utf8.elementsEqual(name.utf8) else {
+            throw ServiceError(
+                .consumerBound, "a peer's cursor of this log is called \(name)",
+                field: "consumer_name")
+        }
+        guard message.hasReceiver, message.receiver.logUuid.count == 16, message.receiver.epoch >= 1
+        else {
+            throw ServiceError(
+                .missingField, "the request does not name the receiver's log", field: "receiver")
+        }
+        let position = message.hasPosition ? SourcePosition(message.position) : nil
+        guard !message.hasPosition || position != nil else {
+            throw ServiceError(
+                .malformedRequest, "the position lacks log, epoch or offset", field: "position")
+        }
+        if let cursor = log.cursors.cursor(owner: caller.identity, name: name) {
+            return try await existing(cursor, position, message, log)
+        }
+        return try await create(name, position, message, log, caller)
+    }
+
+    private func existing(
+        _ cursor: TrackedCursor, _ position: SourcePosition?,
+        _ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog
+    ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
+        try FetchService.checkReceiver(message.receiver, cursor)
+        if let position {
+            try await check(position, log, cursor)
+        } else if cursor.digest != nil {
+            // It confirmed and knows nothing of it any more.
+            throw FetchService.historyMismatch(
+                "the receiver has no position, it had confirmed up to \(cursor.nextOffset): the "
+                    + "receiver went back")
+        }
+        var start = head(log)
+        start.nextOffset = position?.nextOffset ?? cursor.nextOffset
+        return response(start, cursor.initMode, isExisting: true, log)
+    }
+
+    private func create(
+        _ name: String, _ position: SourcePosition?, _ message: Bsfg_V1_OpenCursorRequest,
+        _ log: StreamLog, _ caller: Caller
+    ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
+        var start = head(log)
+        var mode = message.initMode
+        if let position {
+            // The source lost its cursor: the receiver's position is where the new one begins.
+            try await check(position, log, nil)
+            start = position
+            mode = "position"
+        } else {
+            start.nextOffset = try await resolve(message, log)
+        }
+        if !message.dryRun {
+            let cursor = TrackedCursor(
+                owner: caller.identity, name: name, nextOffset: start.nextOffset,
+                epoch: start.epoch, digest: position?.digest,
+                digestOffset: position?.digestOffset,
+                receiverUUID: Array(message.receiver.logUuid),
+                receiverEpoch: message.receiver.epoch, initMode: mode,
+                createdMilliseconds: now())
+            try await onDisk { () throws(BufferError) in try log.cursors.create(cursor) }
+        }
+        return response(start, mode, isExisting: false, log)
+    }
+
+    /// Where an initialisation mode begins, by this log's own append times and clock.
+    private func resolve(_ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog)
+        async throws(ServiceError) -> UInt64
+    {
+        let buffer = log.buffer
+        guard let mode = CursorInitMode(message.initMode) else {
+            throw ServiceError(
+                .initOutOfRange,
+                "the init mode \(message.initMode) is not served; use start_now, full_backfill or "
+                    + "bounded_backfill_<hours>h", field: "init_mode")
+        }
+        switch mode {
+        case .startNow: return buffer.headOffset
+        case .fullBackfill: return buffer.firstOffset
+        case .boundedBackfill(let hours):
+            let since = now() - Int64(hours) * 3_600_000
+            return try await onDisk { () throws(BufferError) in
+                try buffer.offset(atOrAfterMilliseconds: since)
+            }
+        case .explicitTimestamp:
+            throw ServiceError(
+                .initOutOfRange, "explicit_timestamp is not served by this release",
+                field: "init_mode")
+        }
+    }
+
+    private func check(_ position: SourcePosition, _ log: StreamLog, _ cursor: TrackedCursor?)
+        async throws(ServiceError)
+    {
+        let buffer = log.buffer
+        let mismatch = try await onDisk { () throws(BufferError) in
+            try HistoryCheck.mismatch(
+                position: position, identifier: buffer.identifier, epoch: buffer.epoch,
+                head: buffer.headOffset, cursor: cursor,
+                recordDigest: { (offset) throws(BufferError) in
+                    try buffer.recordDigest(at: offset)
+                })
+        }
+        if let mismatch { throw FetchService.historyMismatch(mismatch) }
+    }
+
+    private func response(
+        _ start: SourcePosition, _ mode: String, isExisting: Bool, _ log: StreamLog
+    ) -> Bsfg_V1_OpenCursorResponse {
+        var response = Bsfg_V1_OpenCursorResponse()
+        response.start = start.wire
+        response.existing = isExisting
+        response.initMode = mode
+        response.headOffset = log.buffer.headOffset
+        response.resolvedAtUnixMs = now()
+        response.epochs = log.log.epochs.map { entry in
+            var epoch = Bsfg_V1_Epoch()
+            epoch.epoch = entry.epoch
+            epoch.firstOffset = entry.firstOffset
+            epoch.beganAtUnixMs = entry.beganMilliseconds
+            epoch.reason = entry.reason
+            return epoch
+        }
+        return response
+    }
+
+    private func onDisk<Value: Sendable>(
+        _ body: @escaping @Sendable () throws(BufferError) -> Value
+    ) async throws(ServiceError) -> Value {
+        do throws(BufferError) {
+            return try await pool.run(body)
+        } catch {
+            throw ServiceError(error)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+internal import Facts
+internal import RPC
+internal import WriteAheadLog
+
+/// What the node serves, behind the transport: every call goes to its handler.
+struct NodeService: RPCService {
+    let access: Access
+    let append: AppendService
+    let fetch: FetchService
+    let federation: FederationHandler
+    let admin: AdminHandler
+
+    var procedures: Set<String> { Set(Procedure.allCases.map(\.rawValue)) }
+
+    func admit(procedure: String, caller: Caller) -> ServiceError? {
+        guard let procedure = Procedure(rawValue: procedure) else {
+            return ServiceError(.unknownMethod)
+        }
+        return access.admit(procedure, caller)
+    }
+
+    func handle(_ request: RPCRequest, respond: @escaping @Sendable (RPCReply) -> Void) {
+        guard let procedure = Procedure(rawValue: request.procedure) else {
+            return respond(.failure(ServiceError(.unknownMethod)))
+        }
+        switch procedure {
+        case .appendFact: append.appendFact(request, respond)
+        case .appendFacts: append.appendFacts(request, respond)
+        case .fetchFacts: fetch.fetch(request, respond)
+        case .confirmReceipt: fetch.confirm(request, respond)
+        case .openCursor: federation.openCursor(request, respond)
+        case .hello: reply(respond) { () throws(ServiceError) in try federation.hello(request) }
+        case .listStreams:
+            reply(respond) { () throws(ServiceError) in try federation.listStreams(request) }
+        case .status, .createConsumer, .listConsumers, .peek, .redeliver:
+            Task {
+                do throws(ServiceError) {
+                    respond(.message(try await admin.handle(procedure, request)))
+                } catch {
+                    respond(.failure(error))
+                }
+            }
+        }
+    }
+
+    private func reply(
+        _ respond: (RPCReply) -> Void, _ body: () throws(ServiceError) -> [UInt8]
+    ) {
+        do throws(ServiceError) {
+            respond(.message(try body()))
+        } catch {
+            respond(.failure(error))
+        }
+    }
+
+    func timedOut(procedure: String) -> ServiceError {
+        switch Procedure(rawValue: procedure) {
+        case .appendFact, .appendFacts:
+            ServiceError(
+                .outcomeUnknown,
+                "the deadline passed while the append was under way; retry with the same id")
+        default: ServiceError(.deadlineExceeded)
+        }
+    }
+
+    func health(caller: Caller) -> [UInt8] {
+        let stopped = append.logs.all.filter { $0.log.statistics().poison != nil }
+        var body: [UInt8] = Array("{\"status\":".utf8)
+        JSONText.appendString((stopped.isEmpty ? "ok" : "degraded").utf8, to: &body)
+        func member(_ name: String, _ value: String) {
+            body.append(UInt8(ascii: ","))
+            JSONText.appendString(name.utf8, to: &body)
+            body.append(UInt8(ascii: ":"))
+            JSONText.appendString(value.utf8, to: &body)
+        }
+        member("zone", access.configuration.zone)
+        member("identity", access.configuration.identity)
+        member("release", NodeRelease.name)
+        member("caller_identity", caller.identity)
+        member("caller_roles", roles(caller).joined(separator: ","))
+        body.append(UInt8(ascii: "}"))
+        return body
+    }
+
+    private func roles(_ caller: Caller) -> [String] {
+        switch caller.kind {
+        case .administrator: ["administrator"]
+        case .peer: ["peer"]
+        case .client:
+            (access.configuration.client(identity: caller.identity)?.roles ?? [])
+                .map(\.rawValue).sorted()
+        }
+    }
+}

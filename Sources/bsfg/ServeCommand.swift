@@ -1,0 +1,36 @@
+internal import ArgumentParser
+internal import Gateway
+internal import Logging
+
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Run the node of a configuration directory until SIGTERM or SIGINT.",
+        discussion: """
+            Logs to standard error, one JSON object a line. Prints the addresses it listens on to \
+            standard output once it does.
+            """)
+
+    @Option(help: "The directory with bsfg.yaml, peers.yaml and cursors.yaml.")
+    var config: String
+
+    func run() async throws {
+        let configuration = try CommandFailure.wrap {
+            try NodeConfiguration.load(directory: config)
+        }
+        let credentials = try CommandFailure.wrap { try NodeCredentials.load(configuration) }
+        let level = Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info
+        LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
+        var logger = Logger(label: "bsfg")
+        logger[metadataKey: "zone"] = "\(configuration.zone)"
+        for warning in credentials.warnings { logger.warning("\(warning)") }
+        do {
+            try await NodeServing.run(configuration, credentials, logger: logger) { addresses in
+                for address in addresses { StandardOutput.line("listening on \(address)") }
+                StandardOutput.flush()
+            }
+        } catch let error as NodeError {
+            throw CommandFailure(.failure, error.sentence)
+        }
+    }
+}
