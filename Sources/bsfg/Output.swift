@@ -68,7 +68,7 @@ enum StandardOutput {
     static func json(_ value: JSONOutput) { line(value.text) }
 
     /// For readers that wait for a line.
-    static func flush() { fflush(stdout) }
+    static func flush() { fflush(nil) }
 }
 
 enum StandardError {
