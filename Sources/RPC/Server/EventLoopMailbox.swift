@@ -10,6 +10,7 @@ final class EventLoopMailbox: @unchecked Sendable {
     private struct Letters {
         var waiting: [(ServerRequest, RPCReply)] = []
         var awake = false
+        var closed = false
     }
 
     let eventLoop: any EventLoop
@@ -26,15 +27,21 @@ final class EventLoopMailbox: @unchecked Sendable {
 
     // MARK: Answers
 
-    /// From any thread.
+    /// From any thread. After the end of the event loop nobody waits for an answer.
     func post(_ reply: RPCReply, to request: ServerRequest) {
         let wake = letters.withLock { letters in
+            if letters.closed { return false }
             letters.waiting.append((request, reply))
             if letters.awake { return false }
             letters.awake = true
             return true
         }
         if wake { eventLoop.execute { self.deliver() } }
+    }
+
+    /// Before the event loop ends.
+    func close() {
+        letters.withLock { $0.closed = true }
     }
 
     private func deliver() {

@@ -54,6 +54,8 @@ package struct RPCServerLimits: Sendable {
     package var fieldBytes = 16 << 10
     package var fields = 64
 
+    package var http2 = HTTP2Limits()
+
     package var bodyBytes = 12 << 20
     /// A body may be slow for this long before its rate counts.
     package var bodyGraceMilliseconds = 10_000
