@@ -361,7 +361,8 @@ final class ConnectionGate: ChannelDuplexHandler {
         let now = NIODeadline.now()
         if let stalled, stalled.pendingBytes == pending {
             if now - stalled.since >= .milliseconds(Int64(limit)) {
-                core.logger.notice("connection takes no answers", metadata: ["address": "\(address)"])
+                core.logger.notice(
+                    "connection takes no answers", metadata: ["address": "\(address)"])
                 return context.close(mode: .all, promise: nil)
             }
         } else {

@@ -2,8 +2,8 @@ internal import NIOCore
 internal import Synchronization
 
 /// What one event loop shares between its connections: the answers that other threads hand over,
-/// gathered so that a burst costs one wake-up, and the requests in flight, whose deadlines one timer
-/// watches instead of one each.
+/// gathered so that a burst costs one wake-up, and the requests in flight, whose deadlines one
+/// timer watches instead of one each.
 final class EventLoopMailbox: @unchecked Sendable {
     // Sendable by hand: `letters` has a lock, everything else is touched on the event loop only.
 
@@ -14,6 +14,7 @@ final class EventLoopMailbox: @unchecked Sendable {
     }
 
     let eventLoop: any EventLoop
+    let date = HTTPDate()
     private let letters = Mutex(Letters())
     private var delivering: [(ServerRequest, RPCReply)] = []
     private var requests: [ServerRequest] = []

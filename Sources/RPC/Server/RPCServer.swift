@@ -83,7 +83,7 @@ package final class RPCServer: Sendable {
                 throw error
             } catch {
                 throw RPCServerError(
-                    "The server cannot listen on \(listener.address) (\(error)); is another "
+                    "The server cannot listen on \(listener.address.text) (\(error)); is another "
                         + "process there?")
             }
             running.withLock {

@@ -10,6 +10,13 @@ package struct RPCListener: Sendable {
         case tcp(host: String, port: Int, accept: Acceptance)
         /// A unix socket without TLS, mode 0600: the administration socket.
         case unixSocket(path: String)
+
+        var text: String {
+            switch self {
+            case .tcp(let host, let port, _): "\(host):\(port)"
+            case .unixSocket(let path): path
+            }
+        }
     }
 
     package var address: Address

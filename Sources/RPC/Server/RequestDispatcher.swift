@@ -39,7 +39,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
             exchange.respond(
                 ConnectAnswer(
                     status: 200, headers: [("content-type", "application/json")],
-                    body: core.service.health(caller: caller)))
+                    body: core.service.health(caller: caller)), mailbox)
         } catch {
             refuse(error, exchange)
         }
@@ -127,7 +127,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         if error.reason == .methodNotAllowed {
             answer.headers.append(("allow", error.field))
         }
-        exchange.respond(answer)
+        exchange.respond(answer, mailbox)
     }
 
     private static func unixMilliseconds() -> Int64 {
