@@ -1,5 +1,5 @@
-/// Entries for people: the specification's snake_case names, the object as the JSON value that it is,
-/// numbers as numbers, digests in hexadecimal.
+/// Entries for people: the specification's snake_case names, the object as the JSON value that it
+/// is, numbers as numbers, digests in hexadecimal.
 package enum EntryPresentation {
     /// One entry of a page, from the bytes of an `Entry`.
     package static func json(entry: [UInt8]) throws(MalformedRecord) -> [UInt8] {

@@ -1,3 +1,5 @@
+internal import SwiftProtobuf
+
 /// Why a fact cannot be taken: about one fact, so that a batch can answer it beside the others.
 package struct FactError: Error, Sendable, Equatable {
     package var reason: ErrorReason
@@ -24,4 +26,12 @@ package struct FactError: Error, Sendable, Equatable {
     }
 
     package var serviceError: ServiceError { ServiceError(reason, sentence, field: field) }
+
+    /// The answer to one invalid fact of a batch.
+    package var appendResult: Bsfg_V1_AppendResult {
+        var result = Bsfg_V1_AppendResult()
+        result.outcome = .invalid
+        result.error = serviceError.detail
+        return result
+    }
 }

@@ -1,5 +1,5 @@
-/// The grammar of names. Everything is judged as bytes: two texts that look alike and differ in their
-/// bytes are two names.
+/// The grammar of names. Everything is judged as bytes: two texts that look alike and differ in
+/// their bytes are two names.
 package enum FactRules {
     /// `kind:id` or `kind:scope/id`: the kind a lower-case noun, scope and id opaque and not empty,
     /// without white space and control characters.

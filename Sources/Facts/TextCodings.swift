@@ -80,8 +80,8 @@ package enum Base64 {
         return String(decoding: output, as: UTF8.self)
     }
 
-    /// Accepts the standard and the URL-safe alphabet, with or without padding, as proto3 JSON does;
-    /// nil for any other character, a wrong length, or bits left over that are not zero.
+    /// Accepts the standard and the URL-safe alphabet, with or without padding, as proto3 JSON
+    /// does; nil for any other character, a wrong length, or bits left over that are not zero.
     package static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.count / 4 * 3)

@@ -81,7 +81,8 @@ private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text
     }
 
     @Test(arguments: [
-        "9007199254740993", "-9007199254740993", "9007199254740994000000000", "18446744073709551615",
+        "9007199254740993", "-9007199254740993", "9007199254740994000000000",
+        "18446744073709551615",
         "1000000000000000000000", "1e400", "-1e309", "1e-400", "0.0000001e-323", "2e-324",
         "12345678901234567890123456789",
     ])
@@ -95,18 +96,21 @@ private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text
     @Test(arguments: [
         "", " ", "{", "}", "[", "]", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
         "{1:1}", "nul", "True", "NaN", "Infinity", "-", "+1", ".5", "1.", "01", "-01", "1e", "1e+",
-        "0x10", "'a'", "\"a", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\t\"", "\"\n\"", "1 2", "[1]]",
+        "0x10", "'a'", "\"a", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\t\"", "\"\n\"", "1 2",
+        "[1]]",
         "[1 2]", "{\"a\":1 \"b\":2}", "/**/1", "\u{FEFF}1", "\u{A0}1", "[1;2]", "\"\u{0}\"", "{,}",
     ])
     func `what is not JSON is refused`(text: String) {
         #expect(refusal(text)?.kind == .syntax, "\(text)")
     }
 
-    @Test(arguments: [
-        [0x80], [0xC0, 0x80], [0xC1, 0xBF], [0xC3], [0xE0, 0x80, 0x80], [0xED, 0xA0, 0x80],
-        [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80],
-        [0xE2, 0x82], [0xF0, 0x9F, 0x98], [0xFF], [0xFE], [0xE2, 0x28, 0xA1],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0x80], [0xC0, 0x80], [0xC1, 0xBF], [0xC3], [0xE0, 0x80, 0x80], [0xED, 0xA0, 0x80],
+            [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF4, 0x90, 0x80, 0x80],
+            [0xF5, 0x80, 0x80, 0x80],
+            [0xE2, 0x82], [0xF0, 0x9F, 0x98], [0xFF], [0xFE], [0xE2, 0x28, 0xA1],
+        ] as [[UInt8]])
     func `what is not UTF-8 is refused`(sequence: [UInt8]) {
         #expect(refusal([0x22] + sequence + [0x22])?.kind == .invalidUTF8)
         #expect(refusal([0x7B, 0x22] + sequence + Array("\":1}".utf8))?.kind == .invalidUTF8)
@@ -141,7 +145,8 @@ private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text
     }
 
     @Test func `names are ordered by UTF-16 code units`() throws {
-        let text = "{\"\u{FB33}\":1,\"\u{1F602}\":2,\"\u{E000}\":3,\"\u{D7FF}\":4,\"a\":5,\"ab\":6,\"\":7}"
+        let text =
+            "{\"\u{FB33}\":1,\"\u{1F602}\":2,\"\u{E000}\":3,\"\u{D7FF}\":4,\"a\":5,\"ab\":6,\"\":7}"
         let ordered =
             "{\"\":7,\"a\":5,\"ab\":6,\"\u{D7FF}\":4,\"\u{1F602}\":2,\"\u{E000}\":3,\"\u{FB33}\":1}"
         let result = try CanonicalJSON.canonicalise(Array(text.utf8))

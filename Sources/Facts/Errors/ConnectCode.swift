@@ -1,5 +1,5 @@
-/// The sixteen codes of the Connect protocol. Any other word reaches clients as *unavailable* and is
-/// retried for ever, so there is no way to send one.
+/// The sixteen codes of the Connect protocol. Any other word reaches clients as *unavailable* and
+/// is retried for ever, so there is no way to send one.
 package enum ConnectCode: String, CaseIterable, Sendable {
     case canceled
     case unknown

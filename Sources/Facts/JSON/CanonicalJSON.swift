@@ -1,5 +1,5 @@
-/// RFC 8785 canonical JSON by a strict scanner of our own: no text is accepted that two readers could
-/// understand differently, and no number that a double changes without a word.
+/// RFC 8785 canonical JSON by a strict scanner of our own: no text is accepted that two readers
+/// could understand differently, and no number that a double changes without a word.
 package enum CanonicalJSON {
     /// Containers within containers.
     package static let depthLimit = 64
@@ -34,8 +34,8 @@ package enum CanonicalJSON {
 /// One pass over a text: validates, and writes the canonical form as it goes.
 ///
 /// What makes a value unusable without making the text unreadable (a duplicate name, a lone
-/// surrogate, a number that a double cannot keep) is `deferred`, so that one bad fact of a batch does
-/// not hide where the next begins. Everything else is thrown at once.
+/// surrogate, a number that a double cannot keep) is `deferred`, so that one bad fact of a batch
+/// does not hide where the next begins. Everything else is thrown at once.
 struct Canonicaliser {
     private struct Member {
         var name: Range<Int>
@@ -229,7 +229,8 @@ struct Canonicaliser {
 /// The order of UTF-16 code units, over UTF-8.
 enum UTF16Order {
     /// Below, at or above zero. UTF-8 sorts by code point; UTF-16 differs from that in one place
-    /// only: surrogates (lead bytes from F0 up) come before U+E000 to U+FFFF (lead bytes EE and EF).
+    /// only: surrogates (lead bytes from F0 up) come before U+E000 to U+FFFF (lead bytes EE and
+    /// EF).
     static func compare(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {
         let common = min(left.count, right.count)
         var index = 0

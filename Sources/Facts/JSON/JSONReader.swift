@@ -1,5 +1,5 @@
-/// Reads the parts of a JSON text strictly (RFC 8259, UTF-8, paired surrogates). What the parts mean
-/// is for the one who calls: the canonicaliser and the request decoder share this reader.
+/// Reads the parts of a JSON text strictly (RFC 8259, UTF-8, paired surrogates). What the parts
+/// mean is for the one who calls: the canonicaliser and the request decoder share this reader.
 struct JSONReader {
     /// A refusal without its path, which the caller knows.
     struct Problem: Error {
@@ -101,7 +101,8 @@ struct JSONReader {
             case 0x80...0xFF:
                 let length = try sequenceLength()
                 output.append(
-                    contentsOf: UnsafeRawBufferPointer(rebasing: bytes[position..<position + length]))
+                    contentsOf: UnsafeRawBufferPointer(
+                        rebasing: bytes[position..<position + length]))
                 position += length
             default:
                 throw problem("a control character stands in a string unescaped")
@@ -136,7 +137,8 @@ struct JSONReader {
     }
 
     /// False for a surrogate without its pair, which is stepped over.
-    private mutating func escape(into output: inout [UInt8], escaped: Bool) throws(Problem) -> Bool {
+    private mutating func escape(into output: inout [UInt8], escaped: Bool) throws(Problem) -> Bool
+    {
         guard position + 1 < bytes.count else { throw unexpected("the end of a string") }
         let character = bytes[position + 1]
         position += 2
@@ -236,7 +238,9 @@ struct JSONReader {
             if digit != 0 { number.isZero = false }
             if !number.isZero {
                 number.digitCount += 1
-                if number.digitCount <= 19 { number.mantissa = number.mantissa * 10 + UInt64(digit) }
+                if number.digitCount <= 19 {
+                    number.mantissa = number.mantissa * 10 + UInt64(digit)
+                }
             }
             if fraction { number.exponent -= 1 }
             position += 1

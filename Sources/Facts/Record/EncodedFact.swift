@@ -1,5 +1,5 @@
-/// A fact as it is on disk for ever: its bytes, encoded once at its origin, and what is computed from
-/// them.
+/// A fact as it is on disk for ever: its bytes, encoded once at its origin, and what is computed
+/// from them.
 package struct EncodedFact: Sendable {
     /// The payload of the log record: a `StoredRecord` that holds the message.
     package let storedRecord: [UInt8]

@@ -1,5 +1,6 @@
-/// Judges a submission and encodes it: the one encoder of messages. Fields are written by number and
-/// labels in the order of their names' UTF-8 bytes, so that the same fact always has the same bytes.
+/// Judges a submission and encodes it: the one encoder of messages. Fields are written by number
+/// and labels in the order of their names' UTF-8 bytes, so that the same fact always has the same
+/// bytes.
 package struct FactEncoder: Sendable {
     package let limits: FactLimits
 
@@ -117,7 +118,9 @@ package struct FactEncoder: Sendable {
         var size = WireWriter.fieldSize(submission.subject)
         size += WireWriter.fieldSize(submission.predicate)
         size += WireWriter.fieldSize(object.bytes.count)
-        for artifact in submission.artifacts { size += WireWriter.fieldSize(artifactSize(artifact)) }
+        for artifact in submission.artifacts {
+            size += WireWriter.fieldSize(artifactSize(artifact))
+        }
         return size
     }
 

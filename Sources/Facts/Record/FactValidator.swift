@@ -1,5 +1,5 @@
-/// The rules of a submission's fields, apart from its object. What depends on a node's configuration
-/// (known zones, streams and grants) is judged where that is known.
+/// The rules of a submission's fields, apart from its object. What depends on a node's
+/// configuration (known zones, streams and grants) is judged where that is known.
 struct FactValidator {
     let limits: FactLimits
 

@@ -1,5 +1,6 @@
 /// What a reader needs of a `Message`'s bytes without decoding them: the parts that its key and its
-/// content digest cover. The encoder and every receiver compute both from here, over the same bytes.
+/// content digest cover. The encoder and every receiver compute both from here, over the same
+/// bytes.
 struct MessageView {
     /// The digest rules that this release knows.
     static let format: UInt32 = 1
@@ -37,7 +38,7 @@ struct MessageView {
     }
 
     private mutating func read() throws(WireProblem) {
-        var seen: Set<UInt32> = []
+        var seen: UInt64 = 0
         var reader = WireReader(bytes)
         while let field = try reader.next() {
             guard field.number <= 3 else { continue }
@@ -51,10 +52,10 @@ struct MessageView {
     }
 
     private mutating func readEnvelope(_ range: Range<Int>) throws(WireProblem) {
-        var seen: Set<UInt32> = []
+        var seen: UInt64 = 0
         var reader = WireReader(bytes, range)
         while let field = try reader.next() {
-            guard [1, 2, 8, 9].contains(field.number) else { continue }
+            guard field.number <= 2 || field.number == 8 || field.number == 9 else { continue }
             try expect(field, .bytes, once: &seen)
             switch field.number {
             case 1: messageID = field.content
@@ -66,7 +67,7 @@ struct MessageView {
     }
 
     private mutating func readFact(_ range: Range<Int>) throws(WireProblem) {
-        var seen: Set<UInt32> = []
+        var seen: UInt64 = 0
         var reader = WireReader(bytes, range)
         while let field = try reader.next() {
             switch field.number {
@@ -91,12 +92,16 @@ struct MessageView {
     }
 
     private func expect(
-        _ field: WireField, _ type: WireType, once seen: inout Set<UInt32>
+        _ field: WireField, _ type: WireType, once seen: inout UInt64
     ) throws(WireProblem) {
-        guard field.type == type else { throw problem(field, "field \(field.number) has another type") }
-        guard seen.insert(field.number).inserted else {
+        guard field.type == type else {
+            throw problem(field, "field \(field.number) has another type")
+        }
+        let bit: UInt64 = 1 << UInt64(field.number)
+        guard seen & bit == 0 else {
             throw problem(field, "field \(field.number) occurs twice")
         }
+        seen |= bit
     }
 
     private func problem(_ field: WireField, _ text: String) -> WireProblem {
@@ -161,12 +166,16 @@ struct MessageView {
         // zone, bucket, key, digest, then the size, then media type and file name.
         var texts = [Range<Int>](repeating: 0..<0, count: 8)
         var size: UInt64 = 0
-        var seen: Set<UInt32> = []
+        var seen: UInt64 = 0
         var reader = WireReader(bytes, range)
         while let field = try reader.next() {
             guard field.number <= 7 else { continue }
             try expect(field, field.number == 5 ? .varint : .bytes, once: &seen)
-            if field.number == 5 { size = field.value } else { texts[Int(field.number)] = field.content }
+            if field.number == 5 {
+                size = field.value
+            } else {
+                texts[Int(field.number)] = field.content
+            }
         }
         for number in 1...4 { hash.updateFramed(slice(texts[number])) }
         hash.updateLittleEndian(size)

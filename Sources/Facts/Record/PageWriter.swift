@@ -2,9 +2,9 @@ internal import SwiftProtobuf
 
 /// Writes a `FetchFactsResponse` from stored records without decoding them.
 ///
-/// An entry begins with what this log knows of it (offset, append time, CRC, content digest and, when
-/// the log is the origin's own, where it began); the stored bytes follow as they are, unknown fields
-/// and all.
+/// An entry begins with what this log knows of it (offset, append time, CRC, content digest and,
+/// when the log is the origin's own, where it began); the stored bytes follow as they are, unknown
+/// fields and all.
 package struct PageWriter {
     package struct Record {
         package var offset: UInt64

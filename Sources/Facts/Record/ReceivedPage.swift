@@ -27,7 +27,8 @@ package struct ReceivedPage: Sendable {
             while let field = try reader.next() {
                 switch (field.number, field.type) {
                 case (1, .bytes):
-                    entries.append(ReceivedEntry(UnsafeRawBufferPointer(rebasing: bytes[field.content])))
+                    entries.append(
+                        ReceivedEntry(UnsafeRawBufferPointer(rebasing: bytes[field.content])))
                 case (2, .varint): nextOffset = field.value
                 case (3, .varint): headOffset = field.value
                 case (4, .varint): firstOffset = field.value

@@ -1,5 +1,5 @@
-/// The digest by which two nodes tell whether they share a history: of one record at one offset of the
-/// source's log, its id and time included, so that two histories of one heartbeat fact differ.
+/// The digest by which two nodes tell whether they share a history: of one record at one offset of
+/// the source's log, its id and time included, so that two histories of one heartbeat fact differ.
 package enum RecordDigest {
     /// SHA-256 over `"bsfg.record.v1\0"`, the offset (eight bytes, little-endian), the item's field
     /// number (one byte) and the item's bytes.

@@ -1,9 +1,10 @@
 /// Reads a message's JSON form into its binary form, strictly (requests) or passing over what is
 /// unknown (answers).
 ///
-/// A `google.protobuf.Value` is not written as one: its field carries the canonical JSON text behind a
-/// byte 1, or behind a byte 2 the place of its refusal in `refusals`. Numbers, names and depth of an
-/// object are so judged on its text, and one bad object of a batch refuses only its own fact.
+/// A `google.protobuf.Value` is not written as one: its field carries the canonical JSON text
+/// behind a byte 1, or behind a byte 2 the place of its refusal in `refusals`. Numbers, names and
+/// depth of an object are so judged on its text, and one bad object of a batch refuses only its own
+/// fact.
 struct JSONToWire {
     enum ValueMark {
         static let canonical: UInt8 = 1

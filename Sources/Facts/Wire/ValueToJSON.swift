@@ -22,7 +22,8 @@ enum ValueToJSON {
         var reader = WireReader(bytes, range)
         guard let field = try reader.next(), try reader.next() == nil else {
             throw WireProblem(
-                byteOffset: range.lowerBound, text: "a google.protobuf.Value holds exactly one value")
+                byteOffset: range.lowerBound,
+                text: "a google.protobuf.Value holds exactly one value")
         }
         switch (field.number, field.type) {
         case (1, .varint): text += Array("null".utf8)

@@ -1,5 +1,5 @@
-/// Protocol buffers as bytes: what stays a byte string from its origin to the last relay must not pass
-/// through decoded messages, which reorder maps and move unknown fields.
+/// Protocol buffers as bytes: what stays a byte string from its origin to the last relay must not
+/// pass through decoded messages, which reorder maps and move unknown fields.
 enum WireType: UInt8 {
     case varint = 0
     case fixed64 = 1
@@ -41,7 +41,8 @@ struct WireReader {
         guard position < end else { return nil }
         let start = position
         let tag = try varint()
-        guard tag >> 3 >= 1, tag <= UInt64(UInt32.max), let number = UInt32(exactly: tag >> 3) else {
+        guard tag >> 3 >= 1, tag <= UInt64(UInt32.max), let number = UInt32(exactly: tag >> 3)
+        else {
             throw WireProblem(byteOffset: start, text: "a field has no valid number")
         }
         guard let type = WireType(rawValue: UInt8(tag & 7)) else {
@@ -56,7 +57,8 @@ struct WireReader {
         case .bytes:
             let length = try varint()
             guard length <= UInt64(end - position) else {
-                throw WireProblem(byteOffset: start, text: "field \(number) is longer than its message")
+                throw WireProblem(
+                    byteOffset: start, text: "field \(number) is longer than its message")
             }
             field.content = position..<position + Int(length)
             position = field.content.upperBound

@@ -107,10 +107,18 @@ enum WireSchema {
         }
     }()
 
+    private static let byName: [String: Message] = {
+        var found: [String: Message] = [:]
+        for message in messages {
+            found[message.name] = message
+            found["bsfg.v1." + message.name] = message
+        }
+        return found
+    }()
+
     /// Accepts `bsfg.v1.Name` and `Name`.
     static func message(named name: String) -> Message {
-        let short = name.split(separator: ".").last.map(String.init) ?? name
-        guard let found = messages.first(where: { $0.name == short }) else {
+        guard let found = byName[name] else {
             preconditionFailure("the contract has no message \(name)")
         }
         return found
@@ -134,5 +142,45 @@ enum WireSchema {
         _ reason: ErrorReason, _ sentence: String, _ path: [UInt8]
     ) -> ServiceError {
         ServiceError(reason, sentence, field: JSONPath.text(path))
+    }
+}
+
+extension WireSchema.Kind {
+    fileprivate var contractName: String {
+        switch self {
+        case .string: "string"
+        case .bytes: "bytes"
+        case .bool: "bool"
+        case .uint32: "uint32"
+        case .uint64: "uint64"
+        case .int64: "int64"
+        case .fixed32: "fixed32"
+        case .double: "double"
+        case .enumeration: "Outcome"
+        case .stringMap: "map<string,string>"
+        case .jsonValue: "google.protobuf.Value"
+        case .message(let name): name
+        }
+    }
+}
+
+extension WireCodec {
+    /// Every field that the codec knows, one line each: `Message number name type [repeated]
+    /// [oneof]`. A test compares them with the descriptor set.
+    package static var contract: [String] {
+        var lines: [String] = []
+        for message in WireSchema.definitions {
+            for field in message.fields {
+                var line =
+                    "\(message.name) \(field.number) \(field.name) \(field.kind.contractName)"
+                if field.isRepeated { line += " repeated" }
+                if let oneof = field.oneof { line += " oneof:\(oneof)" }
+                lines.append(line)
+            }
+        }
+        for (number, name) in WireSchema.outcomeNames.enumerated() {
+            lines.append("Outcome \(number) \(name)")
+        }
+        return lines
     }
 }

@@ -95,7 +95,8 @@ struct WireToJSON {
     private func isJSON(_ field: WireField?) -> Bool {
         guard let field else { return false }
         do throws(CanonicalJSONError) {
-            _ = try CanonicalJSON.canonicalise(UnsafeRawBufferPointer(rebasing: bytes[field.content]))
+            _ = try CanonicalJSON.canonicalise(
+                UnsafeRawBufferPointer(rebasing: bytes[field.content]))
             return true
         } catch {
             return false

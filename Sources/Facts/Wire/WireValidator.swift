@@ -41,7 +41,8 @@ struct WireValidator {
             }
             if let oneof = schema.oneof, !isLenient {
                 guard !members.contains(oneof) else {
-                    throw refusal("only one of \(WireNames.members(of: oneof, message)) may be sent")
+                    throw refusal(
+                        "only one of \(WireNames.members(of: oneof, message)) may be sent")
                 }
                 members.append(oneof)
             }
@@ -54,8 +55,9 @@ struct WireValidator {
         do throws(WireProblem) {
             return try reader.next()
         } catch {
-            throw refusal("the message is not protocol buffers: \(error.text) "
-                + "(byte \(error.byteOffset))")
+            throw refusal(
+                "the message is not protocol buffers: \(error.text) "
+                    + "(byte \(error.byteOffset))")
         }
     }
 
@@ -70,7 +72,9 @@ struct WireValidator {
         case .bool:
             guard field.value <= 1 || isLenient else { throw refusal("a bool is 0 or 1") }
         case .uint32:
-            guard field.value <= UInt64(UInt32.max) || isLenient else { throw refusal("the value needs 32 bits") }
+            guard field.value <= UInt64(UInt32.max) || isLenient else {
+                throw refusal("the value needs 32 bits")
+            }
         case .stringMap: try checkMapEntry(bytes, field.content)
         case .message:
             try validate(bytes, field.content, WireSchema.messages[schema.messageIndex])

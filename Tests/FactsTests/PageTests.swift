@@ -1,0 +1,189 @@
+import Facts
+import Foundation
+import SwiftProtobuf
+import Testing
+
+@Suite struct PageTests {
+    private func page(
+        _ records: [(offset: UInt64, payload: [UInt8], digest: Digest?)], own: Bool = true
+    ) throws -> [UInt8] {
+        var writer = PageWriter(originLogUUID: own ? uuid : nil)
+        for record in records {
+            try record.payload.withUnsafeBytes { payload in
+                try writer.append(
+                    PageWriter.Record(
+                        offset: record.offset, appendedAtUnixMilliseconds: 1_700_000_000_123,
+                        epoch: 3, contentDigest: record.digest, payload: payload))
+            }
+        }
+        return writer.finish(
+            nextOffset: 2, headOffset: 2, firstOffset: 0, confirmedOffset: nil, source: nil)
+    }
+
+    /// Entry and page as bytes with `change` applied to the message inside the stored record.
+    private func received(
+        _ encoded: EncodedFact, digest: Digest? = nil, _ change: (inout [UInt8]) -> Void = { _ in }
+    ) throws -> ReceivedEntry {
+        var message = encoded.message
+        change(&message)
+        let record = StoredRecord.encode(.message, message, origin: nil)
+        let bytes = try page([(0, record, digest ?? encoded.contentDigest)])
+        return try #require(try ReceivedPage(bytes).entries.first)
+    }
+
+    @Test func `a page crosses unchanged`() throws {
+        let facts = [
+            try FactEncoder().encode(.reading()), try FactEncoder().encode(.full),
+        ]
+        let bytes = try page([
+            (0, facts[0].storedRecord, facts[0].contentDigest),
+            (1, facts[1].storedRecord, facts[1].contentDigest),
+        ])
+        try Golden.expect(bytes, equals: "Tests/Golden/record/v1/page.hex")
+        let page = try ReceivedPage(bytes)
+        #expect(page.nextOffset == 2 && page.headOffset == 2 && page.firstOffset == 0)
+        #expect(page.confirmedOffset == nil)
+        for (index, entry) in page.entries.enumerated() {
+            #expect(entry.verdict == .intact)
+            #expect(entry.offset == UInt64(index))
+            #expect(entry.appendedAtUnixMilliseconds == 1_700_000_000_123)
+            #expect(entry.itemBytes == facts[index].message)
+            #expect(entry.key == facts[index].key)
+            #expect(entry.contentDigest == facts[index].contentDigest)
+            #expect(
+                entry.origin
+                    == RecordOrigin(
+                        logUUID: uuid, epoch: 3, offset: UInt64(index),
+                        appendedAtUnixMilliseconds: 1_700_000_000_123))
+            // Both sides digest the same record alike, though what they store differs by the
+            // origin.
+            #expect(
+                try RecordDigest.compute(
+                    offset: UInt64(index), storedRecord: facts[index].storedRecord)
+                    == entry.recordDigest)
+        }
+    }
+
+    @Test func `the generated messages read a page`() throws {
+        let fact = try FactEncoder().encode(.full)
+        let bytes = try page([(0, fact.storedRecord, fact.contentDigest)])
+        let response = try Bsfg_V1_FetchFactsResponse(serializedBytes: bytes)
+        let entry = try #require(response.entries.first)
+        #expect(entry.hasOffset && entry.offset == 0)
+        #expect(entry.origin.epoch == 3 && entry.origin.logUuid == .init(uuid))
+        #expect(entry.crc32C == CRC32C.checksum(fact.message))
+        #expect(entry.contentDigest == .init(fact.contentDigest.bytes))
+        #expect(entry.message.envelope.messageID == "ünïcödé-1")
+        #expect(response.hasNextOffset && response.nextOffset == 2)
+    }
+
+    @Test func `a relay passes on what it stored, unknown fields included`() throws {
+        let fact = try FactEncoder().encode(.reading())
+        // A later release adds field 77 to the record and field 99 to the message.
+        let message = fact.message + [0x98, 0x06, 0x05]
+        let record = StoredRecord.encode(.message, message, origin: nil) + [0xEA, 0x04, 2, 9, 9]
+        let first = try ReceivedPage(try page([(5, record, fact.contentDigest)])).entries[0]
+        #expect(first.verdict == .intact)
+        #expect(first.storedRecord.contains(subsequence: [0xEA, 0x04, 2, 9, 9]))
+        #expect(first.itemBytes == message)
+        let second = try ReceivedPage(
+            try page([(9, first.storedRecord, first.contentDigest)], own: false)
+        ).entries[0]
+        #expect(second.storedRecord == first.storedRecord)
+        #expect(second.origin?.offset == 5 && second.offset == 9)
+        #expect(second.key == fact.key)
+    }
+
+    @Test func `every single bit of a message is guarded`() throws {
+        let fact = try FactEncoder().encode(.reading())
+        let bytes = try page([(0, fact.storedRecord, fact.contentDigest)])
+        let message = fact.message
+        let start = try #require(
+            bytes.indices.first { bytes[$0...].starts(with: message) })
+        for bit in 0..<(message.count * 8) {
+            var damaged = bytes
+            damaged[start + bit / 8] ^= 1 << UInt8(bit % 8)
+            #expect(try ReceivedPage(damaged).entries[0].verdict == .checksumMismatch)
+        }
+    }
+
+    @Test func `a page that is cut anywhere is refused or judged, never trusted`() throws {
+        let fact = try FactEncoder().encode(.reading())
+        let bytes = try page([(0, fact.storedRecord, fact.contentDigest)])
+        var generator = SeededGenerator.fresh()
+        for count in 0..<bytes.count {
+            if let cut = try? ReceivedPage(Array(bytes[..<count])) {
+                #expect(cut.entries.allSatisfy { $0.verdict == .intact })
+            }
+            var damaged = bytes
+            damaged[count] = UInt8.random(in: 0...255, using: &generator)
+            for entry in (try? ReceivedPage(damaged))?.entries ?? [] where entry.verdict == .intact
+            {
+                // What is judged intact is the message that was sent, or none at all.
+                #expect(entry.item != .message || entry.itemBytes == fact.message)
+            }
+        }
+    }
+
+    @Test func `verdicts tell malformed, foreign and altered apart`() throws {
+        let fact = try FactEncoder().encode(.reading())
+        #expect(try received(fact).verdict == .intact)
+        let other = SHA256.hash([1])
+        #expect(
+            try received(fact, digest: other).verdict
+                == .digestMismatch(stated: other, computed: fact.contentDigest))
+        // The format is the message's last field.
+        #expect(try received(fact) { $0[$0.count - 1] = 2 }.verdict == .formatUnsupported(2))
+        func isMalformed(_ change: (inout [UInt8]) -> Void) throws -> Bool {
+            if case .malformed = try received(fact, change).verdict { true } else { false }
+        }
+        #expect(try isMalformed { $0 = [] })
+        #expect(try isMalformed { $0.removeLast(4) })
+        #expect(try isMalformed { $0 += $0 })
+        #expect(try isMalformed { $0 = [0x08, 0x01] })
+        // A label that is not UTF-8 is no part of a digest and would break every later reader.
+        #expect(
+            try isMalformed { message in
+                var changed = try! Bsfg_V1_Message(serializedBytes: message)
+                changed.envelope.labels = ["k": "vvvv"]
+                message = try! changed.serializedBytes()
+                let place = message.indices.first {
+                    message[$0...].starts(with: Array("vvvv".utf8))
+                }!
+                message[place] = 0xFF
+            })
+    }
+
+    @Test func `payloads that are no records are refused`() {
+        for payload in [
+            [], [0x2A], [0x2A, 5, 1], [0x28, 1], [0x0A, 0], [0x2A, 0, 0x2A, 0], [0xFF],
+        ]
+            as [[UInt8]]
+        {
+            #expect(throws: MalformedRecord.self) { try StoredRecord(payload) }
+            #expect(throws: MalformedRecord.self) {
+                try page([(0, payload, nil)])
+            }
+        }
+    }
+
+    @Test func `notices travel without digests`() throws {
+        var notice = Bsfg_V1_Notice()
+        notice.reasons = ["malformed"]
+        notice.content = .init([1, 2, 3])
+        let record = StoredRecord.encode(.refused, notice, origin: nil)
+        let entry = try ReceivedPage(try page([(4, record, nil)])).entries[0]
+        #expect(entry.item == .refused && entry.verdict == .intact && entry.key == nil)
+        #expect(entry.notice == notice)
+        #expect(entry.recordDigest == (try RecordDigest.compute(offset: 4, storedRecord: record)))
+        #expect(entry.recordDigest != (try RecordDigest.compute(offset: 5, storedRecord: record)))
+    }
+
+    @Test func `two histories of one heartbeat differ`() throws {
+        let first = try FactEncoder().encode(.reading("beat-1")).storedRecord
+        let second = try FactEncoder().encode(.reading("beat-2")).storedRecord
+        #expect(
+            try RecordDigest.compute(offset: 1, storedRecord: first)
+                != RecordDigest.compute(offset: 1, storedRecord: second))
+    }
+}
