@@ -84,6 +84,14 @@ extension ServerTests {
             }
         }
 
+        @Test func answersSayWhenTheyWereMade() async throws {
+            #expect(HTTPDate.format(784_111_777) == "Sun, 06 Nov 1994 08:49:37 GMT")
+            let bench = try await Self.shared.value
+            for http in ["--http1.1", "--http2"] {
+                #expect(await bench.call(http: http).headers["date"]?.hasSuffix(" GMT") == true)
+            }
+        }
+
         /// One server for the calls that leave nothing behind.
         static let shared = Task { try await ServerBench() }
 

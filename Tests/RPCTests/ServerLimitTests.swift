@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import Testing
 
 @testable import RPC
@@ -159,7 +160,39 @@ extension ServerTests {
             await bench.server.stop(graceSeconds: 0.3)
             #expect(await never.exit != 0)
             #expect(Date().timeIntervalSince(began) < 4)
+            // Nobody waits any more, and nothing breaks.
             bench.service.answerHeld()
+            #expect(!FileManager.default.fileExists(atPath: bench.socketPath))
+        }
+
+        @Test func aServerThatCannotStartSaysSo() async throws {
+            try await ServerBench.with { bench in
+                var configuration = RPCServerConfiguration(
+                    listeners: [
+                        RPCListener(.tcp(host: "127.0.0.1", port: bench.port, accept: .all))
+                    ],
+                    tls: RPCServerTLS(
+                        certificateFile: bench.certificates.file("server.crt"),
+                        privateKeyFile: bench.certificates.file("server.key"),
+                        trustFiles: [bench.certificates.file("ca.crt")]))
+                let second = try RPCServer(
+                    configuration: configuration, service: bench.service,
+                    verifier: bench.verifier, logger: Logger(label: "test"))
+                await #expect(throws: RPCServerError.self) { try await second.start() }
+                // A key that belongs to another certificate, and a file that is no certificate.
+                configuration.tls?.privateKeyFile = bench.certificates.file("peer.key")
+                #expect(throws: RPCServerError.self) {
+                    try RPCServer(
+                        configuration: configuration, service: bench.service,
+                        verifier: bench.verifier, logger: Logger(label: "test"))
+                }
+                configuration.tls?.certificateFile = bench.certificates.file("ca.key")
+                #expect(throws: RPCServerError.self) {
+                    try RPCServer(
+                        configuration: configuration, service: bench.service,
+                        verifier: bench.verifier, logger: Logger(label: "test"))
+                }
+            }
         }
 
         @Test func anIdleConnectionDoesNotHoldTheStop() async throws {

@@ -182,7 +182,7 @@ final class ServerBench: Sendable {
     /// What `openssl s_client` got for these bytes, sent with pauses between the pieces.
     func raw(
         _ pieces: [String], pauseSeconds: Double = 0, extra: [String] = [],
-        identity: String = "client", holdSeconds: Double = 1
+        identity: String = "client", holdSeconds: Double = 0.5
     ) async -> CommandResult {
         let directory = certificates.directory
         let name = "\(directory)/raw-\(UUID().uuidString)"

@@ -24,8 +24,10 @@ struct ConnectAnswer {
 }
 
 extension HTTPExchange {
-    func respond(_ answer: ConnectAnswer) {
+    /// Every answer says when it was made (RFC 9110, section 6.6.1).
+    func respond(_ answer: ConnectAnswer, _ mailbox: EventLoopMailbox) {
         respond(
-            status: answer.status, headers: answer.headers, body: ByteBuffer(bytes: answer.body))
+            status: answer.status, headers: answer.headers + [("date", mailbox.date.text)],
+            body: ByteBuffer(bytes: answer.body))
     }
 }

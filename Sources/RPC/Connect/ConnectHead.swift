@@ -69,8 +69,8 @@ struct ConnectHead {
         case "application/x-www-form-urlencoded":
             throw ServiceError(
                 .unsupportedMediaType,
-                "The Content-Type is a form's, which is what `curl --data` sends; use `curl --json` "
-                    + "or send application/json or application/proto.")
+                "The Content-Type is a form's, which is what `curl --data` sends; use "
+                    + "`curl --json` or send application/json or application/proto.")
         default:
             throw ServiceError(
                 .unsupportedMediaType,
@@ -131,6 +131,7 @@ struct ConnectHead {
 
     /// A caller's text in an answer: quoted, and never long.
     static func shown(_ text: String) -> String {
-        text.utf8.count <= 64 ? "`\(text)`" : "`\(String(decoding: text.utf8.prefix(64), as: UTF8.self))…`"
+        if text.utf8.count <= 64 { return "`\(text)`" }
+        return "`\(String(decoding: text.utf8.prefix(64), as: UTF8.self))…`"
     }
 }

@@ -39,7 +39,9 @@ final class Admission: Sendable {
     func openConnection(address: [UInt8]) -> ConnectionRefusal? {
         state.withLock { state in
             if state.open >= limits.connections { return .connections }
-            if state.unauthenticated >= limits.unauthenticatedConnections { return .unauthenticated }
+            if state.unauthenticated >= limits.unauthenticatedConnections {
+                return .unauthenticated
+            }
             let here = state.unauthenticatedByAddress[address, default: 0]
             if here >= limits.unauthenticatedConnectionsPerAddress {
                 return .unauthenticatedPerAddress

@@ -12,8 +12,8 @@ package enum CallDirection: Sendable {
 /// Decides who a certificate is. TLS has verified the handshake by then; this is the second look,
 /// at anchor, validity and identity, from the leaf alone.
 package protocol CallerVerifier: Sendable {
-    /// Blocking; called off the event loop. The answer is cached by the leaf's SHA-256 for as long as
-    /// `generation` stays the same. A refusal's sentence is sent to the other side and logged.
+    /// Blocking; called off the event loop. The answer is cached by the leaf's SHA-256 for as long
+    /// as `generation` stays the same. A refusal's sentence is sent to the other side and logged.
     func verify(leafDER: [UInt8], direction: CallDirection) -> Result<Caller, ServiceError>
 
     /// Rises whenever the same leaf may get another answer (configuration or trust changed). Read

@@ -71,7 +71,10 @@ final class ConnectionGate: ChannelDuplexHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        // Their actions hold the context, which holds this handler.
         for timer in [handshakeTimer, idleTimer, stallTimer] { timer?.cancel() }
+        (handshakeTimer, idleTimer, stallTimer) = (nil, nil, nil)
+        dispatcher = nil
         if case .tls(_, _, let socket, _) = entrance, case .handshaking = phase,
             !socket.receivedAnything
         {
@@ -267,7 +270,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     ) {
         let dispatcher = RequestDispatcher(
             core: core, mailbox: mailbox, party: party,
-            closeGracefully: { [unowned self] in closeGracefully(context) })
+            closeGracefully: { [weak self] in self?.closeGracefully(context) })
         self.dispatcher = dispatcher
         do {
             try addHandlers(alpn, dispatcher, context)
@@ -308,7 +311,8 @@ final class ConnectionGate: ChannelDuplexHandler {
         let pipeline = context.pipeline.syncOperations
         if alpn == "h2" {
             try pipeline.addHandler(
-                HTTP2ServerHandler(dispatcher: dispatcher), position: .after(self))
+                HTTP2ServerHandler(dispatcher: dispatcher, limits: core.limits.http2),
+                position: .after(self))
             return
         }
         let handler = HTTP1ServerHandler(
@@ -357,7 +361,8 @@ final class ConnectionGate: ChannelDuplexHandler {
         let now = NIODeadline.now()
         if let stalled, stalled.pendingBytes == pending {
             if now - stalled.since >= .milliseconds(Int64(limit)) {
-                core.logger.notice("connection takes no answers", metadata: ["address": "\(address)"])
+                core.logger.notice(
+                    "connection takes no answers", metadata: ["address": "\(address)"])
                 return context.close(mode: .all, promise: nil)
             }
         } else {

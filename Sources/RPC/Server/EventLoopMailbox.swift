@@ -2,17 +2,19 @@ internal import NIOCore
 internal import Synchronization
 
 /// What one event loop shares between its connections: the answers that other threads hand over,
-/// gathered so that a burst costs one wake-up, and the requests in flight, whose deadlines one timer
-/// watches instead of one each.
+/// gathered so that a burst costs one wake-up, and the requests in flight, whose deadlines one
+/// timer watches instead of one each.
 final class EventLoopMailbox: @unchecked Sendable {
     // Sendable by hand: `letters` has a lock, everything else is touched on the event loop only.
 
     private struct Letters {
         var waiting: [(ServerRequest, RPCReply)] = []
         var awake = false
+        var closed = false
     }
 
     let eventLoop: any EventLoop
+    let date = HTTPDate()
     private let letters = Mutex(Letters())
     private var delivering: [(ServerRequest, RPCReply)] = []
     private var requests: [ServerRequest] = []
@@ -26,15 +28,21 @@ final class EventLoopMailbox: @unchecked Sendable {
 
     // MARK: Answers
 
-    /// From any thread.
+    /// From any thread. After the end of the event loop nobody waits for an answer.
     func post(_ reply: RPCReply, to request: ServerRequest) {
         let wake = letters.withLock { letters in
+            if letters.closed { return false }
             letters.waiting.append((request, reply))
             if letters.awake { return false }
             letters.awake = true
             return true
         }
         if wake { eventLoop.execute { self.deliver() } }
+    }
+
+    /// Before the event loop ends.
+    func close() {
+        letters.withLock { $0.closed = true }
     }
 
     private func deliver() {

@@ -179,7 +179,7 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
         keepsAlive = false
         var answer = ConnectAnswer.failure(refusal)
         if isTooLarge { answer.status = 431 }
-        respond(answer)
+        respond(answer, mailbox)
         phase = .discarding
         timer?.arm(milliseconds: limits.discardMilliseconds)
     }
@@ -216,7 +216,8 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     private func begin(_ head: NIOHTTP1.HTTPRequestHead) {
         timer?.disarm()
         let request = request(head)
-        keepsAlive = head.isKeepAlive && request.header("upgrade") == nil && head.method != .CONNECT
+        keepsAlive =
+            head.isKeepAlive && request.header("upgrade") == nil && head.method != .CONNECT
         bodyFollows =
             request.header("transfer-encoding") != nil
             || request.header("content-length").map { $0 != "0" } ?? false
@@ -229,7 +230,9 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
             return respond(
                 .failure(
                     ServiceError(
-                        .malformedRequest, "The request has no Host header; HTTP/1.1 requires one.")))
+                        .malformedRequest,
+                        "The request has no Host header; HTTP/1.1 requires one.")),
+                mailbox)
         }
         phase = .receiving(EmptySink())
         let sink = dispatcher.begin(request, self)

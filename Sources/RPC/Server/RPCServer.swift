@@ -1,5 +1,6 @@
 package import Logging
 internal import CPlatform
+internal import Glibc
 internal import NIOCore
 internal import NIOExtras
 internal import NIOPosix
@@ -17,7 +18,8 @@ package final class RPCServer: Sendable {
 
     private struct Running {
         var quiescers: [ServerQuiescingHelper] = []
-        var listeners: [any Channel] = []
+        /// Sockets of ours, to be removed at the end.
+        var socketPaths: [String] = []
         var renewal: RepeatedTask?
         var stopped = false
     }
@@ -59,8 +61,18 @@ package final class RPCServer: Sendable {
 
     package var statistics: RPCServerStatistics { core.counters.snapshot(core.admission) }
 
-    /// Binds every listener, in the order of the configuration.
-    package func start() async throws -> [BoundAddress] {
+    /// Binds every listener, in the order of the configuration. A server that could not start is
+    /// stopped and of no further use.
+    package func start() async throws(RPCServerError) -> [BoundAddress] {
+        do {
+            return try await bindAll()
+        } catch {
+            await stop(graceSeconds: 0)
+            throw error
+        }
+    }
+
+    private func bindAll() async throws(RPCServerError) -> [BoundAddress] {
         var bound: [BoundAddress] = []
         for listener in configuration.listeners {
             let quiescer = ServerQuiescingHelper(group: group)
@@ -71,12 +83,12 @@ package final class RPCServer: Sendable {
                 throw error
             } catch {
                 throw RPCServerError(
-                    "The server cannot listen on \(listener.address) (\(error)); is another "
+                    "The server cannot listen on \(listener.address.text) (\(error)); is another "
                         + "process there?")
             }
             running.withLock {
                 $0.quiescers.append(quiescer)
-                $0.listeners.append(channel)
+                if case .unixSocket(let path) = listener.address { $0.socketPaths.append(path) }
             }
             bound.append(address(listener, channel))
         }
@@ -93,9 +105,9 @@ package final class RPCServer: Sendable {
     /// Takes no more connections and requests, waits for those in flight up to the grace, then
     /// closes what is left.
     package func stop(graceSeconds: Double) async {
-        let first = running.withLock { running in
+        let (first, socketPaths) = running.withLock { running in
             defer { running.stopped = true }
-            return !running.stopped
+            return (!running.stopped, running.socketPaths)
         }
         guard first else { return }
         core.beginStopping()
@@ -118,6 +130,8 @@ package final class RPCServer: Sendable {
         patience.cancel()
         await core.verification.stop()
         await core.coding.stop()
+        for path in socketPaths { unlink(path) }
+        for mailbox in mailboxes.values { mailbox.close() }
         try? await group.shutdownGracefully()
     }
 

@@ -10,6 +10,13 @@ package struct RPCListener: Sendable {
         case tcp(host: String, port: Int, accept: Acceptance)
         /// A unix socket without TLS, mode 0600: the administration socket.
         case unixSocket(path: String)
+
+        var text: String {
+            switch self {
+            case .tcp(let host, let port, _): "\(host):\(port)"
+            case .unixSocket(let path): path
+            }
+        }
     }
 
     package var address: Address
@@ -53,6 +60,8 @@ package struct RPCServerLimits: Sendable {
     package var headBytes = 32 << 10
     package var fieldBytes = 16 << 10
     package var fields = 64
+
+    package var http2 = HTTP2Limits()
 
     package var bodyBytes = 12 << 20
     /// A body may be slow for this long before its rate counts.

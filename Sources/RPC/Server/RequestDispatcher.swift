@@ -39,9 +39,9 @@ final class RequestDispatcher: HTTPRequestDispatcher {
             exchange.respond(
                 ConnectAnswer(
                     status: 200, headers: [("content-type", "application/json")],
-                    body: core.service.health(caller: caller)))
+                    body: core.service.health(caller: caller)), mailbox)
         } catch {
-            return refuse(error, head, exchange)
+            refuse(error, exchange)
         }
         return DiscardingSink()
     }
@@ -121,17 +121,13 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         openRequests -= 1
     }
 
-    private func refuse(
-        _ error: ServiceError, _ head: HTTPRequestHead, _ exchange: any HTTPExchange
-    ) -> any HTTPRequestSink {
+    private func refuse(_ error: ServiceError, _ exchange: any HTTPExchange) {
         core.counters.failed(error.reason.rawValue)
         var answer = ConnectAnswer.failure(error)
         if error.reason == .methodNotAllowed {
             answer.headers.append(("allow", error.field))
         }
-        if head.version == .http2 { return RefusingSink(answer, exchange, core.limits) }
-        exchange.respond(answer)
-        return DiscardingSink()
+        exchange.respond(answer, mailbox)
     }
 
     private static func unixMilliseconds() -> Int64 {
@@ -146,44 +142,4 @@ private final class DiscardingSink: HTTPRequestSink {
     func receive(_ bytes: ByteBuffer) {}
     func end() {}
     func abandon() {}
-}
-
-/// Refuses a request of HTTP/2 once its body has ended, if that is soon. The reset that follows an
-/// earlier answer is what RFC 9113 asks for, and curl 7.88 forgets the answer over it.
-private final class RefusingSink: HTTPRequestSink {
-    private let answer: ConnectAnswer
-    private var exchange: (any HTTPExchange)?
-    private var received = 0
-    private var timer: LazyTimer?
-
-    private static let patienceBytes = 64 << 10
-
-    init(_ answer: ConnectAnswer, _ exchange: any HTTPExchange, _ limits: RPCServerLimits) {
-        self.answer = answer
-        self.exchange = exchange
-        let timer = LazyTimer(exchange.eventLoop) { [unowned self] in respond() }
-        timer.arm(milliseconds: limits.discardMilliseconds)
-        self.timer = timer
-    }
-
-    func receive(_ bytes: ByteBuffer) {
-        received += bytes.readableBytes
-        if received > Self.patienceBytes { respond() }
-    }
-
-    func end() {
-        respond()
-    }
-
-    func abandon() {
-        exchange = nil
-        timer?.cancel()
-    }
-
-    private func respond() {
-        timer?.cancel()
-        let exchange = exchange
-        self.exchange = nil
-        exchange?.respond(answer)
-    }
 }

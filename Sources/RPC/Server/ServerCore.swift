@@ -12,7 +12,7 @@ final class ServerCore: Sendable {
     let admission: Admission
     let counters = ServerCounters()
     let logger: Logger
-    /// Two threads that look at certificates, so that libcrypto and the disk never hold an event loop.
+    /// Two threads that look at certificates: libcrypto and the disk never hold an event loop.
     let verification: WorkQueue
     /// Two threads that inflate and deflate what is too large for an event loop.
     let coding: WorkQueue

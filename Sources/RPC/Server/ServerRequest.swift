@@ -230,10 +230,11 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         mailbox.remove(self)
         switch reply {
         case .message(let bytes):
-            exchange.respond(.message(bytes, codec: connect.codec, gzipped: gzipped))
+            exchange.respond(
+                .message(bytes, codec: connect.codec, gzipped: gzipped), mailbox)
         case .failure(let error):
             core.counters.failed(error.reason.rawValue)
-            exchange.respond(.failure(error))
+            exchange.respond(.failure(error), mailbox)
         }
     }
 
