@@ -44,6 +44,7 @@ let package = Package(
                 "COpenSSL", "CPlatform",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
+            exclude: ["Wire/regenerate.sh"],
             swiftSettings: settings),
 
         // The ports (store buffer, forward buffer, cursor tracker) and their log-backed form.

@@ -1,0 +1,89 @@
+internal import COpenSSL
+internal import Glibc
+package import RPC
+
+/// A small CA in a directory (`ca.crt`, `ca.key`): enough for a first federation and for tests. A
+/// site with its own PKI issues the same certificates there.
+package struct CertificateAuthority: Sendable {
+    package let certificate: X509Certificate
+    package let key: PrivateKey
+
+    package static let certificateName = "ca.crt"
+    package static let keyName = "ca.key"
+    package static let commonNameBytesMaximum = 64
+
+    /// Zones exchange their CA certificates, so no two should have the same name by default.
+    package static func uniqueName() -> String {
+        "bsfg ca \(UInt32.random(in: 100_000...999_999))"
+    }
+
+    /// Makes a self-signed P-256 authority.
+    package static func make(
+        name: String, days: Int = 3650, atSeconds now: Int64 = Int64(time(nil))
+    ) throws(CertificateError) -> CertificateAuthority {
+        let bytes = Array(name.utf8)
+        guard !bytes.isEmpty, bytes.count <= commonNameBytesMaximum,
+            !bytes.contains(where: { $0 < 0x20 || $0 == 0x7f })
+        else {
+            throw CertificateError(
+                "the name of a CA has 1 to \(commonNameBytesMaximum) bytes without control "
+                    + "characters")
+        }
+        try checkDays(days)
+        let key = try PrivateKey.generate(.p256)
+        let builder = try CertificateBuilder(
+            commonName: name, notBefore: now - 86_400, notAfter: now + Int64(days) * 86_400, key: key)
+        do {
+            try builder.add(NID_basic_constraints, "critical,CA:TRUE", issuer: nil)
+            try builder.add(NID_key_usage, "critical,keyCertSign,cRLSign", issuer: nil)
+            try builder.add(NID_subject_key_identifier, "hash", issuer: nil)
+            return CertificateAuthority(
+                certificate: try builder.sign(issuer: nil, key: key), key: key)
+        } catch {
+            builder.discard()
+            throw error
+        }
+    }
+
+    package init(certificate: X509Certificate, key: PrivateKey) {
+        self.certificate = certificate
+        self.key = key
+    }
+
+    /// Reads an authority; what is missing is answered with the command that makes it.
+    package init(directory: String) throws(CertificateError) {
+        let certificatePath = "\(directory)/\(Self.certificateName)"
+        let keyPath = "\(directory)/\(Self.keyName)"
+        for path in [certificatePath, keyPath] where !CertificateFiles.exists(path) {
+            throw CertificateError(
+                "\(path) does not exist; make a CA with: bsfg ca init --dir \(directory)")
+        }
+        certificate = try X509Certificate.all(file: certificatePath)[0]
+        key = try PrivateKey(file: keyPath)
+        guard key.belongs(to: certificate) else {
+            throw CertificateError("\(keyPath) is not the key of \(certificatePath)")
+        }
+        guard certificate.isAuthority else {
+            throw CertificateError("\(certificatePath) is not a certificate authority")
+        }
+    }
+
+    package func write(directory: String, force: Bool) throws(CertificateError) {
+        let certificatePath = "\(directory)/\(Self.certificateName)"
+        let keyPath = "\(directory)/\(Self.keyName)"
+        if !force {
+            for path in [keyPath, certificatePath] where CertificateFiles.exists(path) {
+                throw CertificateFiles.refusal(path)
+            }
+        }
+        try CertificateFiles.makeDirectory(directory, mode: 0o700)
+        try CertificateFiles.write(try key.pem(), to: keyPath, mode: 0o600, force: force)
+        try CertificateFiles.write(certificate.pem, to: certificatePath, mode: 0o644, force: force)
+    }
+
+    static func checkDays(_ days: Int) throws(CertificateError) {
+        guard days >= 1 && days <= 36_500 else {
+            throw CertificateError("--days is between 1 and 36500, not \(days)")
+        }
+    }
+}

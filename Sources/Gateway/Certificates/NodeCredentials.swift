@@ -1,0 +1,162 @@
+internal import Glibc
+package import RPC
+
+/// Everything a node needs to prove who it is and to know who others are, read from the files its
+/// configuration names and checked before anything listens.
+package struct NodeCredentials: Sendable {
+    /// The node's leaf, then any issuing CA in the same file.
+    package let chain: [X509Certificate]
+    package let verifier: IdentityVerifier
+    /// The files for the TLS handshake: every CA that any entry is anchored at.
+    package let serverTLS: RPCServerTLS
+    /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
+    package let warnings: [String]
+
+    package var leaf: X509Certificate { chain[0] }
+
+    /// `generation` rises with every reload.
+    package static func load(
+        _ configuration: NodeConfiguration, generation: UInt64 = 1,
+        atSeconds now: Int64 = Int64(time(nil))
+    ) throws(ConfigurationError) -> NodeCredentials {
+        try requireFiles(configuration)
+        do {
+            let chain = try ownChain(configuration)
+            let verifier = try IdentityVerifier(
+                entries: try entries(configuration), nameKinds: configuration.tls.identityFrom,
+                generation: generation)
+            let trust = trustFiles(configuration)
+            return NodeCredentials(
+                chain: chain, verifier: verifier,
+                serverTLS: RPCServerTLS(
+                    certificateFile: configuration.tls.certificateFile,
+                    privateKeyFile: configuration.tls.keyFile, trustFiles: trust),
+                warnings: OwnCertificateCheck(
+                    configuration: configuration, leaf: chain[0], now: now
+                ).warnings(anchors: try TrustAnchors(files: trust)))
+        } catch let error as ConfigurationError {
+            throw error
+        } catch let error as CertificateError {
+            throw refused(configuration.directory, error.sentence)
+        } catch {
+            throw refused(configuration.directory, "\(error)")
+        }
+    }
+
+    private static func refused(
+        _ file: String, _ sentence: String, command: String? = nil
+    ) -> ConfigurationError {
+        ConfigurationError(
+            problems: [ConfigurationProblem(file: file, position: nil, sentence: sentence)],
+            command: command)
+    }
+
+    /// The commands that make a node's certificates, as `init` prints them and `serve` repeats them.
+    package static func authorityCommand(_ configuration: NodeConfiguration) -> String {
+        "bsfg ca init --dir \(ConfigurationPaths(directory: configuration.directory).root)/ca"
+    }
+
+    package static func certificateCommand(_ configuration: NodeConfiguration) -> String {
+        let root = ConfigurationPaths(directory: configuration.directory).root
+        let addresses = configuration.listeners.map(\.address.host).filter {
+            IPAddress($0)?.isUnspecified != true
+        }
+        let named = addresses.isEmpty ? ["ADDRESS"] : addresses
+        return "bsfg cert issue --ca \(root)/ca --identity \(configuration.identity) "
+            + named.map { "--address \($0) " }.joined()
+            + "--out \(ConfigurationPaths.parent(configuration.tls.certificateFile))"
+    }
+
+    private static func requireFiles(
+        _ configuration: NodeConfiguration
+    ) throws(ConfigurationError) {
+        let tls = configuration.tls
+        for path in [tls.certificateFile, tls.keyFile] where !CertificateFiles.exists(path) {
+            let root = ConfigurationPaths(directory: configuration.directory).root
+            let hasAuthority = CertificateFiles.exists(
+                "\(root)/ca/\(CertificateAuthority.certificateName)")
+            let issue = certificateCommand(configuration)
+            throw refused(
+                path, "the file does not exist",
+                command: hasAuthority
+                    ? issue : "\(authorityCommand(configuration)), then: \(issue)")
+        }
+        for path in trustFiles(configuration) where !CertificateFiles.exists(path) {
+            throw refused(
+                path,
+                "the file does not exist; copy the CA certificate that its entries are to be "
+                    + "trusted by there",
+                command: certificateCommand(configuration))
+        }
+        if let sentence = PrivateKey.exposure(file: tls.keyFile) {
+            throw refused(tls.keyFile, sentence, command: nil)
+        }
+    }
+
+    private static func ownChain(
+        _ configuration: NodeConfiguration
+    ) throws -> [X509Certificate] {
+        let tls = configuration.tls
+        let chain = try X509Certificate.all(file: tls.certificateFile)
+        guard chain.count <= TrustAnchors.chainCertificatesMaximum else {
+            throw refused(
+                tls.certificateFile,
+                "the file holds \(chain.count) certificates, a chain has at most "
+                    + "\(TrustAnchors.chainCertificatesMaximum)")
+        }
+        let key = try PrivateKey(file: tls.keyFile)
+        guard key.belongs(to: chain[0]) else {
+            throw refused(
+                tls.keyFile,
+                "this is not the key of \(tls.certificateFile); put the pair in place together",
+                command: certificateCommand(configuration) + " --force")
+        }
+        let names = try chain[0].names().filter { tls.identityFrom.contains($0.kind) }
+        guard names.contains(where: { $0.matches(identity: configuration.identity) }) else {
+            let shown = names.map(\.description).joined(separator: ", ")
+            throw refused(
+                tls.certificateFile,
+                "the certificate names \(shown.isEmpty ? "nobody" : shown), bsfg.yaml says identity "
+                    + "'\(configuration.identity)'; correct one of them",
+                command: certificateCommand(configuration) + " --force")
+        }
+        return chain
+    }
+
+    static func trustFiles(_ configuration: NodeConfiguration) -> [String] {
+        var files: [String] = []
+        let all =
+            configuration.tls.authorityFiles
+            + configuration.peers.flatMap(\.authorityFiles)
+            + configuration.tls.clientAuthorityFiles
+            + configuration.clients.flatMap(\.authorityFiles)
+        for file in all where !files.contains(file) { files.append(file) }
+        return files
+    }
+
+    private static func entries(
+        _ configuration: NodeConfiguration
+    ) throws(CertificateError) -> [IdentityVerifier.Entry] {
+        var anchors: [[String]: TrustAnchors] = [:]
+        func load(_ files: [String]) throws(CertificateError) -> TrustAnchors {
+            if let known = anchors[files] { return known }
+            let loaded = try TrustAnchors(files: files)
+            anchors[files] = loaded
+            return loaded
+        }
+        var entries: [IdentityVerifier.Entry] = []
+        for peer in configuration.peers {
+            entries.append(
+                IdentityVerifier.Entry(
+                    kind: .peer(id: peer.id), identity: peer.identity,
+                    anchors: try load(peer.authorityFiles), authorised: peer.authorized))
+        }
+        for client in configuration.clients {
+            entries.append(
+                IdentityVerifier.Entry(
+                    kind: .client(name: client.identity), identity: client.identity,
+                    anchors: try load(client.authorityFiles)))
+        }
+        return entries
+    }
+}

@@ -1,0 +1,72 @@
+internal import Glibc
+internal import RPC
+
+extension NodeConfiguration {
+    package static let mainFile = "bsfg.yaml"
+    package static let peersFile = "peers.yaml"
+    package static let cursorsFile = "cursors.yaml"
+
+    /// Reads and checks the three files of `directory`, or of `directory/config` where `init` put
+    /// them. Everything that is wrong is reported at once, except across files: those checks need
+    /// files that are right by themselves.
+    package static func load(
+        directory given: String
+    ) throws(ConfigurationError) -> NodeConfiguration {
+        let nested = "\(given)/config"
+        let isRoot = !exists("\(given)/\(mainFile)") && exists("\(nested)/\(mainFile)")
+        let directory = isRoot ? nested : given
+        let paths = ConfigurationPaths(directory: directory)
+        let problems = ProblemList()
+
+        let mainPath = "\(directory)/\(mainFile)"
+        guard exists(mainPath) else {
+            throw missing(mainPath, command: initCommand(root: paths.root))
+        }
+        let main = NodeFile(
+            try YAMLTree.parse(try read(mainPath), file: mainPath), file: mainPath, paths: paths,
+            problems: problems)
+        var trees: [YAMLTree] = []
+        for name in [peersFile, cursorsFile] {
+            let path = "\(directory)/\(name)"
+            guard exists(path) else {
+                throw missing(path, command: initCommand(root: paths.root, main))
+            }
+            trees.append(try YAMLTree.parse(try read(path), file: path))
+        }
+        let peers = PeersFile(
+            trees[0], file: "\(directory)/\(peersFile)", main: main, paths: paths,
+            problems: problems)
+        let cursors = CursorsFile(
+            trees[1], file: "\(directory)/\(cursorsFile)", problems: problems)
+        try problems.throwIfAny()
+        CrossChecks(main: main, peers: peers, cursors: cursors, problems: problems).run()
+        try problems.throwIfAny()
+        return main.configuration(
+            directory: paths.directory, peers: peers.peers.map(\.value),
+            cursors: cursors.cursors.map(\.value))
+    }
+
+    private static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    private static func read(_ path: String) throws(ConfigurationError) -> [UInt8] {
+        do {
+            return try SmallFile.read(path, bytesMaximum: YAMLTree.bytesMaximum)
+        } catch {
+            throw ConfigurationError(problems: [
+                ConfigurationProblem(file: path, position: nil, sentence: error.sentence)
+            ])
+        }
+    }
+
+    private static func missing(_ path: String, command: String) -> ConfigurationError {
+        ConfigurationError(
+            problems: [
+                ConfigurationProblem(file: path, position: nil, sentence: "the file does not exist")
+            ], command: command)
+    }
+
+    private static func initCommand(root: String, _ main: NodeFile? = nil) -> String {
+        "bsfg init --root \(root) --zone \(main?.zone?.value ?? "ZONE") --identity "
+            + "\(main?.identity?.value ?? "ZONE-bsfg") --address ADDRESS"
+    }
+}

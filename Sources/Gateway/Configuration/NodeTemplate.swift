@@ -1,0 +1,189 @@
+package import RPC
+
+/// The commented files that `bsfg init` writes, with one default stream and nobody granted anything.
+package struct NodeTemplate: Sendable {
+    package let root: String
+    package let zone: String
+    package let identity: String
+    package let addresses: [String]
+    package let port: Int
+
+    package static let directoryName = "config"
+
+    package init(
+        root: String, zone: String, identity: String, addresses: [String], port: Int = 9443
+    ) throws(CertificateError) {
+        guard ZoneName.isValid(zone) else {
+            throw CertificateError("--zone '\(zone)' is no zone name: use \(ZoneName.rule)")
+        }
+        if let problem = IdentityGrammar.problem(identity) {
+            throw CertificateError("--identity '\(identity)': \(problem)")
+        }
+        guard !addresses.isEmpty else {
+            throw CertificateError("--address is needed: a name or address that others call")
+        }
+        for address in addresses
+        where IPAddress(address) == nil && !CertificateAuthority.isHostName(address) {
+            throw CertificateError(
+                "--address '\(address)' is neither an IP address nor a host name (the port is given "
+                    + "by --port)")
+        }
+        guard (0...65_535).contains(port) else {
+            throw CertificateError("--port is between 0 and 65535, not \(port)")
+        }
+        self.root = root
+        self.zone = zone
+        self.identity = identity
+        self.addresses = addresses
+        self.port = port
+    }
+
+    package var directory: String { "\(root)/\(Self.directoryName)" }
+
+    /// Names and texts of the three files.
+    package var files: [(name: String, text: String)] {
+        [
+            (NodeConfiguration.mainFile, mainText),
+            (NodeConfiguration.peersFile, Self.peersText),
+            (NodeConfiguration.cursorsFile, Self.cursorsText),
+        ]
+    }
+
+    /// What to run next, in order.
+    package var nextCommands: [String] {
+        [
+            "bsfg ca init --dir \(root)/ca",
+            "bsfg cert issue --ca \(root)/ca --identity \(Self.shellQuoted(identity)) "
+                + addresses.map { "--address \($0) " }.joined() + "--out \(root)/certs",
+            "bsfg serve --config \(directory)",
+        ]
+    }
+
+    /// The first address that is one, since a name cannot be listened on; else every interface.
+    private var listen: HostPort {
+        let own = addresses.first { IPAddress($0) != nil }
+        return HostPort(host: own ?? "0.0.0.0", port: port)
+    }
+
+    private var mainText: String {
+        """
+        # What this node is. Paths are relative to this directory. An unknown key is refused.
+        zone: \(zone)
+        # The name in this node's certificate, by which other zones know it.
+        identity: \(Self.quoted(identity))
+        # Logs and state live here.
+        data: ../data
+        # Where peers, producers and consumers call, over TLS 1.3 with client certificates.
+        # Several: listeners: [{address: 192.0.2.10:9443, accept: peers}, {...}] (all|peers|clients)
+        listen: \(Self.quoted(listen.description))
+
+        tls:
+          # Roots and every issuing CA that peers are trusted by. A peer may name its own (ca).
+          ca: ../certs/ca.crt
+          certificate: ../certs/server.crt
+          key: ../certs/server.key
+          # The same for the clients below, where it is another CA.
+          # client_ca: ../certs/clients-ca.crt
+          # The kinds of names an identity may be found in.
+          identity_from: [uri, dns, cn]
+
+        # Local administration, without a certificate. Default: admin.sock in the data directory.
+        # admin: {socket: /run/bsfg/admin.sock}
+
+        # Zones that are neither this one nor a peer but may be named in facts.
+        # zones: [plant-b]
+
+        # One log for each stream and origin. Every stream that is granted or pulled is listed here.
+        streams:
+          - name: \(StreamConfiguration.defaultName)
+            capacity: 1GiB
+            # profile: standard          # or sil_strict
+            # segment: 64MiB
+            # object_limit: 1MiB         # at most 3MiB
+            # idempotency: message_id    # or content
+
+        # Who may call this node besides its peers. Nobody may until listed.
+        # Roles: producer (append), consumer (fetch and confirm), monitor (health and metrics).
+        clients: []
+        #  - identity: line-3-historian
+        #    roles: [producer]
+        #    streams: [\(StreamConfiguration.defaultName)]
+
+        log: {level: info}
+
+        """
+    }
+
+    private static let peersText = """
+        # What each peer may take from this node, and where it is called. Nothing else is given.
+        peers: []
+        #  - id: plant-a                       # its zone
+        #    identity: plant-a-bsfg            # the name in its certificate
+        #    endpoint: 10.3.1.10:9443
+        #    authorized: true
+        #    streams: [\(StreamConfiguration.defaultName)]      # what it may take
+        #    artifacts: []
+        #    origins: []                       # default: this zone's own facts
+        #    ca: ../certs/plant-a-ca.crt       # default: tls.ca of bsfg.yaml
+        #    start: auto                       # or manual: pulled only once an operator starts it
+
+        """
+
+    private static let cursorsText = """
+        # What this node pulls. Nothing else is pulled.
+        # init_mode decides where the first fetch begins: bounded_backfill_24h (default),
+        # bounded_backfill_Nh, start_now or full_backfill. A cursor that exists always wins.
+        cursors: []
+        #  - peer: plant-a
+        #    stream: \(StreamConfiguration.defaultName)
+        #    init_mode: bounded_backfill_24h
+        #    justification: why, where it is not the default
+
+        """
+
+    /// Plain where plain is safe, else in double quotes.
+    private static func quoted(_ text: String) -> String {
+        let isPlain = text.utf8.allSatisfy { byte in
+            asciiAlphanumeric(byte) || "._-".utf8.contains(byte)
+                || byte == UInt8(ascii: ":") && !text.hasSuffix(":")
+        }
+        if isPlain, let first = text.utf8.first, asciiAlphanumeric(first) { return text }
+        var escaped = ""
+        for scalar in text.unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { escaped.unicodeScalars.append("\\") }
+            escaped.unicodeScalars.append(scalar)
+        }
+        return "\"\(escaped)\""
+    }
+
+    private static func shellQuoted(_ text: String) -> String {
+        let isPlain = text.utf8.allSatisfy { asciiAlphanumeric($0) || "._-:/@".utf8.contains($0) }
+        return isPlain ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false)
+            .joined(separator: "'\\''") + "'"
+    }
+
+    private static func asciiAlphanumeric(_ byte: UInt8) -> Bool {
+        (byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z"))
+            || (byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z"))
+            || (byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9"))
+    }
+}
+
+extension NodeTemplate {
+    /// Writes what is missing and keeps what is there. Returns the paths written and kept.
+    package func write() throws(CertificateError) -> (written: [String], kept: [String]) {
+        try CertificateFiles.makeDirectory(directory)
+        var written: [String] = []
+        var kept: [String] = []
+        for file in files {
+            let path = "\(directory)/\(file.name)"
+            if CertificateFiles.exists(path) {
+                kept.append(path)
+                continue
+            }
+            try CertificateFiles.write(Array(file.text.utf8), to: path, mode: 0o644, force: false)
+            written.append(path)
+        }
+        return (written, kept)
+    }
+}

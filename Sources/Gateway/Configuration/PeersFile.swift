@@ -1,0 +1,70 @@
+/// `peers.yaml` as read: what each peer may take from us, and where it is.
+struct PeersFile {
+    let file: String
+    private(set) var peers: [Located<PeerConfiguration>] = []
+
+    init(
+        _ tree: YAMLTree, file: String, main: NodeFile, paths: ConfigurationPaths,
+        problems: ProblemList
+    ) {
+        self.file = file
+        guard
+            var reader = MappingReader(
+                tree, file: file, what: NodeConfiguration.peersFile, problems: problems)
+        else { return }
+        for var section in reader.mappings("peers", what: "a peer") ?? [] {
+            if let peer = Self.peer(&section, main, paths) { peers.append(peer) }
+            section.finish()
+        }
+        reader.finish()
+    }
+
+    private static func peer(
+        _ section: inout MappingReader, _ main: NodeFile, _ paths: ConfigurationPaths
+    ) -> Located<PeerConfiguration>? {
+        let id = section.zoneName("id", required: true)
+        let identity = section.identity("identity")
+        let endpoint = section.hostPort("endpoint")
+        let authorized = section.flag("authorized")
+        if authorized == nil && section.keyPosition("authorized") == nil {
+            section.problem(nil, "a peer needs the key 'authorized', true or false")
+        }
+        let streams = section.texts("streams") ?? []
+        for stream in streams { main.requireStream(stream, section) }
+        let artifacts = section.texts("artifacts") ?? []
+        for bucket in artifacts where !isBucket(bucket.value) {
+            section.problem(
+                bucket.position,
+                "'\(bucket.value)' is no bucket name: use \(ZoneName.rule)")
+        }
+        let origins = section.zoneNames("origins")
+        let authorities = section.authorityFiles("ca", paths) ?? main.tls.authorityFiles
+        let start = section.word("start", PeerConfiguration.Start.self)?.value ?? .auto
+        readCompression(&section)
+        if let id, let own = (origins ?? []).first(where: { $0.value.utf8.elementsEqual(id.value.utf8) }) {
+            section.problem(
+                own.position,
+                "'\(id.value)' is never given its own facts back; remove it from its origins")
+        }
+        guard let id, let identity, let authorized else { return nil }
+        return Located(
+            value: PeerConfiguration(
+                id: id.value, identity: identity.value, endpoint: endpoint?.value,
+                authorized: authorized.value, streams: streams.map(\.value),
+                artifacts: artifacts.map(\.value),
+                origins: origins?.map(\.value) ?? main.zone.map { [$0.value] } ?? [],
+                authorityFiles: authorities, start: start),
+            position: id.position)
+    }
+
+    private static func isBucket(_ name: String) -> Bool { ZoneName.isValid(name) }
+
+    private static func readCompression(_ section: inout MappingReader) {
+        guard let compression = section.choice("compression", ["none", "lz4"]) else { return }
+        if compression.value.utf8.elementsEqual("lz4".utf8) {
+            section.problem(
+                compression.position,
+                "compression 'lz4' between nodes is not part of this release; use none")
+        }
+    }
+}

@@ -1,0 +1,2 @@
+/// User event, in either direction of the pipeline: answer what is open, take nothing new, close.
+struct ConnectionShutdown: Sendable {}

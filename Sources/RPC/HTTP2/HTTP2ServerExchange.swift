@@ -1,0 +1,69 @@
+internal import NIOCore
+
+/// One request on an HTTP/2 connection: takes its body to the sink and its answer to the session.
+final class HTTP2ServerExchange: HTTPExchange {
+    let eventLoop: any EventLoop
+    private let stream: HTTP2Stream
+    /// Nil once the stream is gone; an answer that comes later goes nowhere.
+    private var handler: HTTP2ServerHandler?
+    private var sink: (any HTTPRequestSink)?
+    private var sinkEnded = false
+    private(set) var hasAnswered = false
+
+    init(_ stream: HTTP2Stream, _ handler: HTTP2ServerHandler, eventLoop: any EventLoop) {
+        self.stream = stream
+        self.handler = handler
+        self.eventLoop = eventLoop
+    }
+
+    func respond(
+        status: Int, headers: [(name: String, value: String)], body: ByteBuffer
+    ) {
+        eventLoop.preconditionInEventLoop()
+        guard let handler else { return }
+        precondition(!hasAnswered, "a request is answered once")
+        hasAnswered = true
+        var headers = headers
+        // An answer without content has no length either; HEAD gets the length and no content.
+        if status != 204, status != 304 {
+            headers.append(("content-length", String(body.readableBytes)))
+        }
+        let isHead = stream.method == "HEAD"
+        handler.send(stream, status, headers, isHead ? ByteBuffer() : body)
+    }
+
+    func sendContinue() {}
+
+    // MARK: From the handler
+
+    func begin(_ dispatcher: any HTTPRequestDispatcher) {
+        let head = HTTPRequestHead(
+            version: .http2, method: stream.method, target: stream.path, headers: headers())
+        sink = dispatcher.begin(head, self)
+    }
+
+    private func headers() -> [(name: String, value: String)] {
+        guard !stream.authority.isEmpty else { return stream.headers }
+        return [("host", stream.authority)] + stream.headers.filter { $0.name != "host" }
+    }
+
+    /// False when the bytes are not wanted any more.
+    func receive(_ bytes: ByteBuffer) -> Bool {
+        guard let sink, !hasAnswered else { return false }
+        sink.receive(bytes)
+        return true
+    }
+
+    func end() {
+        guard let sink, !hasAnswered else { return }
+        sinkEnded = true
+        sink.end()
+    }
+
+    func streamClosed() {
+        handler = nil
+        let sink = sink
+        self.sink = nil
+        if !sinkEnded || !stream.localEnded { sink?.abandon() }
+    }
+}

@@ -1,0 +1,222 @@
+internal import NIOCore
+
+/// Serves HTTP/2 on a connection whose TLS is done and whose caller is known: plain bytes on the
+/// channel's side, an `HTTPRequestDispatcher` on the other. The answers of one turn of the event
+/// loop leave in one write.
+final class HTTP2ServerHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum Shutdown {
+        case none
+        /// GOAWAY without a last stream is out; requests that crossed it are still taken.
+        case announced
+        /// GOAWAY with the last stream is out.
+        case draining
+    }
+
+    private static let shutdownNotice: TimeAmount = .milliseconds(500)
+
+    private let dispatcher: any HTTPRequestDispatcher
+    private let limits: HTTP2Limits
+    private var session: HTTP2Session?
+    private var context: ChannelHandlerContext?
+    private var isReading = false
+    private var flushIsScheduled = false
+    private var shutdown = Shutdown.none
+    private var shutdownTimer: Scheduled<Void>?
+
+    init(dispatcher: any HTTPRequestDispatcher, limits: HTTP2Limits = HTTP2Limits()) {
+        self.dispatcher = dispatcher
+        self.limits = limits
+    }
+
+    /// Requests not yet answered in full.
+    var openRequests: Int { session?.openStreams ?? 0 }
+
+    // MARK: Channel
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { start(context) }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        start(context)
+        context.fireChannelActive()
+    }
+
+    private func start(_ context: ChannelHandlerContext) {
+        guard session == nil else { return }
+        session = HTTP2Session(
+            .server, limits: limits, delegate: self, allocator: context.channel.allocator)
+        flush()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard let session else { return }
+        isReading = true
+        do throws(HTTP2SessionError) {
+            try session.receive(unwrapInboundIn(data))
+        } catch {
+            fail(error)
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        flush()
+        context.fireChannelReadComplete()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable, !isReading { flush() }
+        context.fireChannelWritabilityChanged()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        end()
+        context.fireChannelInactive()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        end()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.fireErrorCaught(error)
+        context.close(promise: nil)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case is ConnectionShutdown, is ChannelShouldQuiesceEvent: beginShutdown()
+        case ChannelEvent.inputClosed: context.close(promise: nil)
+        default: break
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    private func end() {
+        shutdownTimer?.cancel()
+        shutdownTimer = nil
+        context = nil
+        guard let session else { return }
+        self.session = nil
+        for stream in session.abandonStreams() { streamClosed(stream, .cancel) }
+    }
+
+    // MARK: Sending
+
+    func send(
+        _ stream: HTTP2Stream, _ status: Int, _ headers: [(name: String, value: String)],
+        _ body: ByteBuffer
+    ) {
+        session?.respond(stream, status: status, headers: headers, body: body)
+        scheduleFlush()
+    }
+
+    /// One flush for all that is submitted in this turn of the event loop.
+    private func scheduleFlush() {
+        guard !isReading, !flushIsScheduled, let context else { return }
+        flushIsScheduled = true
+        context.eventLoop.assumeIsolated().execute {
+            self.flushIsScheduled = false
+            if !self.isReading { self.flush() }
+        }
+    }
+
+    private func flush() {
+        guard let session, let context else { return }
+        do throws(HTTP2SessionError) {
+            while context.channel.isWritable, let bytes = try session.nextOutput() {
+                context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+            }
+        } catch {
+            return fail(error)
+        }
+        if session.isFinished || (shutdown == .draining && session.openStreams == 0) {
+            context.close(promise: nil)
+        }
+    }
+
+    /// The other side breaks the limits or the protocol beyond repair: tell it, and close.
+    private func fail(_ error: HTTP2SessionError) {
+        guard let session, let context else { return }
+        session.terminate(error.isFlood ? .enhanceYourCalm : .protocolError)
+        if let bytes = try? session.nextOutput() {
+            context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+        }
+        context.fireErrorCaught(error)
+        context.close(promise: nil)
+        end()
+    }
+
+    // MARK: Graceful end
+
+    private func beginShutdown() {
+        guard shutdown == .none, let session, let context else { return }
+        shutdown = .announced
+        session.announceShutdown()
+        // Its answer tells that the other side has seen the notice.
+        session.ping()
+        shutdownTimer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.shutdownNotice) {
+            self.drain()
+        }
+        scheduleFlush()
+    }
+
+    private func drain() {
+        guard shutdown == .announced, let session else { return }
+        shutdown = .draining
+        shutdownTimer?.cancel()
+        session.goAway()
+        scheduleFlush()
+    }
+}
+
+extension HTTP2ServerHandler: HTTP2SessionDelegate {
+    func headReceived(_ stream: HTTP2Stream) {
+        guard let context else { return }
+        let exchange = HTTP2ServerExchange(stream, self, eventLoop: context.eventLoop)
+        stream.attachment = exchange
+        if stream.headState == .overLimit {
+            let sentence =
+                "the request's head is over the limit of \(limits.headBytes) bytes, "
+                + "\(limits.fieldBytes) bytes a field and \(limits.headFields) fields; "
+                + "send fewer and shorter headers"
+            exchange.respond(
+                status: 431, headers: [("content-type", "application/json")],
+                body: ByteBuffer(
+                    string: #"{"code":"resource_exhausted","message":"\#(sentence)"}"#))
+        } else {
+            exchange.begin(dispatcher)
+        }
+    }
+
+    func dataReceived(_ bytes: ByteBuffer, _ stream: HTTP2Stream) {
+        let count = bytes.readableBytes
+        if let exchange = stream.attachment as? HTTP2ServerExchange, exchange.receive(bytes) {
+            session?.consume(count, stream)
+        } else {
+            session?.discard(count)
+        }
+    }
+
+    func endReceived(_ stream: HTTP2Stream) {
+        (stream.attachment as? HTTP2ServerExchange)?.end()
+    }
+
+    func streamClosed(_ stream: HTTP2Stream, _ code: HTTP2ErrorCode) {
+        (stream.attachment as? HTTP2ServerExchange)?.streamClosed()
+        stream.attachment = nil
+    }
+
+    func settingsReceived() {}
+
+    func goAwayReceived(lastStream: Int32, code: HTTP2ErrorCode) {}
+
+    func pingAcknowledged() {
+        drain()
+    }
+}

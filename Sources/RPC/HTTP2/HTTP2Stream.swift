@@ -1,0 +1,38 @@
+internal import NIOCore
+
+/// One request and its answer, as the session sees them.
+final class HTTP2Stream {
+    enum HeadState {
+        case collecting
+        case complete
+        /// More fields or bytes than allowed; what came is dropped.
+        case overLimit
+    }
+
+    let id: Int32
+
+    // The other side's head. A server sees method and path, a client the status.
+    var method = ""
+    var path = ""
+    var authority = ""
+    var status = 0
+    var headers: [(name: String, value: String)] = []
+    var headState = HeadState.collecting
+    var headBytes = 0
+    var headFields = 0
+
+    /// The other side has sent END_STREAM.
+    var remoteEnded = false
+    /// We have sent END_STREAM.
+    var localEnded = false
+
+    /// The body still to be sent.
+    var outgoing = ByteBuffer()
+
+    /// What the session's owner keeps with the stream.
+    var attachment: AnyObject?
+
+    init(id: Int32) {
+        self.id = id
+    }
+}

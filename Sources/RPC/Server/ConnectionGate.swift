@@ -1,0 +1,352 @@
+internal import Facts
+internal import Logging
+internal import NIOCore
+internal import NIOSSL
+internal import NIOTLS
+
+/// Stands between TLS and HTTP on every connection. It lets no byte of a request through before the
+/// caller is known, then builds the pipeline of the HTTP version that ALPN chose, and afterwards
+/// watches for a connection that is idle or does not take its answers.
+final class ConnectionGate: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    /// How the connection says who it is.
+    enum Entrance {
+        case tls(TLSContext, trustFiles: [String], SocketGuard, RPCListener.Acceptance)
+        case unixSocket(userID: UInt32)
+    }
+
+    private enum Phase {
+        case handshaking
+        /// Reads are held; what TLS had decrypted by then waits.
+        case verifying(held: [ByteBuffer])
+        case open
+        case closed
+    }
+
+    private let core: ServerCore
+    private let mailbox: EventLoopMailbox
+    private let entrance: Entrance
+    private let ticket: ConnectionTicket
+    private var address: String { ticket.address }
+    private var phase = Phase.handshaking
+    private var readIsHeld = false
+    private var dispatcher: RequestDispatcher?
+    private weak var http1: HTTP1ServerHandler?
+    private var handshakeTimer: LazyTimer?
+    private var idleTimer: LazyTimer?
+    private var stallTimer: LazyTimer?
+    private var lastActivity = NIODeadline.now()
+    private var stalled: (pendingBytes: Int, since: NIODeadline)?
+
+    init(
+        core: ServerCore, mailbox: EventLoopMailbox, entrance: Entrance, ticket: ConnectionTicket
+    ) {
+        self.core = core
+        self.mailbox = mailbox
+        self.entrance = entrance
+        self.ticket = ticket
+    }
+
+    // MARK: Channel
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let timer = LazyTimer(context.eventLoop) { [unowned self] in handshakeTookTooLong(context) }
+        timer.arm(milliseconds: core.limits.handshakeMilliseconds)
+        handshakeTimer = timer
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        context.fireChannelActive()
+        if case .unixSocket(let userID) = entrance {
+            let caller = Caller(
+                kind: .administrator(userID: userID), identity: "uid:\(userID)")
+            phase = .verifying(held: [])
+            verified(.success(caller), generation: core.verifier.generation, alpn: nil, context)
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        for timer in [handshakeTimer, idleTimer, stallTimer] { timer?.cancel() }
+        if case .tls(_, _, let socket, _) = entrance, case .handshaking = phase,
+            !socket.receivedAnything
+        {
+            core.counters.endedBeforeClientHello()
+        }
+        phase = .closed
+        context.fireChannelInactive()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if case .verifying = phase { readIsHeld = true } else { context.read() }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch phase {
+        case .open:
+            lastActivity = .now()
+            http1?.bytesArrived()
+            context.fireChannelRead(data)
+        case .verifying(var held):
+            // TLS hands over what came behind the handshake; no more is read meanwhile.
+            held.append(unwrapInboundIn(data))
+            phase = .verifying(held: held)
+        case .handshaking, .closed: break
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case TLSUserEvent.handshakeCompleted(let alpn): handshakeCompleted(alpn, context)
+        case is ChannelShouldQuiesceEvent:
+            if case .open = phase {
+                context.fireUserInboundEventTriggered(event)
+            } else {
+                context.close(promise: nil)
+            }
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        switch phase {
+        case .handshaking: handshakeFailed(error, context)
+        case .open: context.fireErrorCaught(error)
+        case .verifying, .closed: context.close(promise: nil)
+        }
+    }
+
+    // MARK: The handshake
+
+    private func handshakeTookTooLong(_ context: ChannelHandlerContext) {
+        if case .tls(_, _, let socket, _) = entrance {
+            if case .handshaking = phase, socket.receivedAnything {
+                failed(.timeout, "the handshake took too long", subject: "")
+            }
+        }
+        context.close(promise: nil)
+    }
+
+    private func handshakeFailed(_ error: any Error, _ context: ChannelHandlerContext) {
+        guard case .tls(_, let trustFiles, let socket, _) = entrance else { return }
+        guard socket.receivedAnything else { return }
+        guard case .handshakeFailed(let cause)? = error as? NIOSSLError else {
+            return context.close(promise: nil)
+        }
+        phase = .closed
+        socket.lingersOnClose = true
+        let failure = HandshakeFailure.classify(cause)
+        guard failure == .badCertificate,
+            let leaf = try? context.pipeline.syncOperations.nioSSL_peerCertificate(),
+            let bytes = try? leaf.toDERBytes()
+        else { return failed(failure, "\(cause)", subject: "") }
+        let log = logFailure
+        let counters = core.counters
+        let queued = core.verification.submit {
+            let finding = LeafDiagnosis(trustFiles: trustFiles).examine(bytes)
+            counters.handshakeFailed(finding.failure)
+            log(finding.failure, finding.explanation, finding.subject)
+        }
+        if !queued { failed(failure, "\(cause)", subject: "") }
+    }
+
+    private func failed(_ failure: HandshakeFailure, _ explanation: String, subject: String) {
+        core.counters.handshakeFailed(failure)
+        logFailure(failure, explanation, subject)
+    }
+
+    private var logFailure: @Sendable (HandshakeFailure, String, String) -> Void {
+        let (logger, address) = (core.logger, address)
+        return { failure, explanation, subject in
+            logger.notice(
+                "TLS handshake refused",
+                metadata: [
+                    "reason": "\(failure.rawValue)", "alert": "\(failure.alert ?? 0)",
+                    "explanation": "\(explanation)", "subject": "\(subject)",
+                    "address": "\(address)",
+                ])
+        }
+    }
+
+    private func handshakeCompleted(_ alpn: String?, _ context: ChannelHandlerContext) {
+        guard case .tls(let tls, _, _, _) = entrance else { return }
+        phase = .verifying(held: [])
+        guard let leaf = try? context.pipeline.syncOperations.nioSSL_peerCertificate(),
+            let bytes = try? leaf.toDERBytes()
+        else {
+            // A session without a certificate proves nothing about its owner.
+            failed(.noCertificate, "the session holds no certificate", subject: "")
+            return context.close(promise: nil)
+        }
+        let digest = SHA256.hash(bytes)
+        let generation = core.verifier.generation
+        // A resumed session was never verified in this handshake. Its leaf either was before, in
+        // the same trust, or is verified now like any other: nothing passes by the ticket alone.
+        if let known = tls.verdict(digest, generation: generation) {
+            return verified(known, generation: generation, alpn: alpn, context)
+        }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let (core, eventLoop) = (core, context.eventLoop)
+        let queued = core.verification.submit {
+            let result = core.verifier.verify(leafDER: bytes, direction: .incoming)
+            tls.remember(digest, TLSContext.Verdict(result: result, generation: generation))
+            eventLoop.execute {
+                let (gate, context) = bound.value
+                gate.verified(result, generation: generation, alpn: alpn, context)
+            }
+        }
+        if !queued {
+            verified(
+                .failure(core.overloaded("Too many certificates wait for their verification")),
+                generation: generation, alpn: alpn, context)
+        }
+    }
+
+    // MARK: The caller
+
+    private func verified(
+        _ result: Result<Caller, ServiceError>, generation: UInt64, alpn: String?,
+        _ context: ChannelHandlerContext
+    ) {
+        guard case .verifying(let held) = phase else { return }
+        switch admitted(result) {
+        case .success(let (caller, holder)):
+            handshakeTimer?.cancel()
+            ticket.authenticated(as: caller.identity, holder)
+            build(.known(caller, holder, generation: generation), alpn, held, context)
+        case .failure(let error):
+            // It keeps its place among the unauthenticated and the handshake's time limit.
+            core.counters.refusedCaller(error.reason.rawValue)
+            core.logger.notice(
+                "caller refused",
+                metadata: [
+                    "reason": "\(error.reason.rawValue)", "explanation": "\(error.message)",
+                    "address": "\(address)",
+                ])
+            build(.refused(error), alpn, held, context)
+        }
+    }
+
+    private func admitted(
+        _ result: Result<Caller, ServiceError>
+    ) -> Result<(Caller, Admission.Holder), ServiceError> {
+        result.flatMap { caller in
+            if let refusal = listenerRefusal(caller) { return .failure(refusal) }
+            let limit =
+                caller.certificate == nil
+                ? core.limits.administrationConnections : core.limits.connectionsPerIdentity
+            guard let holder = core.admission.hold(identity: caller.identity, limit: limit) else {
+                return .failure(
+                    core.overloaded("\(caller.identity) has \(limit) connections open already"))
+            }
+            return .success((caller, holder))
+        }
+    }
+
+    private func listenerRefusal(_ caller: Caller) -> ServiceError? {
+        guard case .tls(_, _, _, let acceptance) = entrance else { return nil }
+        switch (acceptance, caller.kind) {
+        case (.all, _), (.peers, .peer), (.clients, .client): return nil
+        default:
+            return ServiceError(
+                .identityNotAuthorised,
+                "This address takes \(acceptance.rawValue) only, and \(caller.identity) is none of "
+                    + "them; use the node's other address.")
+        }
+    }
+
+    // MARK: HTTP
+
+    private func build(
+        _ party: RequestDispatcher.Party, _ alpn: String?, _ held: [ByteBuffer],
+        _ context: ChannelHandlerContext
+    ) {
+        let dispatcher = RequestDispatcher(
+            core: core, mailbox: mailbox, party: party,
+            closeGracefully: {
+                context.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+            })
+        self.dispatcher = dispatcher
+        do {
+            try addHandlers(alpn, dispatcher, context)
+        } catch {
+            core.logger.error("pipeline not built", metadata: ["error": "\(error)"])
+            return context.close(promise: nil)
+        }
+        phase = .open
+        watch(context)
+        for bytes in held { channelRead(context: context, data: wrapInboundOut(bytes)) }
+        if !held.isEmpty { context.fireChannelReadComplete() }
+        if readIsHeld {
+            readIsHeld = false
+            context.read()
+        }
+    }
+
+    private func addHandlers(
+        _ alpn: String?, _ dispatcher: RequestDispatcher, _ context: ChannelHandlerContext
+    ) throws {
+        let pipeline = context.pipeline.syncOperations
+        if alpn == "h2" {
+            try pipeline.addHandler(
+                HTTP2ServerHandler(dispatcher: dispatcher), position: .after(self))
+            return
+        }
+        let handler = HTTP1ServerHandler(
+            dispatcher: dispatcher, mailbox: mailbox, limits: core.limits)
+        http1 = handler
+        // The one added last comes first.
+        try pipeline.addHandler(handler, position: .after(self))
+        try pipeline.addHandler(HTTP1ServerHandler.decoder(core.limits), position: .after(self))
+    }
+
+    // MARK: Time
+
+    private func watch(_ context: ChannelHandlerContext) {
+        lastActivity = .now()
+        let idle = LazyTimer(context.eventLoop) { [unowned self] in lookForIdleness(context) }
+        idle.arm(milliseconds: core.limits.idleMilliseconds)
+        idleTimer = idle
+        stallTimer = LazyTimer(context.eventLoop) { [unowned self] in lookForStall(context) }
+    }
+
+    private func lookForIdleness(_ context: ChannelHandlerContext) {
+        let limit = Int64(core.limits.idleMilliseconds)
+        if dispatcher?.openRequests ?? 0 > 0 { lastActivity = .now() }
+        let idle = (NIODeadline.now() - lastActivity).nanoseconds / 1_000_000
+        if idle >= limit { return context.close(promise: nil) }
+        idleTimer?.arm(milliseconds: Int(limit - idle))
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            stalled = nil
+            stallTimer?.disarm()
+        } else if stalled == nil {
+            lookForStall(context)
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    /// The channel says only whether it takes more, so while it does not, what is pending is looked
+    /// at now and then: it has to change within the limit.
+    private func lookForStall(_ context: ChannelHandlerContext) {
+        guard !context.channel.isWritable else { return }
+        let limit = core.limits.writeStallMilliseconds
+        let pending =
+            (try? context.channel.syncOptions?.getOption(ChannelOptions.bufferedWritableBytes)) ?? 0
+        let now = NIODeadline.now()
+        if let stalled, stalled.pendingBytes == pending {
+            if now - stalled.since >= .milliseconds(Int64(limit)) {
+                core.logger.notice("connection takes no answers", metadata: ["address": "\(address)"])
+                return context.close(mode: .all, promise: nil)
+            }
+        } else {
+            stalled = (pending, now)
+        }
+        stallTimer?.arm(milliseconds: max(1, limit / 8))
+    }
+}

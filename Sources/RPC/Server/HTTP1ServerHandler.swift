@@ -1,0 +1,357 @@
+internal import Facts
+internal import NIOCore
+internal import NIOHTTP1
+
+/// Serves HTTP/1.1 on decoded request parts: one request at a time, in order, each answer in one
+/// write. Requests that were sent ahead wait, and a client that sends too far ahead is not read.
+final class HTTP1ServerHandler: ChannelDuplexHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum Phase {
+        /// Between requests.
+        case idle
+        case receiving(any HTTPRequestSink)
+        /// The request is whole, its answer is not there yet.
+        case waiting(any HTTPRequestSink)
+        /// Answered, and no body comes before the request's end.
+        case ending
+        /// Answered before the body ended: the rest is thrown away, then the connection closes.
+        case discarding
+        case closing
+    }
+
+    private let dispatcher: any HTTPRequestDispatcher
+    private let mailbox: EventLoopMailbox
+    private let limits: RPCServerLimits
+    private var context: ChannelHandlerContext?
+    private var phase = Phase.idle
+    private var waitingParts = CircularBuffer<HTTPServerRequestPart>()
+
+    private var keepsAlive = true
+    private var bodyFollows = false
+    private var wantsContinue = false
+    private var isHead = false
+
+    private var draining = false
+    private var processing = false
+    private var isReading = false
+    private var unflushed = false
+    private var readIsHeld = false
+    private var bytesCame = false
+    private var partsCame = false
+    private var discarded = 0
+    private var timer: LazyTimer?
+
+    init(
+        dispatcher: any HTTPRequestDispatcher, mailbox: EventLoopMailbox, limits: RPCServerLimits
+    ) {
+        self.dispatcher = dispatcher
+        self.mailbox = mailbox
+        self.limits = limits
+    }
+
+    static func decoder(
+        _ limits: RPCServerLimits
+    ) -> ByteToMessageHandler<HTTPRequestDecoder> {
+        var configuration = NIOHTTPDecoderLimitConfiguration()
+        configuration.maxHeaderFieldSize = limits.fieldBytes
+        configuration.maxHeaderListSize = limits.headBytes
+        configuration.maxHeaderFieldCount = limits.fields
+        // The decoder does not count white space and line ends, the buffer does.
+        return ByteToMessageHandler(
+            HTTPRequestDecoder(limitConfiguration: configuration),
+            maximumBufferSize: 4 * limits.headBytes)
+    }
+
+    // MARK: Channel
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        timer = LazyTimer(context.eventLoop) { [weak self] in self?.close() }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        end()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        end()
+        context.fireChannelInactive()
+    }
+
+    private func end() {
+        timer?.cancel()
+        context = nil
+        waitingParts.removeAll()
+        switch phase {
+        case .receiving(let sink), .waiting(let sink): sink.abandon()
+        case .idle, .ending, .discarding, .closing: break
+        }
+        phase = .closing
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if waitingParts.isEmpty && context.channel.isWritable {
+            context.read()
+        } else {
+            readIsHeld = true
+        }
+    }
+
+    private func resumeReading() {
+        guard readIsHeld, waitingParts.isEmpty, let context, context.channel.isWritable else {
+            return
+        }
+        readIsHeld = false
+        context.read()
+    }
+
+    /// Said by the handler before the decoder, for every read.
+    func bytesArrived() {
+        bytesCame = true
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        isReading = true
+        partsCame = true
+        waitingParts.append(unwrapInboundIn(data))
+        process()
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        if unflushed { flushBurst() }
+        // Bytes came and made no whole head: from here on it has to arrive in time.
+        if case .idle = phase, bytesCame, !partsCame, let timer, !timer.isArmed {
+            timer.arm(milliseconds: limits.headMilliseconds)
+        }
+        bytesCame = false
+        partsCame = false
+        context.fireChannelReadComplete()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        resumeReading()
+        context.fireChannelWritabilityChanged()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case is ChannelShouldQuiesceEvent:
+            draining = true
+            if case .idle = phase, waitingParts.isEmpty { close() }
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard error is HTTPParserError || error is ByteToMessageDecoderError.PayloadTooLargeError
+        else { return close() }
+        switch phase {
+        case .idle: refuse(error)
+        // The answers owed come first, and what follows them cannot be read.
+        case .waiting: draining = true
+        case .receiving(let sink):
+            sink.abandon()
+            refuse(error)
+        case .ending, .discarding: close()
+        case .closing: break
+        }
+    }
+
+    private func refuse(_ error: any Error) {
+        let isTooLarge: Bool =
+            error is ByteToMessageDecoderError.PayloadTooLargeError
+            || (error as? HTTPParserError) == .headerOverflow
+        let refusal =
+            isTooLarge
+            ? ServiceError(
+                .tooLarge,
+                "The request's head is above its limit of \(limits.headBytes) bytes, "
+                    + "\(limits.fieldBytes) in a field, \(limits.fields) fields; send fewer or "
+                    + "shorter headers.")
+            : ServiceError(
+                .malformedRequest, "The request is not HTTP/1.1 as RFC 9112 has it (\(error)); "
+                    + "send it correctly over a new connection.")
+        phase = .ending
+        keepsAlive = false
+        var answer = ConnectAnswer.failure(refusal)
+        if isTooLarge { answer.status = 431 }
+        respond(answer)
+        phase = .discarding
+        timer?.arm(milliseconds: limits.discardMilliseconds)
+    }
+
+    // MARK: Requests
+
+    private func process() {
+        guard !processing else { return }
+        processing = true
+        defer { processing = false }
+        while !waitingParts.isEmpty {
+            if case .waiting = phase { break }
+            take(waitingParts.removeFirst())
+        }
+        resumeReading()
+    }
+
+    private func take(_ part: HTTPServerRequestPart) {
+        switch (part, phase) {
+        case (.head(let head), .idle): begin(head)
+        case (.body(let bytes), .receiving(let sink)): sink.receive(bytes)
+        case (.end, .receiving(let sink)):
+            phase = .waiting(sink)
+            sink.end()
+        case (.body(let bytes), .discarding):
+            discarded += bytes.readableBytes
+            if discarded > limits.discardBytes { close() }
+        case (.end, .discarding): close()
+        case (.end, .ending): answered()
+        default: break
+        }
+    }
+
+    private func begin(_ head: NIOHTTP1.HTTPRequestHead) {
+        timer?.disarm()
+        let request = request(head)
+        keepsAlive = head.isKeepAlive && request.header("upgrade") == nil && head.method != .CONNECT
+        bodyFollows =
+            request.header("transfer-encoding") != nil
+            || request.header("content-length").map { $0 != "0" } ?? false
+        wantsContinue =
+            head.version == .http1_1
+            && request.header("expect")?.lowercased() == "100-continue"
+        isHead = head.method == .HEAD
+        if head.version == .http1_1, request.header("host") == nil {
+            phase = .receiving(EmptySink())
+            return respond(
+                .failure(
+                    ServiceError(
+                        .malformedRequest, "The request has no Host header; HTTP/1.1 requires one.")))
+        }
+        phase = .receiving(EmptySink())
+        let sink = dispatcher.begin(request, self)
+        // The dispatcher may have answered already.
+        if case .receiving = phase { phase = .receiving(sink) }
+    }
+
+    private func request(_ head: NIOHTTP1.HTTPRequestHead) -> HTTPRequestHead {
+        var headers: [(name: String, value: String)] = []
+        headers.reserveCapacity(head.headers.count)
+        for (name, value) in head.headers { headers.append((Self.lowerCase(name), value)) }
+        return HTTPRequestHead(
+            version: .http1, method: head.method.rawValue, target: head.uri, headers: headers)
+    }
+
+    private static func lowerCase(_ name: String) -> String {
+        let hasUpperCase = name.utf8.contains { $0 >= 0x41 && $0 <= 0x5A }
+        return hasUpperCase ? name.lowercased() : name
+    }
+
+    /// The request and its answer are done.
+    private func answered() {
+        if keepsAlive && !draining {
+            phase = .idle
+            if !processing { process() }
+        } else {
+            close()
+        }
+    }
+
+    private func close() {
+        if case .closing = phase { return }
+        phase = .closing
+        timer?.cancel()
+        waitingParts.removeAll()
+        guard let context else { return }
+        if unflushed { flushBurst() }
+        context.close(promise: nil)
+    }
+}
+
+// MARK: Answers
+
+extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
+    var eventLoop: any EventLoop { mailbox.eventLoop }
+
+    func respond(
+        status: Int, headers: [(name: String, value: String)], body: ByteBuffer
+    ) {
+        guard let context else { return }
+        let early: Bool
+        switch phase {
+        case .waiting, .ending: early = false
+        case .receiving: early = bodyFollows
+        case .idle, .discarding, .closing: preconditionFailure("a request is answered once")
+        }
+        if early || draining { keepsAlive = false }
+        write(context, status, headers, body)
+        switch phase {
+        case .waiting: answered()
+        case .receiving where early:
+            phase = .discarding
+            timer?.arm(milliseconds: limits.discardMilliseconds)
+        case .receiving: phase = .ending
+        case .ending, .idle, .discarding, .closing: break
+        }
+    }
+
+    func sendContinue() {
+        guard wantsContinue, bodyFollows, let context else { return }
+        wantsContinue = false
+        context.write(
+            wrapOutboundOut(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n")),
+            promise: nil)
+        flushSoon()
+    }
+
+    /// Above this a body is not copied behind its head.
+    private static let copiedBodyBytes = 16 << 10
+
+    private func write(
+        _ context: ChannelHandlerContext, _ status: Int,
+        _ headers: [(name: String, value: String)], _ body: ByteBuffer
+    ) {
+        let length = body.readableBytes
+        let copied = !isHead && length <= Self.copiedBodyBytes
+        var output = context.channel.allocator.buffer(capacity: 256 + (copied ? length : 0))
+        output.writeStaticString("HTTP/1.1 ")
+        output.writeString(String(status))
+        output.writeStaticString(" ")
+        output.writeString(HTTPResponseStatus(statusCode: status).reasonPhrase)
+        for (name, value) in headers {
+            output.writeStaticString("\r\n")
+            output.writeString(name)
+            output.writeStaticString(": ")
+            output.writeString(value)
+        }
+        output.writeStaticString("\r\ncontent-length: ")
+        output.writeString(String(length))
+        if !keepsAlive { output.writeStaticString("\r\nconnection: close") }
+        output.writeStaticString("\r\n\r\n")
+        if copied { output.writeImmutableBuffer(body) }
+        context.write(wrapOutboundOut(output), promise: nil)
+        if !copied, !isHead { context.write(wrapOutboundOut(body), promise: nil) }
+        flushSoon()
+    }
+
+    private func flushSoon() {
+        unflushed = true
+        if !isReading { mailbox.flush(self) }
+    }
+
+    func flushBurst() {
+        guard unflushed else { return }
+        unflushed = false
+        context?.flush()
+    }
+}
+
+/// Holds the place while the dispatcher makes the request's own sink.
+private final class EmptySink: HTTPRequestSink {
+    func receive(_ bytes: ByteBuffer) {}
+    func end() {}
+    func abandon() {}
+}

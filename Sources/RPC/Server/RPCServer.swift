@@ -1,0 +1,260 @@
+package import Logging
+internal import CPlatform
+internal import NIOCore
+internal import NIOExtras
+internal import NIOPosix
+internal import NIOSSL
+internal import Synchronization
+
+/// Serves an `RPCService` with Connect unary calls: over mutual TLS by HTTP/1.1 and HTTP/2, and
+/// without TLS on the administration socket.
+package final class RPCServer: Sendable {
+    /// Where a listener came to listen.
+    package enum BoundAddress: Sendable, Equatable {
+        case tcp(host: String, port: Int)
+        case unixSocket(path: String)
+    }
+
+    private struct Running {
+        var quiescers: [ServerQuiescingHelper] = []
+        var listeners: [any Channel] = []
+        var renewal: RepeatedTask?
+        var stopped = false
+    }
+
+    private let configuration: RPCServerConfiguration
+    private let core: ServerCore
+    private let tls: TLSContextHolder?
+    private let group: MultiThreadedEventLoopGroup
+    private let mailboxes: [ObjectIdentifier: EventLoopMailbox]
+    private let connections = ConnectionRegistry()
+    private let running = Mutex(Running())
+
+    /// Reads the TLS files; blocking.
+    package init(
+        configuration: RPCServerConfiguration, service: any RPCService,
+        verifier: any CallerVerifier, logger: Logger
+    ) throws(RPCServerError) {
+        self.configuration = configuration
+        let needsTLS = configuration.listeners.contains {
+            if case .tcp = $0.address { true } else { false }
+        }
+        if needsTLS {
+            guard let files = configuration.tls else {
+                throw RPCServerError("A TCP listener needs a certificate, a key and CA files.")
+            }
+            tls = try TLSContextHolder(files)
+        } else {
+            tls = nil
+        }
+        core = ServerCore(
+            limits: configuration.limits, service: service, verifier: verifier, logger: logger)
+        group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.eventLoopThreads)
+        var mailboxes: [ObjectIdentifier: EventLoopMailbox] = [:]
+        for eventLoop in group.makeIterator() {
+            mailboxes[ObjectIdentifier(eventLoop)] = EventLoopMailbox(eventLoop)
+        }
+        self.mailboxes = mailboxes
+    }
+
+    package var statistics: RPCServerStatistics { core.counters.snapshot(core.admission) }
+
+    /// Binds every listener, in the order of the configuration.
+    package func start() async throws -> [BoundAddress] {
+        var bound: [BoundAddress] = []
+        for listener in configuration.listeners {
+            let quiescer = ServerQuiescingHelper(group: group)
+            let channel: any Channel
+            do {
+                channel = try await bind(listener, quiescer)
+            } catch let error as RPCServerError {
+                throw error
+            } catch {
+                throw RPCServerError(
+                    "The server cannot listen on \(listener.address) (\(error)); is another "
+                        + "process there?")
+            }
+            running.withLock {
+                $0.quiescers.append(quiescer)
+                $0.listeners.append(channel)
+            }
+            bound.append(address(listener, channel))
+        }
+        renewTLSRegularly()
+        return bound
+    }
+
+    /// Makes a new TLS context from the files, which ends the session tickets of the one before.
+    /// Blocking. The old context stays when the files make no new one.
+    package func renewTLS() throws(RPCServerError) {
+        try tls?.renew()
+    }
+
+    /// Takes no more connections and requests, waits for those in flight up to the grace, then
+    /// closes what is left.
+    package func stop(graceSeconds: Double) async {
+        let (quiescers, renewal, first) = running.withLock { running in
+            defer { running.stopped = true }
+            return (running.quiescers, running.renewal, !running.stopped)
+        }
+        guard first else { return }
+        renewal?.cancel()
+        core.beginStopping()
+        let eventLoop = group.next()
+        let quiet = quiescers.map { quiescer in
+            let promise = eventLoop.makePromise(of: Void.self)
+            quiescer.initiateShutdown(promise: promise)
+            return promise.futureResult
+        }
+        let connections = connections
+        let patience = eventLoop.scheduleTask(in: .milliseconds(Int64(graceSeconds * 1_000))) {
+            connections.closeAll()
+        }
+        try? await EventLoopFuture.andAllComplete(quiet, on: eventLoop).get()
+        patience.cancel()
+        await core.verification.stop()
+        await core.coding.stop()
+        try? await group.shutdownGracefully()
+    }
+
+    // MARK: Listeners
+
+    private func bind(
+        _ listener: RPCListener, _ quiescer: ServerQuiescingHelper
+    ) async throws -> any Channel {
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 256)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        quiescer.makeServerChannelHandler(channel: channel))
+                }
+            }
+        switch listener.address {
+        case .tcp(let host, let port, let acceptance):
+            return try await bootstrap
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .childChannelInitializer { [self] channel in accept(channel, acceptance) }
+                .bind(host: host, port: port).get()
+        case .unixSocket(let path):
+            let descriptor = try UnixSocket.bind(path)
+            return try await bootstrap
+                .childChannelInitializer { [self] channel in acceptLocal(channel) }
+                .withBoundSocket(descriptor).get()
+        }
+    }
+
+    private func address(_ listener: RPCListener, _ channel: any Channel) -> BoundAddress {
+        switch listener.address {
+        case .tcp(let host, let port, _):
+            .tcp(host: host, port: channel.localAddress?.port ?? port)
+        case .unixSocket(let path): .unixSocket(path: path)
+        }
+    }
+
+    // MARK: Connections
+
+    private func accept(
+        _ channel: any Channel, _ acceptance: RPCListener.Acceptance
+    ) -> EventLoopFuture<Void> {
+        core.counters.accepted()
+        let address = channel.remoteAddress?.ipAddress ?? ""
+        if let refusal = core.admission.openConnection(address: Array(address.utf8)) {
+            return refuse(channel, refusal)
+        }
+        let ticket = register(channel, address)
+        return channel.eventLoop.makeCompletedFuture {
+            guard let tls else { preconditionFailure("a TCP listener has a TLS context") }
+            let context = tls.context
+            let socket = SocketGuard(core.limits)
+            let gate = ConnectionGate(
+                core: core, mailbox: mailbox(channel),
+                entrance: .tls(context, trustFiles: tls.files.trustFiles, socket, acceptance),
+                ticket: ticket)
+            let pipeline = channel.pipeline.syncOperations
+            try pipeline.addHandler(socket)
+            try pipeline.addHandler(NIOSSLServerHandler(context: context.context))
+            try pipeline.addHandler(gate)
+        }
+    }
+
+    private func acceptLocal(_ channel: any Channel) -> EventLoopFuture<Void> {
+        core.counters.accepted()
+        if let refusal = core.admission.openAdministration() { return refuse(channel, refusal) }
+        let ticket = register(channel, nil)
+        return channel.eventLoop.makeCompletedFuture {
+            let pipeline = channel.pipeline.syncOperations
+            let user =
+                try pipeline.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+                    bsfg_peer_user_id($0)
+                } ?? -1
+            guard user >= 0 else {
+                throw RPCServerError("The system does not say who is on the socket.")
+            }
+            try pipeline.addHandler(
+                ConnectionGate(
+                    core: core, mailbox: mailbox(channel),
+                    entrance: .unixSocket(userID: UInt32(user)), ticket: ticket))
+        }
+    }
+
+    /// Whatever becomes of the channel, what it holds is given back when it is closed.
+    private func register(_ channel: any Channel, _ address: String?) -> ConnectionTicket {
+        let ticket = ConnectionTicket(core.admission, address: address)
+        channel.closeFuture.whenComplete { _ in ticket.release() }
+        connections.add(channel)
+        return ticket
+    }
+
+    private func refuse(
+        _ channel: any Channel, _ refusal: Admission.ConnectionRefusal
+    ) -> EventLoopFuture<Void> {
+        core.counters.refusedConnection(refusal.rawValue)
+        return channel.eventLoop.makeFailedFuture(
+            RPCServerError("The limit on \(refusal.rawValue) is reached."))
+    }
+
+    private func mailbox(_ channel: any Channel) -> EventLoopMailbox {
+        guard let mailbox = mailboxes[ObjectIdentifier(channel.eventLoop)] else {
+            preconditionFailure("every event loop of the group has a mailbox")
+        }
+        return mailbox
+    }
+
+    // MARK: The TLS context
+
+    private func renewTLSRegularly() {
+        guard let tls else { return }
+        let period = TimeAmount.seconds(Int64(configuration.contextLifetimeSeconds))
+        let core = core
+        let task = group.next().scheduleRepeatedTask(initialDelay: period, delay: period) { _ in
+            _ = core.verification.submit {
+                do throws(RPCServerError) {
+                    try tls.renew()
+                } catch {
+                    core.logger.error(
+                        "TLS context not renewed", metadata: ["error": "\(error.sentence)"])
+                }
+            }
+        }
+        running.withLock { $0.renewal = task }
+    }
+}
+
+/// Every open connection, for the end of the grace.
+private final class ConnectionRegistry: Sendable {
+    private let channels = Mutex<[ObjectIdentifier: any Channel]>([:])
+
+    func add(_ channel: any Channel) {
+        let key = ObjectIdentifier(channel)
+        channels.withLock { $0[key] = channel }
+        channel.closeFuture.whenComplete { [self] _ in
+            channels.withLock { $0[key] = nil }
+        }
+    }
+
+    func closeAll() {
+        for channel in channels.withLock({ Array($0.values) }) { channel.close(promise: nil) }
+    }
+}

@@ -1,0 +1,91 @@
+/// Where a server listens and whom it takes there.
+package struct RPCListener: Sendable {
+    /// Which kinds of caller a TCP listener serves.
+    package enum Acceptance: String, Sendable {
+        case all, peers, clients
+    }
+
+    package enum Address: Sendable {
+        /// TCP with mutual TLS. Port 0 lets the system choose.
+        case tcp(host: String, port: Int, accept: Acceptance)
+        /// A unix socket without TLS, mode 0600: the administration socket.
+        case unixSocket(path: String)
+    }
+
+    package var address: Address
+
+    package init(_ address: Address) {
+        self.address = address
+    }
+}
+
+/// The files a TLS listener works with, all PEM.
+package struct RPCServerTLS: Sendable {
+    /// The node's leaf, then any issuing CA.
+    package var certificateFile: String
+    package var privateKeyFile: String
+    /// Roots and every issuing CA that callers may chain to.
+    package var trustFiles: [String]
+
+    package init(certificateFile: String, privateKeyFile: String, trustFiles: [String]) {
+        self.certificateFile = certificateFile
+        self.privateKeyFile = privateKeyFile
+        self.trustFiles = trustFiles
+    }
+}
+
+/// Limits on everything that a connection can make the server hold.
+package struct RPCServerLimits: Sendable {
+    package var connections = 512
+    package var connectionsPerIdentity = 64
+    package var unauthenticatedConnections = 64
+    package var unauthenticatedConnectionsPerAddress = 8
+    package var administrationConnections = 64
+
+    package var handshakeMilliseconds = 10_000
+    package var headMilliseconds = 10_000
+    package var writeStallMilliseconds = 30_000
+    package var idleMilliseconds = 120_000
+    /// How long a refused request's body is read and thrown away before the connection closes.
+    package var discardMilliseconds = 2_000
+    package var discardBytes = 1 << 20
+
+    package var headBytes = 32 << 10
+    package var fieldBytes = 16 << 10
+    package var fields = 64
+
+    package var bodyBytes = 12 << 20
+    /// A body may be slow for this long before its rate counts.
+    package var bodyGraceMilliseconds = 10_000
+    package var bodyBytesPerSecond = 1 << 10
+    package var bodyBudgetBytes = 64 << 20
+
+    package var inFlightPerIdentity = 256
+    package var inFlight = 1_024
+
+    package var defaultTimeoutMilliseconds = 30_000
+    package var maximumTimeoutMilliseconds = 60_000
+
+    /// Certificates waiting for their verification.
+    package var verificationQueue = 64
+    /// Bodies waiting to be inflated or deflated.
+    package var codingQueue = 256
+
+    package init() {}
+}
+
+package struct RPCServerConfiguration: Sendable {
+    package var listeners: [RPCListener]
+    /// Required by TCP listeners.
+    package var tls: RPCServerTLS?
+    package var limits = RPCServerLimits()
+    /// One loop beside the committer beat two where it was measured.
+    package var eventLoopThreads = 1
+    /// A new TLS context this often ends the session tickets of the one before.
+    package var contextLifetimeSeconds = 3_600
+
+    package init(listeners: [RPCListener], tls: RPCServerTLS?) {
+        self.listeners = listeners
+        self.tls = tls
+    }
+}

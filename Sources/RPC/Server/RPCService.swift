@@ -1,0 +1,77 @@
+package import Facts
+internal import Glibc
+
+/// The two codecs of a Connect unary call.
+package enum RPCCodec: String, Sendable {
+    case json
+    case proto
+
+    var mediaType: String {
+        switch self {
+        case .json: "application/json"
+        case .proto: "application/proto"
+        }
+    }
+}
+
+/// One unary call, authorised for its procedure and with its body whole and inflated.
+package struct RPCRequest: Sendable {
+    /// As in `/bsfg.v1.BoundaryService/AppendFact`.
+    package var procedure: String
+    package var caller: Caller
+    /// Of the request, and so of the answer.
+    package var codec: RPCCodec
+    package var body: [UInt8]
+    /// On CLOCK_MONOTONIC. Whatever is not answered by then is answered by the server.
+    package var deadlineNanoseconds: UInt64
+    /// `1.1` or `2`.
+    package var httpVersion: String
+
+    package init(
+        procedure: String, caller: Caller, codec: RPCCodec, body: [UInt8],
+        deadlineNanoseconds: UInt64, httpVersion: String
+    ) {
+        self.procedure = procedure
+        self.caller = caller
+        self.codec = codec
+        self.body = body
+        self.deadlineNanoseconds = deadlineNanoseconds
+        self.httpVersion = httpVersion
+    }
+
+    /// What is left until the deadline; 0 when it has passed.
+    package var remainingMilliseconds: Int {
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        let nanoseconds = UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+        guard deadlineNanoseconds > nanoseconds else { return 0 }
+        return Int((deadlineNanoseconds - nanoseconds) / 1_000_000)
+    }
+}
+
+/// The answer to a call: the encoded response message in the request's codec, or an error.
+package enum RPCReply: Sendable {
+    case message([UInt8])
+    case failure(ServiceError)
+}
+
+/// What a node serves. The server has settled transport, limits and identity before it asks.
+package protocol RPCService: Sendable {
+    /// Every procedure path that is served; any other is answered `unknown_method`.
+    var procedures: Set<String> { get }
+
+    /// Whether this caller may call this procedure now, asked before the body is read: nil means go
+    /// on. Called on the connection's event loop, must not block.
+    func admit(procedure: String, caller: Caller) -> ServiceError?
+
+    /// Called on the connection's event loop, must not block. `respond` may be called from any
+    /// thread and must be called exactly once, also after the deadline.
+    func handle(_ request: RPCRequest, respond: @escaping @Sendable (RPCReply) -> Void)
+
+    /// The error for a call that was handed to `handle` and not answered by its deadline: an append
+    /// may have been committed, so its outcome is unknown.
+    func timedOut(procedure: String) -> ServiceError
+
+    /// The JSON body of `GET /health`. Called on the connection's event loop, must not block.
+    func health(caller: Caller) -> [UInt8]
+}

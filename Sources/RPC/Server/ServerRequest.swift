@@ -1,0 +1,283 @@
+internal import Facts
+internal import NIOCore
+
+/// One call from its admitted head to its answer. It owns what the call holds (its place in flight
+/// and its part of the body budget) until the service has answered, since the service works with
+/// the body until then, whether or not anybody still waits.
+final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
+    // Sendable by hand: confined to its event loop. Other threads only call `deliver`, which looks
+    // at constants.
+
+    private enum Phase {
+        case readingBody
+        /// Inflating away from the event loop.
+        case decoding
+        case handed
+        case finished
+    }
+
+    /// The place in the mailbox's list; -1 when not in it.
+    var slot = -1
+
+    private let dispatcher: RequestDispatcher
+    private let mailbox: EventLoopMailbox
+    private var core: ServerCore { dispatcher.core }
+    /// Nil once answered or abandoned.
+    private var exchange: (any HTTPExchange)?
+    private let holder: Admission.Holder
+    private let caller: Caller
+    private let procedure: String
+    private let connect: ConnectHead
+    private let version: HTTPRequestHead.Version
+    private let began = NIODeadline.now()
+    private let deadline: NIODeadline
+    private var phase = Phase.readingBody
+    private var body: [UInt8] = []
+    private var steps = 0
+
+    /// Up to here a body is inflated on the event loop.
+    private static let inlineInflateBytes = 64 << 10
+    /// What a large body is inflated to before the whole limit is reserved for it.
+    private static let firstInflateBytes = 1 << 20
+    private static let gzipAboveBytes = 1 << 10
+
+    init(
+        dispatcher: RequestDispatcher, exchange: any HTTPExchange, holder: Admission.Holder,
+        caller: Caller, procedure: String, connect: ConnectHead, version: HTTPRequestHead.Version
+    ) {
+        self.dispatcher = dispatcher
+        self.mailbox = dispatcher.mailbox
+        self.exchange = exchange
+        self.holder = holder
+        self.caller = caller
+        self.procedure = procedure
+        self.connect = connect
+        self.version = version
+        deadline = began + .milliseconds(Int64(connect.timeoutMilliseconds))
+    }
+
+    // MARK: The body
+
+    func receive(_ bytes: ByteBuffer) {
+        guard phase == .readingBody else { return }
+        let count = body.count + bytes.readableBytes
+        guard count <= core.limits.bodyBytes else {
+            return finish(.failure(ConnectHead.tooLarge(core.limits)))
+        }
+        guard hold(Admission.steps(bytes: count)) else {
+            return finish(.failure(core.overloaded("The memory for request bodies is in use")))
+        }
+        if body.isEmpty, let length = connect.contentLength {
+            body.reserveCapacity(min(length, Admission.bodyStepBytes))
+        }
+        body.append(contentsOf: bytes.readableBytesView)
+    }
+
+    func end() {
+        guard phase == .readingBody else { return }
+        switch connect.coding {
+        case .identity: hand()
+        case .gzip: inflate()
+        }
+    }
+
+    func abandon() {
+        guard exchange != nil else { return }
+        exchange = nil
+        dispatcher.closed(self)
+        mailbox.remove(self)
+        // What the service has been given goes on: a fact in a commit is never cancelled.
+        if phase == .readingBody { release() }
+    }
+
+    private func hold(_ wanted: Int) -> Bool {
+        guard wanted > steps else { return true }
+        guard core.admission.takeBody(steps: wanted - steps) else { return false }
+        steps = wanted
+        return true
+    }
+
+    private func inflate() {
+        let inline = Result { () throws(GzipError) in
+            try Gzip.inflate(body, limitBytes: Self.inlineInflateBytes)
+        }
+        switch inline {
+        case .success(let content):
+            body = content
+            hand()
+        case .failure(.tooLarge): inflateElsewhere()
+        case .failure(let error): finish(.failure(Self.undecodable(error)))
+        }
+    }
+
+    private func inflateElsewhere() {
+        phase = .decoding
+        let compressed = body
+        let core = core
+        body = []
+        let queued = core.coding.submit { [self] in
+            let result = Self.inflateLarge(compressed, core)
+            mailbox.eventLoop.execute { self.inflated(result) }
+        }
+        if !queued {
+            phase = .readingBody
+            finish(.failure(core.overloaded("Too many bodies wait to be inflated")))
+        }
+    }
+
+    /// The content and the steps of the budget it holds.
+    private static func inflateLarge(
+        _ compressed: [UInt8], _ core: ServerCore
+    ) -> Result<([UInt8], steps: Int), ServiceError> {
+        for limit in [firstInflateBytes, core.limits.bodyBytes] {
+            let reserved = Admission.steps(bytes: limit)
+            guard core.admission.takeBody(steps: reserved) else {
+                return .failure(core.overloaded("The memory for request bodies is in use"))
+            }
+            do throws(GzipError) {
+                let content = try Gzip.inflate(
+                    compressed, limitBytes: min(limit, core.limits.bodyBytes))
+                let needed = Admission.steps(bytes: content.count)
+                core.admission.giveBody(steps: reserved - needed)
+                return .success((content, steps: needed))
+            } catch {
+                core.admission.giveBody(steps: reserved)
+                if case .tooLarge = error, limit < core.limits.bodyBytes { continue }
+                return .failure(undecodable(error))
+            }
+        }
+        return .failure(ConnectHead.tooLarge(core.limits))
+    }
+
+    private func inflated(_ result: Result<([UInt8], steps: Int), ServiceError>) {
+        core.admission.giveBody(steps: steps)
+        steps = 0
+        if case .success(let (content, held)) = result {
+            body = content
+            steps = held
+        }
+        guard exchange != nil else { return release() }
+        switch result {
+        case .success: hand()
+        case .failure(let error):
+            phase = .readingBody
+            finish(.failure(error))
+        }
+    }
+
+    private static func undecodable(_ error: GzipError) -> ServiceError {
+        if case .tooLarge = error {
+            return ServiceError(.tooLarge, "The body is too large: \(error.sentence).")
+        }
+        return ServiceError(
+            .malformedRequest, "The body cannot be inflated: \(error.sentence).")
+    }
+
+    // MARK: The service
+
+    private func hand() {
+        phase = .handed
+        let request = RPCRequest(
+            procedure: procedure, caller: caller, codec: connect.codec, body: body,
+            deadlineNanoseconds: deadline.uptimeNanoseconds, httpVersion: version.rawValue)
+        body = []
+        core.service.handle(request) { [self] reply in deliver(reply) }
+    }
+
+    /// From any thread.
+    private func deliver(_ reply: RPCReply) {
+        if mailbox.eventLoop.inEventLoop {
+            complete(reply)
+        } else {
+            mailbox.post(reply, to: self)
+        }
+    }
+
+    /// The service's answer, on the event loop.
+    func complete(_ reply: RPCReply) {
+        guard phase == .handed else {
+            return assertionFailure("a request is answered once")
+        }
+        release()
+        guard exchange != nil else { return }
+        if case .message(let bytes) = reply, connect.acceptsGzip,
+            bytes.count > Self.gzipAboveBytes, deflateElsewhere(bytes)
+        {
+            return
+        }
+        answer(reply, gzipped: false)
+    }
+
+    private func deflateElsewhere(_ bytes: [UInt8]) -> Bool {
+        core.coding.submit { [self] in
+            let deflated = Gzip.deflate(bytes)
+            mailbox.eventLoop.execute { self.answer(.message(deflated), gzipped: true) }
+        }
+    }
+
+    // MARK: The answer
+
+    /// An answer of the server's own, before the service was asked.
+    private func finish(_ reply: RPCReply) {
+        release()
+        answer(reply, gzipped: false)
+    }
+
+    private func answer(_ reply: RPCReply, gzipped: Bool) {
+        guard let exchange else { return }
+        self.exchange = nil
+        dispatcher.closed(self)
+        mailbox.remove(self)
+        switch reply {
+        case .message(let bytes):
+            exchange.respond(.message(bytes, codec: connect.codec, gzipped: gzipped))
+        case .failure(let error):
+            core.counters.failed(error.reason.rawValue)
+            exchange.respond(.failure(error))
+        }
+    }
+
+    private func release() {
+        guard phase != .finished else { return }
+        phase = .finished
+        body = []
+        core.admission.giveBody(steps: steps)
+        steps = 0
+        core.admission.endRequest(holder)
+    }
+
+    // MARK: Time
+
+    /// When somebody has to look at this request again.
+    var attention: NIODeadline {
+        phase == .readingBody ? min(deadline, slowest) : deadline
+    }
+
+    /// When a body that keeps to its least rate would have brought more than it has.
+    private var slowest: NIODeadline {
+        let limits = core.limits
+        let allowed =
+            limits.bodyGraceMilliseconds + body.count * 1_000 / limits.bodyBytesPerSecond
+        return began + .milliseconds(Int64(allowed))
+    }
+
+    /// Its time has come: the deadline, or a body that is too slow.
+    func expire() {
+        switch phase {
+        case .readingBody where NIODeadline.now() < deadline:
+            finish(
+                .failure(
+                    ServiceError(
+                        .deadlineExceeded,
+                        "The body arrives more slowly than \(core.limits.bodyBytesPerSecond) bytes "
+                            + "a second; call again over a better connection.")))
+        case .readingBody: finish(.failure(ServiceError(.deadlineExceeded)))
+        case .decoding: answer(.failure(ServiceError(.deadlineExceeded)), gzipped: false)
+        case .handed:
+            answer(.failure(core.service.timedOut(procedure: procedure)), gzipped: false)
+        case .finished:
+            // Answered by the service and still being deflated.
+            mailbox.remove(self)
+        }
+    }
+}

@@ -1,0 +1,41 @@
+internal import ArgumentParser
+internal import Gateway
+internal import RPC
+
+struct CACommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ca", abstract: "A small certificate authority in a directory.",
+        subcommands: [
+            Init.self
+        ])
+
+    struct Init: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "init",
+            abstract: "Makes a certificate authority: DIR/ca.crt to give away, DIR/ca.key to keep.")
+
+        @Option(help: ArgumentHelp("Where its two files go.", valueName: "DIR"))
+        var dir: String
+
+        @Option(help: "Its common name. Default: 'bsfg ca' and six random digits.")
+        var name: String?
+
+        @Option(help: "How long it is valid.")
+        var days = 3650
+
+        @Flag(help: "Replace one that is there: everything it issued stops being trusted.")
+        var force = false
+
+        func run() throws {
+            try CommandFailure.wrap {
+                let authority = try CertificateAuthority.make(
+                    name: name ?? CertificateAuthority.uniqueName(), days: days)
+                try authority.write(directory: dir, force: force)
+                StandardOutput.line(
+                    "wrote \(dir)/\(CertificateAuthority.certificateName) and "
+                        + "\(dir)/\(CertificateAuthority.keyName): '\(authority.certificate.subject)' "
+                        + "until \(UTCText.text(authority.certificate.notAfter))")
+            }
+        }
+    }
+}
