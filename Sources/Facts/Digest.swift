@@ -103,17 +103,13 @@ package struct SHA256: ~Copyable {
 
 extension SHA256 {
     /// A field of our digests: its length as four bytes, little-endian, then its bytes.
-    mutating func updateFramed(_ bytes: [UInt8]) {
+    mutating func updateFramed(_ bytes: UnsafeRawBufferPointer) {
         updateLittleEndian(UInt32(bytes.count))
         update(bytes)
     }
 
-    mutating func updateFramed(_ text: String) {
-        var text = text
-        text.withUTF8 { utf8 in
-            updateLittleEndian(UInt32(utf8.count))
-            update(UnsafeRawBufferPointer(utf8))
-        }
+    mutating func updateFramed(_ bytes: [UInt8]) {
+        bytes.withUnsafeBytes { updateFramed($0) }
     }
 
     mutating func updateLittleEndian(_ value: some FixedWidthInteger) {
