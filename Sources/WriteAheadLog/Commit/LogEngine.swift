@@ -380,9 +380,7 @@ final class LogEngine: @unchecked Sendable {
             segments[segments.count - 1].entry = table.segments[table.segments.count - 2]
             segments.append(
                 SegmentIndex(
-                    entry: table.segments[table.segments.count - 1],
-                    commitBytesMaximum: Int(writer.header.commitBytesMaximum),
-                    commitAlignment: writer.header.commitAlignment))
+                    entry: table.segments[table.segments.count - 1], header: writer.header))
             counters.rolls += 1
         }
         segments[segments.count - 1].append(

@@ -87,14 +87,14 @@ struct LogOpening {
             preparer: preparer,
             start: SegmentWriter.Start(
                 table: table, file: spare.file, header: header,
-                position: UInt64(FormatLimits.segmentHeaderBytes), previousHeaderCRC: header.crc,
+                position: header.firstFramePosition, previousHeaderCRC: header.crc,
                 sequence: 0, stateGeneration: state.generation, leastTimeMilliseconds: 0,
                 greatestTimeMilliseconds: 0))
         var report = RecoveryReport()
         report.created = true
         report.segmentCount = 1
         report.endFile = SegmentHeader.fileName(id: header.id)
-        report.endPosition = UInt64(FormatLimits.segmentHeaderBytes)
+        report.endPosition = header.firstFramePosition
         return Opened(
             writer: writer, preparer: preparer,
             pipeline: pipeline(table, state, nextOffset: 0, lastSequence: 0, lastTime: 0),
@@ -261,9 +261,7 @@ struct LogOpening {
     }
 
     private func index(_ entry: SegmentEntry, _ header: SegmentHeader) -> SegmentIndex {
-        SegmentIndex(
-            entry: entry, commitBytesMaximum: Int(header.commitBytesMaximum),
-            commitAlignment: header.commitAlignment)
+        SegmentIndex(entry: entry, header: header)
     }
 
     func path(_ name: String) -> String { directory + "/" + name }

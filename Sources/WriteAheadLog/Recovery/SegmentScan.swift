@@ -52,7 +52,7 @@ struct SegmentScan {
         self.bytes = bytes
         self.readFailure = readFailure
         limit = min(logicalEnd ?? header.frameLimit, UInt64(bytes.count))
-        position = UInt64(FormatLimits.segmentHeaderBytes)
+        position = header.firstFramePosition
         sequence = header.firstSequence - 1
         nextOffset = header.baseOffset
         previousHeaderCRC = header.crc

@@ -51,9 +51,7 @@ struct SegmentWalk {
             )
         }
         let header = try header(entry, image, path)
-        var index = SegmentIndex(
-            entry: entry, commitBytesMaximum: Int(header.commitBytesMaximum),
-            commitAlignment: header.commitAlignment)
+        var index = SegmentIndex(entry: entry, header: header)
         var scan = SegmentScan(
             header: header, bytes: image.bytes, logicalEnd: isLast ? nil : entry.logicalEnd,
             readFailure: image.readFailure)
