@@ -11,6 +11,7 @@ struct Bsfg: AsyncParsableCommand {
             InitCommand.self,
             CACommand.self,
             CertCommand.self,
+            LogCommand.self,
             VersionCommand.self,
         ])
 
