@@ -193,5 +193,10 @@ final class SegmentImage {
         }
     }
 
+    /// Whether all bytes from `position` on are zero.
+    func isZero(from position: Int) -> Bool {
+        bsfg_all_zero(bytes.baseAddress! + position, byteCount - position) != 0
+    }
+
     deinit { buffer.deallocate() }
 }
