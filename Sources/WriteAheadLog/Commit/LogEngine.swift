@@ -368,12 +368,11 @@ final class LogEngine: @unchecked Sendable {
         counters.records += UInt64(commit.recordCount)
         let time = commit.lastTimeMilliseconds
         pipeline.finished(commit)
+        slotIsStale = true
         guard case .frame(let position, let header, let endPosition, let rolled) = written else {
-            slotIsStale = false
             return
         }
         counters.bytes += endPosition - position
-        slotIsStale = true
         if rolled {
             // The table has closed the segment before and begun this one.
             let table = writer.table
@@ -477,7 +476,11 @@ final class LogEngine: @unchecked Sendable {
     private func recordIdle() {
         let state = pipeline.state
         monitor.unlock()
-        let failure = Result { () throws(DiskError) in try writer.writeStateSlot(state) }
+        // Both slots: with one only, its damage would be a silent return to the state before.
+        let failure = Result { () throws(DiskError) in
+            try writer.writeStateSlot(state)
+            try writer.writeStateSlot(state)
+        }
         monitor.lock()
         slotIsStale = false
         isCommitting = false
