@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 
-from support import INGEST, STREAM, Caller, fact, free_port, identifiers, wait_until
+from support import (
+    INGEST, PATIENCE, STREAM, Caller, fact, free_port, identifiers, wait_until)
 
 
 class Link:
@@ -169,14 +170,22 @@ class Producer:
         if self.thread:
             self.thread.join(60)
 
-    def flush(self):
-        """What is pending is acknowledged."""
-        while self.pending:
+    def append(self, count):
+        """A batch that is acknowledged in the end, over a new connection where the old one is gone."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
             try:
-                self.batch()
+                return self.batch(count)
             except Exception:
                 self.caller.close()
+                if time.monotonic() > deadline:
+                    raise
                 time.sleep(0.1)
+
+    def flush(self):
+        """What is pending is acknowledged."""
+        if self.pending:
+            self.append(None)
 
 
 def compare(checks, name, source, receiver, producers):

@@ -461,9 +461,9 @@ class Node:
         """How many handshakes failed for a reason."""
         return int(self.status()["server"].get("handshakeFailures", {}).get(reason, 0))
 
-    def peek(self, origin=None, stream=STREAM):
-        """Every entry of a log, by the administration socket."""
-        entries, offset = [], 0
+    def peek(self, origin=None, stream=STREAM, start=0):
+        """Every entry of a log from an offset on, by the administration socket."""
+        entries, offset = [], start
         while True:
             answer = self.admin(
                 "Peek", {"stream": stream, "origin": origin or self.zone, "fromOffset": str(offset),
@@ -490,10 +490,6 @@ def identifiers(entries):
     return found
 
 
-def position_offset(entries):
-    return [int(entry["offset"]) for entry in entries]
-
-
 def content_digest(message):
     """The content digest of a fact with a JSON object and nothing else optional (decision 20)."""
     import rfc8785
@@ -508,12 +504,6 @@ def content_digest(message):
         digest.update(struct.pack("<I", len(part)) + part)
     digest.update(struct.pack("<I", 0))
     return base64.b64encode(digest.digest()).decode()
-
-
-def child_of(process):
-    """The one child of a wrapper such as strace."""
-    listed = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(listed[0]) if listed else None
 
 
 def main(test):
