@@ -12,6 +12,7 @@ struct Bsfg: AsyncParsableCommand {
             CACommand.self,
             CertCommand.self,
             ServeCommand.self,
+            LogCommand.self,
             VersionCommand.self,
         ])
 
