@@ -2,7 +2,7 @@
 environment variable BSFG, each in a directory of its own, with ports that were free.
 
 Every check prints one line, `PASS name` or `FAIL name: why`; a part that this machine cannot do
-prints `SKIP name: why`.
+prints `SKIPPED name: why`.
 """
 
 import base64
@@ -58,7 +58,7 @@ class Checks:
 
     def skip(self, name, why):
         self.skipped.append(name)
-        print(f"SKIP {name}: {why}", flush=True)
+        print(f"SKIPPED {name}: {why}", flush=True)
 
     @contextlib.contextmanager
     def guard(self, name):
@@ -73,9 +73,8 @@ class Checks:
 
     def finish(self):
         seconds = time.monotonic() - self.began
-        word = "FAIL" if self.failed else "PASS"
         print(
-            f"{word} {self.title}: {self.passed} held, {len(self.failed)} failed, "
+            f"{self.title}: {self.passed} held, {len(self.failed)} failed, "
             f"{len(self.skipped)} skipped, {seconds:.0f} s",
             flush=True,
         )
@@ -371,7 +370,7 @@ class Node:
         errors = open(self.errors, "ab")
         self.process = subprocess.Popen(
             [*wrapper, BSFG, "serve", "--config", str(self.root / "config")],
-            stdout=output, stderr=errors, start_new_session=True)
+            stdout=output, stderr=errors)
         output.close()
         errors.close()
 
