@@ -151,11 +151,12 @@ def cuts_under(checks, which, count, seed):
             checks.equal(f"{count} cuts under the {which}: what was found after each", failed, [])
             checks.equal(f"{count} cuts under the {which}: the receiver ahead of its source",
                          ahead, 0)
+            # A call that a confirm has overtaken is refused once and asked again (decision 6): that
+            # is counted and told. A pull that is blocked by it has lost something.
             checks.equal(
-                f"{count} cuts under the {which}: histories that differ", (mismatches, refused),
-                (0, 0))
+                f"{count} cuts under the {which}: pulls blocked by another history", mismatches, 0)
             print(f"  {count} cuts, {len(producer.acknowledged)} acknowledged, {total} stored, "
-                  f"receiver behind after {behind}, lost 0, twice 0", flush=True)
+                  f"receiver behind after {behind}, asked again {refused} times", flush=True)
         finally:
             source.kill()
             receiver.kill()
