@@ -15,9 +15,12 @@ package struct PageIntake: Sendable {
     /// Entries below the position: delivered again and recognised.
     package private(set) var redeliveredCount = 0
 
-    /// - Parameter origin: the zone whose facts the stream is made of.
+    /// - Parameters:
+    ///   - origin: the zone whose facts the stream is made of.
+    ///   - range: which of the page's entries to take; nil for all.
     package init(
-        _ page: ReceivedPage, at position: SourcePosition, origin: [UInt8]
+        _ page: ReceivedPage, at position: SourcePosition, origin: [UInt8],
+        _ range: Range<Int>? = nil
     ) throws(Refusal) {
         self.position = position
         if let source = page.source {
@@ -27,7 +30,7 @@ package struct PageIntake: Sendable {
                     sentence: "the page is of another log or epoch than the position")
             }
         }
-        for entry in page.entries { try take(entry, origin) }
+        for entry in page.entries[range ?? page.entries.indices] { try take(entry, origin) }
     }
 
     private mutating func take(_ entry: ReceivedEntry, _ origin: [UInt8]) throws(Refusal) {

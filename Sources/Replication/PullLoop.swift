@@ -186,34 +186,59 @@ package actor PullLoop {
         let result = try await onDisk { () throws(BufferError) in
             try PullLoop.materialise(page, at: position, origin, in: buffer)
         }
-        let (to, redelivered, materialised) = try result.get()
-        counts.redeliveredCount += UInt64(redelivered)
-        counts.materialisedCount += UInt64(materialised)
+        let done = try result.get()
+        counts.redeliveredCount += UInt64(done.redelivered)
+        counts.materialisedCount += UInt64(done.new)
         guard generation == machine.generation else { return }
         pages.removeFirst()
-        perform(machine.committed(to))
+        perform(machine.committed(done.position))
     }
 
-    private typealias Materialised = (position: SourcePosition, redelivered: Int, new: Int)
+    private struct Materialised {
+        var position: SourcePosition
+        var redelivered = 0
+        var new = 0
+    }
 
-    /// Judges a page and commits what is new together with the position. Blocks.
+    /// Judges a page and commits what is new together with the position. Blocks. A log of small
+    /// segments takes less in one commit than a page holds: then the page is taken in halves, each
+    /// with its own position.
     private static func materialise(
         _ page: ReceivedPage, at position: SourcePosition, _ origin: [UInt8],
         in buffer: any ForwardBuffer
     ) throws(BufferError) -> Result<Materialised, PullFailure> {
-        let intake: PageIntake
-        do throws(PageIntake.Refusal) {
-            intake = try PageIntake(page, at: position, origin: origin)
-        } catch {
-            return .failure(.refused(error.reason, error.sentence))
+        var done = Materialised(position: position)
+        var ranges = [page.entries.indices]
+        while let range = ranges.popLast() {
+            let intake: PageIntake
+            do throws(PageIntake.Refusal) {
+                intake = try PageIntake(page, at: done.position, origin: origin, range)
+            } catch {
+                return .failure(.refused(error.reason, error.sentence))
+            }
+            do throws(BufferError) {
+                try commit(intake, to: buffer, &done)
+            } catch {
+                guard error.kind == .invalid, range.count > 1 else { throw error }
+                let middle = range.lowerBound + range.count / 2
+                ranges += [middle..<range.upperBound, range.lowerBound..<middle]
+            }
         }
-        guard intake.position != position else {
-            return .success((position, intake.redeliveredCount, 0))
+        return .success(done)
+    }
+
+    private static func commit(
+        _ intake: PageIntake, to buffer: any ForwardBuffer, _ done: inout Materialised
+    ) throws(BufferError) {
+        if intake.position != done.position {
+            let receipt = try buffer.putIfAbsent(
+                intake.records, from: done.position, to: intake.position)
+            let new = receipt.outcomes.count { if case .appended = $0 { true } else { false } }
+            done.new += new
+            done.redelivered += receipt.outcomes.count - new
+            done.position = intake.position
         }
-        let receipt = try buffer.putIfAbsent(intake.records, from: position, to: intake.position)
-        let new = receipt.outcomes.count { if case .appended = $0 { true } else { false } }
-        return .success(
-            (intake.position, intake.redeliveredCount + receipt.outcomes.count - new, new))
+        done.redelivered += intake.redeliveredCount
     }
 
     private func confirm(_ position: SourcePosition, _ generation: UInt64)
@@ -237,7 +262,8 @@ package actor PullLoop {
             case .positionMoved: throw .unavailable(error.sentence)
             case .conflict: throw .refused(.conflictingDuplicate, error.sentence)
             case .stopped, .outcomeUnknown, .corrupt: throw .refused(.logPoisoned, error.sentence)
-            case .invalid, .outOfRange, .cursorNotFound, .cursorExists:
+            case .invalid: throw .refused(.tooLarge, error.sentence)
+            case .outOfRange, .cursorNotFound, .cursorExists:
                 throw .refused(.malformedRequest, error.sentence)
             }
         }

@@ -196,8 +196,9 @@ struct AdminHandler: Sendable {
         guard let from = await pulls.redeliver(stream: stream, origin: origin, count: request.count)
         else {
             throw ServiceError(
-                .readOnly,
-                "nothing is pulled as \(stream) of \(origin) right now; see bsfg status")
+                .unknownStream,
+                "nothing is pulled as \(stream) of \(origin) right now; see bsfg status",
+                field: "stream")
         }
         var response = Bsfg_Admin_V1_RedeliverResponse()
         response.fromOffset = from

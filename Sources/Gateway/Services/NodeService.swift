@@ -10,11 +10,20 @@ struct NodeService: RPCService {
     let federation: FederationHandler
     let admin: AdminHandler
 
-    var procedures: Set<String> { Set(Procedure.allCases.map(\.rawValue)) }
+    /// Procedures of the contract that this release answers `not_implemented`.
+    private static let unserved: Set<String> = [
+        "/bsfg.v1.BoundaryService/PutObject", "/bsfg.v1.ArtifactService/GetObject",
+        "/bsfg.v1.FederationService/NotifyAvailable",
+    ]
+
+    var procedures: Set<String> {
+        Set(Procedure.allCases.map(\.rawValue)).union(NodeService.unserved)
+    }
 
     func admit(procedure: String, caller: Caller) -> ServiceError? {
         guard let procedure = Procedure(rawValue: procedure) else {
-            return ServiceError(.unknownMethod)
+            return ServiceError(
+                NodeService.unserved.contains(procedure) ? .notImplemented : .unknownMethod)
         }
         return access.admit(procedure, caller)
     }
