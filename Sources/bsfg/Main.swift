@@ -12,6 +12,8 @@ struct Bsfg: AsyncParsableCommand {
             CACommand.self,
             CertCommand.self,
             ServeCommand.self,
+            ConsumerCommand.self,
+            StatusCommand.self,
             VersionCommand.self,
         ])
 
