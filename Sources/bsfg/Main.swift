@@ -14,6 +14,11 @@ struct Bsfg: AsyncParsableCommand {
             ServeCommand.self,
             ConsumerCommand.self,
             StatusCommand.self,
+            FactCommand.self,
+            PeerCommand.self,
+            IngestCommand.self,
+            DemoCommand.self,
+            RelayCommand.self,
             VersionCommand.self,
         ])
 

@@ -10,6 +10,10 @@ final class RowColumns: Sendable {
         self.names = names
         members = names.map { Array((JSONOutput.text($0).text + ":").utf8) }
     }
+
+    func index(of name: String) -> Int? {
+        names.firstIndex { $0.utf8.elementsEqual(name.utf8) }
+    }
 }
 
 /// One row of a file.
@@ -19,55 +23,96 @@ struct Row: Sendable {
     /// As they stand in the file, without the line end: what the default id is made of.
     let bytes: [UInt8]
     let columns: RowColumns
-    /// By column; nil for JSON Lines.
-    let cells: [String]?
+    /// By column, without quotes; nil for JSON Lines.
+    let cells: [ArraySlice<UInt8>]?
 
     /// The hexadecimal SHA-256 of its bytes: the same row is the same fact, however often the file
     /// is read.
     var identifier: String { SHA256.hash(bytes).hexadecimal }
 
-    /// The row as a JSON object. Cells that are numbers in JSON and keep their value as a double
+    /// The row as a JSON object. Cells that are numbers in JSON and lose no digit as a double
     /// become numbers, empty ones null, others text. Lines of JSON are left as they are.
     var object: [UInt8] {
         guard let cells else { return bytes }
-        var output: [UInt8] = [UInt8(ascii: "{")]
+        var output: [UInt8] = []
+        output.reserveCapacity(bytes.count * 2 + 64)
+        output.append(UInt8(ascii: "{"))
         for (index, cell) in cells.enumerated() {
             if index > 0 { output.append(UInt8(ascii: ",")) }
             output += columns.members[index]
             if cell.isEmpty {
-                output += "null".utf8
-            } else if Row.isNumber(cell) {
-                output += cell.utf8
+                output += Self.null
+            } else if RowNumber.isExact(cell) {
+                output += cell
             } else {
-                output += JSONOutput.text(cell).text.utf8
+                JSONText.appendString(cell, to: &output)
             }
         }
         output.append(UInt8(ascii: "}"))
         return output
     }
 
-    /// The text of a column, or of a member at the top of a JSON object; nil where there is none or
-    /// where it is not text, a number or a truth value.
-    func text(of name: String) -> String? {
-        if let cells {
-            return columns.names.firstIndex { $0.utf8.elementsEqual(name.utf8) }.map { cells[$0] }
+    private static let null = Array("null".utf8)
+}
+
+/// The texts of a row's columns, or of the members at the top of a JSON object.
+struct RowValues {
+    private let row: Row
+    private let members: [String: JSONTree]
+
+    /// - Parameter isNeeded: whether any text will be asked for.
+    init(_ row: Row, isNeeded: Bool) throws(RowError) {
+        self.row = row
+        guard row.cells == nil else {
+            members = [:]
+            return
         }
-        guard case .object(let members)? = try? JSONTree.parse(bytes) else { return nil }
-        switch members[name] {
-        case .string(let text): return text
-        case .number(let number):
-            return number == number.rounded() && number.magnitude < 1e15
-                ? String(Int64(number)) : "\(number)"
-        case .bool(let flag): return flag ? "true" : "false"
-        default: return nil
+        guard row.bytes.first(where: { $0 != 0x20 && $0 != 0x09 }) == UInt8(ascii: "{") else {
+            throw RowError("the line is not a JSON object", line: row.line)
+        }
+        guard isNeeded else {
+            members = [:]
+            return
+        }
+        do throws(CanonicalJSONError) {
+            guard case .object(let found) = try JSONTree.parse(row.bytes) else {
+                preconditionFailure("what begins with a brace is an object")
+            }
+            members = found
+        } catch {
+            throw RowError(error.sentence, line: row.line)
         }
     }
 
-    /// A JSON number (`007` is none) whose value survives: `90071992547409931` is a serial number.
-    private static func isNumber(_ cell: String) -> Bool {
-        guard let first = cell.utf8.first,
-            first == UInt8(ascii: "-") || (0x30...0x39).contains(first), cell.utf8.count <= 32
-        else { return false }
-        return (try? CanonicalJSON.canonicalise(Array(cell.utf8))) != nil
+    /// A text, number or truth value that is there and not empty.
+    func text(of name: String) throws(RowError) -> String {
+        let text: String?
+        if let cells = row.cells {
+            text = try row.columns.index(of: name).map { index throws(RowError) in
+                guard let text = String(validating: cells[index], as: UTF8.self) else {
+                    throw RowError(
+                        "the cell of '\(name)' is not UTF-8; convert the file first",
+                        line: row.line)
+                }
+                return text
+            }
+        } else {
+            text = Self.text(members[name])
+        }
+        guard let text, !text.isEmpty else {
+            throw RowError("the row has nothing in '\(name)'", line: row.line)
+        }
+        return text
+    }
+
+    private static func text(_ value: JSONTree?) -> String? {
+        switch value {
+        case .string(let text): text
+        case .number(let number):
+            number == number.rounded() && number.magnitude < 1e15
+                ? String(Int64(number)) : "\(number)"
+        case .bool(let flag): flag ? "true" : "false"
+        default: nil
+        }
     }
 }

@@ -51,6 +51,13 @@ final class RowInput {
         return bytes
     }
 
+    /// Whether a read answers within this time.
+    func isReady(milliseconds: Int) -> Bool {
+        guard case .descriptor(let descriptor) = source else { return true }
+        var question = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&question, 1, Int32(milliseconds)) != 0
+    }
+
     /// How many bytes of the file itself were read, for progress; nil where that is not known.
     var consumedBytes: Int? {
         guard case .file(let file) = source else { return nil }
@@ -71,6 +78,13 @@ final class RowInput {
 /// Why rows cannot be read or made into facts, in one sentence.
 struct RowError: Error, CustomStringConvertible {
     let sentence: String
-    init(_ sentence: String) { self.sentence = sentence }
-    var description: String { sentence }
+    /// The line of the one row it is about; nil where nothing more can be read.
+    let line: Int?
+
+    init(_ sentence: String, line: Int? = nil) {
+        self.sentence = sentence
+        self.line = line
+    }
+
+    var description: String { line.map { "line \($0): \(sentence)" } ?? sentence }
 }

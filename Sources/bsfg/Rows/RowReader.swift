@@ -1,4 +1,5 @@
 internal import Facts
+internal import Glibc
 
 /// How rows are written.
 enum RowFormat: String, CaseIterable, Sendable {
@@ -44,8 +45,12 @@ final class RowReader {
             throw RowError("\(input.name) is empty; its first row names the columns")
         }
         var names: [String] = []
-        for cell in try cells(header) { names.append(try text(cell, line: 1)) }
+        for cell in try cells(header) { names.append(try text(cell)) }
         columns = RowColumns(names)
+        guard !names.contains(where: \.isEmpty) else {
+            throw RowError(
+                "\(input.name):1: a column has no name; the first row names the columns")
+        }
         guard Set(names.map { Array($0.utf8) }).count == names.count else {
             throw RowError("\(input.name):1: two columns have the same name; rename one")
         }
@@ -54,35 +59,50 @@ final class RowReader {
     /// How many bytes of the file were read, compressed ones where it is; nil for standard input.
     var consumedBytes: Int? { input.consumedBytes }
 
-    /// The next row that is not empty, nil at the end.
+    private var idle: (milliseconds: Int, action: () -> Void)?
+
+    /// Calls back when the input pauses before the next row is whole.
+    func whenIdle(milliseconds: Int, _ action: @escaping () -> Void) {
+        idle = (milliseconds, action)
+    }
+
+    /// The next row that is not empty, nil at the end. After an error with a line the next row can
+    /// be read.
     func next() throws(RowError) -> Row? {
-        let number = line
         guard let raw = try nextRaw() else { return nil }
         switch format {
-        case .jsonl: return Row(line: number, bytes: raw, columns: columns, cells: nil)
+        case .jsonl: return Row(line: raw.line, bytes: raw.bytes, columns: columns, cells: nil)
         case .csv:
             let found = try cells(raw)
             guard found.count == columns.names.count else {
                 throw RowError(
-                    "\(input.name):\(number): the row has \(found.count) cells and the header "
-                        + "\(columns.names.count); check quotes and the delimiter")
+                    "the row has \(found.count) cells and the header \(columns.names.count); check "
+                        + "quotes and the delimiter", line: raw.line)
             }
-            var texts: [String] = []
-            texts.reserveCapacity(found.count)
-            for cell in found { texts.append(try text(cell, line: number)) }
-            return Row(line: number, bytes: raw, columns: columns, cells: texts)
+            return Row(line: raw.line, bytes: raw.bytes, columns: columns, cells: found)
         }
     }
 
+    /// Steps over the next row that is not empty, without looking into it: how rows are counted.
+    func skip() throws(RowError) -> Bool { try nextRaw() != nil }
+
+    private struct RawRow {
+        var line: Int
+        var bytes: [UInt8]
+    }
+
     /// The bytes of a row without its line end; lines within quotes belong to it.
-    private func nextRaw() throws(RowError) -> [UInt8]? {
+    private func nextRaw() throws(RowError) -> RawRow? {
         while true {
+            let number = line
             guard let end = try rowEnd() else { return nil }
             var row = Array(buffer[position..<end.content])
             if row.last == 0x0D { row.removeLast() }
             line += end.lines
             position = end.next
-            if row.contains(where: { $0 != 0x20 && $0 != 0x09 }) { return row }
+            if row.contains(where: { $0 != 0x20 && $0 != 0x09 }) {
+                return RawRow(line: number, bytes: row)
+            }
         }
     }
 
@@ -93,73 +113,137 @@ final class RowReader {
     }
 
     private func rowEnd() throws(RowError) -> RowEnd? {
-        var scan = position
-        var isQuoted = false
-        var lines = 0
+        // Relative to the position, which moves when the buffer does.
+        var scan = Scan()
         while true {
-            while scan < buffer.count {
-                let byte = buffer[scan]
-                // A doubled quote within quotes leaves and enters again.
-                if byte == UInt8(ascii: "\""), format == .csv { isQuoted.toggle() }
-                if byte == 0x0A {
-                    lines += 1
-                    if !isQuoted { return RowEnd(content: scan, next: scan + 1, lines: lines) }
-                }
-                scan += 1
-            }
-            guard scan - position <= Self.rowBytesMaximum else {
+            if let end = find(&scan) { return end }
+            guard buffer.count - position <= Self.rowBytesMaximum else {
                 throw RowError(
                     "\(input.name):\(line): the row is longer than 3 MiB"
-                        + (isQuoted ? "; is a quote left open?" : ""))
+                        + (scan.isQuoted ? "; is a quote left open?" : ""))
             }
             if isAtEnd {
-                guard !isQuoted else {
+                guard position < buffer.count else { return nil }
+                lookAtQuotes(in: (position + scan.next)..<buffer.count, &scan.isQuoted)
+                guard !scan.isQuoted else {
                     throw RowError("\(input.name):\(line): a quote is left open")
                 }
-                guard position < buffer.count else { return nil }
-                return RowEnd(content: buffer.count, next: buffer.count, lines: lines + 1)
+                return RowEnd(content: buffer.count, next: buffer.count, lines: scan.lines + 1)
             }
-            scan -= position
             buffer.removeSubrange(..<position)
             position = 0
+            if let idle, !input.isReady(milliseconds: idle.milliseconds) { idle.action() }
             let more = try input.read(Self.chunkBytes)
             isAtEnd = more.isEmpty
             buffer += more
         }
     }
 
-    private func cells(_ row: [UInt8]) throws(RowError) -> [[UInt8]] {
-        var cells: [[UInt8]] = []
-        var cell: [UInt8] = []
+    /// How far the search for a row's end has come, in whole lines.
+    private struct Scan {
+        var next = 0
+        var lines = 0
         var isQuoted = false
-        var index = 0
-        while index < row.count {
-            let byte = row[index]
-            index += 1
-            if byte == UInt8(ascii: "\"") {
-                if isQuoted, index < row.count, row[index] == byte {
-                    cell.append(byte)
-                    index += 1
-                } else {
-                    isQuoted.toggle()
+    }
+
+    private func find(_ scan: inout Scan) -> RowEnd? {
+        while true {
+            let begin = position + scan.next
+            let feed = buffer.withUnsafeBytes { bytes -> Int? in
+                guard begin < bytes.count else { return nil }
+                let base = bytes.baseAddress!
+                return memchr(base + begin, 0x0A, bytes.count - begin).map {
+                    UnsafeRawPointer($0) - base
                 }
-            } else if byte == delimiter, !isQuoted {
-                cells.append(cell)
-                cell = []
-            } else {
-                cell.append(byte)
+            }
+            guard let feed else { return nil }
+            lookAtQuotes(in: begin..<feed, &scan.isQuoted)
+            scan.next = feed + 1 - position
+            scan.lines += 1
+            if !scan.isQuoted { return RowEnd(content: feed, next: feed + 1, lines: scan.lines) }
+        }
+    }
+
+    /// Whether the end of a line is within quotes. Only a quote at the beginning of a cell opens
+    /// one, so that a stray quote spoils its own row and not the following ones.
+    private func lookAtQuotes(in line: Range<Int>, _ isQuoted: inout Bool) {
+        let quote = UInt8(ascii: "\"")
+        guard format == .csv else { return }
+        buffer.withUnsafeBytes { bytes in
+            guard !line.isEmpty,
+                memchr(bytes.baseAddress! + line.lowerBound, Int32(quote), line.count) != nil
+            else { return }
+            var isAtCellStart = !isQuoted
+            var isBehindQuote = false
+            for byte in bytes[line] {
+                if isQuoted {
+                    isBehindQuote = byte == quote
+                    if isBehindQuote { isQuoted = false }
+                    isAtCellStart = false
+                } else {
+                    if byte == quote, isAtCellStart || isBehindQuote { isQuoted = true }
+                    isBehindQuote = false
+                    isAtCellStart = byte == delimiter
+                }
             }
         }
-        cells.append(cell)
+    }
+
+    private func cells(_ row: RawRow) throws(RowError) -> [ArraySlice<UInt8>] {
+        let cells =
+            row.bytes.contains(UInt8(ascii: "\""))
+            ? try quotedCells(row) : row.bytes.split(separator: delimiter, omittingEmptySubsequences: false)
         guard cells.count <= Self.columnCountMaximum else {
-            throw RowError("\(input.name): a row has more than \(Self.columnCountMaximum) cells")
+            throw RowError(
+                "the row has more than \(Self.columnCountMaximum) cells", line: row.line)
         }
         return cells
     }
 
-    private func text(_ bytes: [UInt8], line: Int) throws(RowError) -> String {
+    /// RFC 4180: a quoted cell is quoted whole, and quotes within it are doubled.
+    private func quotedCells(_ row: RawRow) throws(RowError) -> [ArraySlice<UInt8>] {
+        let quote = UInt8(ascii: "\"")
+        let bytes = row.bytes
+        var cells: [ArraySlice<UInt8>] = []
+        var index = 0
+        while true {
+            var cell: [UInt8] = []
+            if index < bytes.count, bytes[index] == quote {
+                index += 1
+                while true {
+                    guard let end = bytes[index...].firstIndex(of: quote) else {
+                        throw RowError("a quote is left open", line: row.line)
+                    }
+                    cell += bytes[index..<end]
+                    index = end + 1
+                    guard index < bytes.count, bytes[index] == quote else { break }
+                    cell.append(quote)
+                    index += 1
+                }
+                guard index == bytes.count || bytes[index] == delimiter else {
+                    throw RowError(
+                        "there is text behind the quote that ends cell \(cells.count + 1); double "
+                            + "the quotes within a cell", line: row.line)
+                }
+            } else {
+                let end = bytes[index...].firstIndex(of: delimiter) ?? bytes.count
+                guard !bytes[index..<end].contains(quote) else {
+                    throw RowError(
+                        "cell \(cells.count + 1) has a quote in it and does not begin with one; "
+                            + "quote the whole cell", line: row.line)
+                }
+                cell += bytes[index..<end]
+                index = end
+            }
+            cells.append(cell[...])
+            if index == bytes.count { return cells }
+            index += 1
+        }
+    }
+
+    private func text(_ bytes: ArraySlice<UInt8>) throws(RowError) -> String {
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw RowError("\(input.name):\(line): a cell is not UTF-8; convert the file first")
+            throw RowError("\(input.name):1: a column's name is not UTF-8; convert the file first")
         }
         return text
     }
