@@ -12,7 +12,7 @@ struct FactTail: AsyncParsableCommand {
     @Flag(name: .customShort("f"), help: "Go on with what comes, also over a restart of the node.")
     var follow = false
 
-    @Option(name: .shortAndLong, help: "How many of the last facts.")
+    @Option(name: [.customShort("n"), .long], help: "How many of the last facts.")
     var lines: UInt64 = 10
 
     @Option(help: "The stream; default facts.operational.")

@@ -96,7 +96,8 @@ actor DemoProducer {
     /// The next facts in the order of the file, when it is time for them.
     private func nextBatch() async throws -> [EncodedFact]? {
         while true {
-            if isRead { return nil }
+            if isRead || counts.sent == rowCount { return nil }
+            try Task.checkCancellation()
             let due = Int((DemoTime.seconds() - start) * rate) + ahead + 1
             if counts.sent < min(due, ceiling) { break }
             await DemoTime.pause(milliseconds: 10)
@@ -131,6 +132,7 @@ actor DemoProducer {
         var isUnknown = false
         let end = DemoTime.seconds() + DemoProducer.giveUpSeconds
         while true {
+            try Task.checkCancellation()
             counts.inFlight += 1
             let answer = await send(body)
             counts.inFlight -= 1
