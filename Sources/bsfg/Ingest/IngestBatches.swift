@@ -38,7 +38,9 @@ final class IngestBatches: @unchecked Sendable {
         self.stream = stream
         self.rowsMaximum = rowsMaximum
         self.report = report
-        slots = DispatchSemaphore(value: waiting)
+        // A semaphore may not be released with less than it began with.
+        slots = DispatchSemaphore(value: 0)
+        for _ in 0..<waiting { slots.signal() }
     }
 
     /// Begins to read. `taken` is called for each batch that was answered.

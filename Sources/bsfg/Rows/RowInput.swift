@@ -48,6 +48,7 @@ final class RowInput {
             initialised = max(0, got)
         }
         guard got >= 0 else { throw RowError("\(name) cannot be read: \(reason)") }
+        if got == 0, isCut { throw RowError("\(name) ends in the middle; fetch it again") }
         return bytes
     }
 
@@ -63,6 +64,14 @@ final class RowInput {
         guard case .file(let file) = source else { return nil }
         let offset = gzoffset(file)
         return offset >= 0 ? Int(offset) : nil
+    }
+
+    /// Whether a gzip file ended before its content did.
+    private var isCut: Bool {
+        guard case .file(let file) = source else { return false }
+        var code: Int32 = 0
+        gzerror(file, &code)
+        return code == Z_BUF_ERROR
     }
 
     private var reason: String {
