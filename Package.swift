@@ -114,7 +114,11 @@ let package = Package(
             name: "BuffersTests", dependencies: ["Buffers", "WriteAheadLog", "Facts"],
             swiftSettings: settings),
         .testTarget(
-            name: "ReplicationTests", dependencies: ["Replication", "Buffers", "Facts"],
+            name: "ReplicationTests",
+            dependencies: [
+                "Replication", "Buffers", "Facts",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "RPCTests",
@@ -127,6 +131,12 @@ let package = Package(
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: settings),
-        .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: settings),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "Gateway", "Facts", "Buffers", "Replication", "RPC", "WriteAheadLog",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            swiftSettings: settings),
     ]
 )

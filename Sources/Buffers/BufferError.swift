@@ -7,6 +7,8 @@ package struct BufferError: Error, Sendable {
         case full
         /// Nothing was written and nothing can be, as it was asked.
         case invalid
+        /// Nothing was written; the same records may fit as several commits.
+        case batchTooLarge
         /// It may or may not be durable; retrying with the same key is safe.
         case outcomeUnknown
         /// The buffer stopped writing.

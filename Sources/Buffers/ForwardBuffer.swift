@@ -6,6 +6,7 @@ package protocol ForwardBuffer: ReadableBuffer {
     var position: SourcePosition? { get }
 
     /// Records where receiving begins. Blocks.
+    /// - Throws: `positionMoved` when it has begun: a position only ever moves with records.
     func begin(at position: SourcePosition) throws(BufferError)
 
     /// Puts each fact if its key is absent and moves the position, in one durable commit: both or

@@ -37,8 +37,11 @@ package enum HistoryCheck {
                 + "\(cursor.nextOffset): the receiver went back"
         }
         guard let digest = position.digest, let offset = position.digestOffset else {
-            // Nothing was received yet: there is no record to compare.
-            return nil
+            // Nothing was received yet: there is no record to compare. Who has confirmed one has it.
+            return cursor?.digest == nil
+                ? nil
+                : "the receiver names no record before its position and had confirmed one: the "
+                    + "receiver went back"
         }
         guard offset < position.nextOffset else {
             return "the receiver's position names a record at or after itself"

@@ -10,57 +10,93 @@ package struct PageIntake: Sendable {
         package var sentence: String
     }
 
-    package private(set) var records: [ForwardRecord] = []
-    package private(set) var position: SourcePosition
-    /// Entries below the position: delivered again and recognised.
-    package private(set) var redeliveredCount = 0
-
-    /// - Parameters:
-    ///   - origin: the zone whose facts the stream is made of.
-    ///   - range: which of the page's entries to take; nil for all.
-    package init(
-        _ page: ReceivedPage, at position: SourcePosition, origin: [UInt8],
-        _ range: Range<Int>? = nil
-    ) throws(Refusal) {
-        self.position = position
-        if let source = page.source {
-            guard Array(source.logUuid) == position.logUUID, source.epoch == position.epoch else {
-                throw Refusal(
-                    reason: .historyMismatch,
-                    sentence: "the page is of another log or epoch than the position")
-            }
-        }
-        for entry in page.entries[range ?? page.entries.indices] { try take(entry, origin) }
+    /// What makes two facts of a stream the same one.
+    package enum KeyRule: Sendable {
+        /// Zone and message id.
+        case identifier
+        /// What they say.
+        case content
     }
 
-    private mutating func take(_ entry: ReceivedEntry, _ origin: [UInt8]) throws(Refusal) {
+    private struct Taken {
+        var entry: Int
+        /// The position's next offset after it.
+        var nextOffset: UInt64
+    }
+
+    /// What goes in, in order.
+    package private(set) var records: [ForwardRecord] = []
+    /// Entries below the position: delivered again and recognised.
+    package private(set) var redeliveredCount = 0
+    private let page: ReceivedPage
+    private let start: SourcePosition
+    private var taken: [Taken] = []
+    private var nextOffset: UInt64 { taken.last?.nextOffset ?? start.nextOffset }
+
+    /// - Parameter origin: the zone whose facts the stream is made of.
+    package init(
+        _ page: ReceivedPage, at position: SourcePosition, origin: [UInt8],
+        keyedBy: KeyRule = .identifier
+    ) throws(Refusal) {
+        self.page = page
+        start = position
+        guard let source = page.source, source.logUuid.elementsEqual(position.logUUID),
+            source.epoch == position.epoch
+        else {
+            throw Refusal(
+                reason: .historyMismatch,
+                sentence: "the page is of another log or epoch than the position")
+        }
+        for index in page.entries.indices { try take(index, origin, keyedBy) }
+    }
+
+    /// The position once every record is in.
+    package var position: SourcePosition { position(after: records.count) }
+
+    /// The position once the first `count` records are in.
+    package func position(after count: Int) -> SourcePosition {
+        guard count > 0 else { return start }
+        var position = start
+        position.nextOffset = taken[count - 1].nextOffset
+        // Of the last one that is a record: a computed gap has none and leaves it as it was.
+        let last = taken[..<count].last { page.entries[$0.entry].offset != nil }
+        if let last, let digest = page.entries[last.entry].recordDigest {
+            position.digest = digest
+            position.digestOffset = page.entries[last.entry].offset
+        }
+        return position
+    }
+
+    private mutating func take(_ index: Int, _ origin: [UInt8], _ keyedBy: KeyRule)
+        throws(Refusal)
+    {
+        let entry = page.entries[index]
         guard let range = PageIntake.offsets(entry) else {
             throw Refusal(
                 reason: .malformedRequest, sentence: "an entry of the page names no offset")
         }
-        if range.upperBound < position.nextOffset {
+        if range.upperBound < nextOffset {
             redeliveredCount += 1
             return
         }
-        guard range.lowerBound <= position.nextOffset,
-            range.lowerBound == position.nextOffset || entry.item == .gap
+        guard range.lowerBound <= nextOffset,
+            range.lowerBound == nextOffset || entry.item == .gap
         else {
             throw Refusal(
                 reason: .historyMismatch,
-                sentence: "offset \(range.lowerBound) follows where \(position.nextOffset) is "
+                sentence: "offset \(range.lowerBound) follows where \(nextOffset) is "
                     + "expected: the source left something out")
         }
         try judge(entry, range.lowerBound, origin)
+        let digest = entry.item == .message ? entry.contentDigest : nil
+        let key =
+            switch keyedBy {
+            case .identifier: entry.item == .message ? entry.key : nil
+            case .content: digest
+            }
         records.append(
-            ForwardRecord(
-                key: entry.item == .message ? entry.key : nil,
-                contentDigest: entry.item == .message ? entry.contentDigest : nil,
-                storedRecord: entry.storedRecord))
-        position.nextOffset = range.upperBound + 1
-        if let offset = entry.offset, let digest = entry.recordDigest {
-            position.digest = digest
-            position.digestOffset = offset
-        }
+            ForwardRecord(key: key, contentDigest: digest, storedRecord: entry.storedRecord))
+        taken.append(Taken(entry: index, nextOffset: range.upperBound + 1))
     }
 
     /// The offsets of the log being read that an entry stands for.
@@ -103,8 +139,9 @@ package struct PageIntake: Sendable {
         guard entry.fromZone == origin else {
             throw Refusal(
                 reason: .fromZoneNotAllowed,
-                sentence: "offset \(offset) is from zone \(String(decoding: entry.fromZone, as: UTF8.self)), "
-                    + "the stream is of \(String(decoding: origin, as: UTF8.self))")
+                sentence: "offset \(offset) is from zone "
+                    + "\(String(decoding: entry.fromZone, as: UTF8.self)), the stream is of "
+                    + String(decoding: origin, as: UTF8.self))
         }
     }
 }

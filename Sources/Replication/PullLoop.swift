@@ -36,28 +36,43 @@ package struct PullReport: Sendable {
 }
 
 /// Drives a `PullMachine`: performs its actions one task each and tells it what became of them.
+///
+/// Calls belong to a generation of the machine: a reset cancels them, and what they answer still is
+/// ignored. A commit belongs to none: it cannot be taken back, so the machine hears of its end always.
 package actor PullLoop {
+    private struct Running {
+        var task: Task<Void, Never>
+        /// Nil for a commit, which is never cancelled.
+        var generation: UInt64?
+    }
+
     private let source: any PullSource
     private let buffer: any ForwardBuffer
     private let pool: BlockingPool
     private let origin: [UInt8]
+    private let keyedBy: PageIntake.KeyRule
     private let log: @Sendable (PullMachine.Status) -> Void
     private var machine: PullMachine
+    /// Read ahead, in order, without the one that is being committed.
     private var pages: [ReceivedPage] = []
     private var counts: PullReport
-    private var tasks: [UInt64: Task<Void, Never>] = [:]
+    private var running: [UInt64: Running] = [:]
     private var nextTask: UInt64 = 0
     private var told: PullMachine.Status?
 
-    /// - Parameter log: called when the status changes.
+    /// - Parameters:
+    ///   - keyedBy: what makes two facts of the stream the same one.
+    ///   - log: called when the status changes.
     package init(
         source: any PullSource, buffer: any ForwardBuffer, pool: BlockingPool, origin: String,
+        keyedBy: PageIntake.KeyRule = .identifier,
         log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
         self.buffer = buffer
         self.pool = pool
         self.origin = Array(origin.utf8)
+        self.keyedBy = keyedBy
         self.log = log
         machine = PullMachine(durable: buffer.position)
         counts = PullReport(status: .connecting)
@@ -68,9 +83,10 @@ package actor PullLoop {
     /// Ends every call and waits for a commit that is out.
     package func stop() async {
         machine.stop()
-        let running = Array(tasks.values)
-        for task in running { task.cancel() }
-        for task in running { await task.value }
+        pages = []
+        let tasks = running.values.map(\.task)
+        perform([])
+        for task in tasks { await task.value }
     }
 
     package func report() -> PullReport {
@@ -81,13 +97,17 @@ package actor PullLoop {
         return report
     }
 
-    /// The duplicate drill: fetches again from `offset`, at or below the position, through the
-    /// ordinary path. False while the pull is not running.
-    package func redeliver(from offset: UInt64) -> Bool {
-        let actions = machine.redeliver(from: offset)
+    /// The duplicate drill: fetches the last `count` offsets below the position again, through the
+    /// ordinary path.
+    /// - Returns: from where; nil while the pull is not running.
+    package func redeliver(count: UInt64) -> UInt64? {
+        guard let position = machine.durable else { return nil }
+        let from = position.nextOffset - min(count, position.nextOffset)
+        let actions = machine.redeliver(from: from)
+        guard !actions.isEmpty else { return nil }
         pages = []
         perform(actions)
-        return !actions.isEmpty
+        return from
     }
 
     private func perform(_ actions: [PullMachine.Action]) {
@@ -95,25 +115,48 @@ package actor PullLoop {
             told = machine.status
             log(machine.status)
         }
+        for call in running.values {
+            if let generation = call.generation, generation != machine.generation {
+                call.task.cancel()
+            }
+        }
         for action in actions {
-            let generation = machine.generation
-            let number = nextTask
-            nextTask += 1
-            tasks[number] = Task { [weak self] in
-                await self?.run(action, generation)
-                await self?.ended(number)
+            if action == .commit {
+                // Taken here and not by the task: by the time that runs there may be other pages.
+                guard let position = machine.durable else {
+                    preconditionFailure("nothing is committed before receiving began")
+                }
+                let page = pages.removeFirst()
+                run(generation: nil) { await $0.commit(page, at: position) }
+            } else {
+                let generation = machine.generation
+                run(generation: generation) { await $0.call(action, generation) }
             }
         }
     }
 
-    private func ended(_ number: UInt64) { tasks.removeValue(forKey: number) }
+    private func run(
+        generation: UInt64?, _ body: @escaping @Sendable (PullLoop) async -> Void
+    ) {
+        let number = nextTask
+        nextTask += 1
+        let task = Task { [weak self] in
+            guard let self else { return }
+            await body(self)
+            await self.ended(number)
+        }
+        running[number] = Running(task: task, generation: generation)
+    }
 
-    private func run(_ action: PullMachine.Action, _ generation: UInt64) async {
+    private func ended(_ number: UInt64) { running.removeValue(forKey: number) }
+
+    private func call(_ action: PullMachine.Action, _ generation: UInt64) async {
+        guard generation == machine.generation else { return }
         do throws(PullFailure) {
             switch action {
             case .open: try await open(generation)
             case .fetch(let offset): try await fetch(offset, generation)
-            case .commit: try await commit(generation)
+            case .commit: preconditionFailure("a commit is no call")
             case .confirm(let position): try await confirm(position, generation)
             case .wait(let milliseconds):
                 try? await Task.sleep(for: .milliseconds(milliseconds))
@@ -121,23 +164,26 @@ package actor PullLoop {
                 perform(machine.waited())
             }
         } catch {
-            fail(error, generation)
+            guard generation == machine.generation else { return }
+            fail(error)
         }
     }
 
-    private func fail(_ failure: PullFailure, _ generation: UInt64) {
-        guard generation == machine.generation, machine.status != .stopped else { return }
+    private func fail(_ failure: PullFailure, isCommit: Bool = false) {
+        guard machine.status != .stopped else { return }
         counts.failureCount += 1
         pages = []
         let jitter = Double.random(in: 0..<1)
         switch failure {
         case .unavailable(let sentence):
-            perform(machine.unavailable(sentence, durable: buffer.position, jitter: jitter))
+            perform(
+                machine.unavailable(
+                    sentence, isCommit: isCommit, durable: buffer.position, jitter: jitter))
         case .refused(let reason, let sentence):
             perform(
                 machine.refused(
                     reason: reason.rawValue, sentence, isHistory: reason == .historyMismatch,
-                    durable: buffer.position, jitter: jitter))
+                    isCommit: isCommit, durable: buffer.position, jitter: jitter))
         }
     }
 
@@ -163,14 +209,11 @@ package actor PullLoop {
     private func fetch(_ offset: UInt64, _ generation: UInt64) async throws(PullFailure) {
         guard let position = machine.durable else { return }
         let bytes = try await source.fetch(from: offset, position: position, receiver: receiver)
-        let page: ReceivedPage
-        do throws(MalformedRecord) {
-            page = try ReceivedPage(bytes)
-        } catch {
-            throw .refused(.malformedRequest, error.sentence)
-        }
+        let page = try await PullLoop.decode(bytes)
         guard generation == machine.generation else { return }
-        guard let nextOffset = page.nextOffset, nextOffset >= offset else {
+        guard let nextOffset = page.nextOffset, nextOffset >= offset,
+            page.entries.isEmpty || nextOffset > offset
+        else {
             throw .refused(.malformedRequest, "the page does not say where the next one begins")
         }
         counts.pageCount += 1
@@ -180,65 +223,72 @@ package actor PullLoop {
         perform(machine.fetched(isEmpty: page.entries.isEmpty, nextOffset: nextOffset))
     }
 
-    private func commit(_ generation: UInt64) async throws(PullFailure) {
-        guard let page = pages.first, let position = machine.durable else { return }
-        let (buffer, origin) = (buffer, origin)
-        let result = try await onDisk { () throws(BufferError) in
-            try PullLoop.materialise(page, at: position, origin, in: buffer)
+    /// Recomputes every digest of the page, beside the actor: commits and confirms go on meanwhile.
+    @concurrent private static func decode(_ bytes: [UInt8]) async throws(PullFailure)
+        -> ReceivedPage
+    {
+        do throws(MalformedRecord) {
+            return try ReceivedPage(bytes)
+        } catch {
+            throw .refused(.malformedRequest, error.sentence)
         }
-        let done = try result.get()
-        counts.redeliveredCount += UInt64(done.redelivered)
-        counts.materialisedCount += UInt64(done.new)
-        guard generation == machine.generation else { return }
-        pages.removeFirst()
-        perform(machine.committed(done.position))
     }
 
-    private struct Materialised {
-        var position: SourcePosition
-        var redelivered = 0
-        var new = 0
+    private func commit(_ page: ReceivedPage, at position: SourcePosition) async {
+        let (buffer, origin, keyedBy) = (buffer, origin, keyedBy)
+        do throws(PullFailure) {
+            let result = try await onDisk { () throws(BufferError) in
+                try PullLoop.materialise(page, at: position, origin, keyedBy, in: buffer)
+            }
+            let (to, redelivered, materialised) = try result.get()
+            counts.redeliveredCount += UInt64(redelivered)
+            counts.materialisedCount += UInt64(materialised)
+            perform(machine.committed(to))
+        } catch {
+            if machine.isDroppedCommitOut {
+                perform(machine.staleCommitFailed(durable: buffer.position))
+            } else {
+                fail(error, isCommit: true)
+            }
+        }
     }
 
-    /// Judges a page and commits what is new together with the position. Blocks. A log of small
-    /// segments takes less in one commit than a page holds: then the page is taken in halves, each
-    /// with its own position.
+    private typealias Materialised = (position: SourcePosition, redelivered: Int, new: Int)
+
+    /// Judges a page and commits what is new together with the position. Blocks.
     private static func materialise(
         _ page: ReceivedPage, at position: SourcePosition, _ origin: [UInt8],
-        in buffer: any ForwardBuffer
+        _ keyedBy: PageIntake.KeyRule, in buffer: any ForwardBuffer
     ) throws(BufferError) -> Result<Materialised, PullFailure> {
-        var done = Materialised(position: position)
-        var ranges = [page.entries.indices]
-        while let range = ranges.popLast() {
-            let intake: PageIntake
-            do throws(PageIntake.Refusal) {
-                intake = try PageIntake(page, at: done.position, origin: origin, range)
-            } catch {
-                return .failure(.refused(error.reason, error.sentence))
-            }
-            do throws(BufferError) {
-                try commit(intake, to: buffer, &done)
-            } catch {
-                guard error.kind == .invalid, range.count > 1 else { throw error }
-                let middle = range.lowerBound + range.count / 2
-                ranges += [middle..<range.upperBound, range.lowerBound..<middle]
-            }
+        let intake: PageIntake
+        do throws(PageIntake.Refusal) {
+            intake = try PageIntake(page, at: position, origin: origin, keyedBy: keyedBy)
+        } catch {
+            return .failure(.refused(error.reason, error.sentence))
         }
-        return .success(done)
+        let taken = intake.records.count
+        let new = try put(intake, 0..<taken, in: buffer)
+        return .success((intake.position, intake.redeliveredCount + taken - new, new))
     }
 
-    private static func commit(
-        _ intake: PageIntake, to buffer: any ForwardBuffer, _ done: inout Materialised
-    ) throws(BufferError) {
-        if intake.position != done.position {
+    /// One commit, or where the log takes only smaller ones (small segments) several, each with the
+    /// position that it reaches.
+    /// - Returns: how many records are new.
+    private static func put(
+        _ intake: PageIntake, _ range: Range<Int>, in buffer: any ForwardBuffer
+    ) throws(BufferError) -> Int {
+        guard !range.isEmpty else { return 0 }
+        do throws(BufferError) {
             let receipt = try buffer.putIfAbsent(
-                intake.records, from: done.position, to: intake.position)
-            let new = receipt.outcomes.count { if case .appended = $0 { true } else { false } }
-            done.new += new
-            done.redelivered += receipt.outcomes.count - new
-            done.position = intake.position
+                Array(intake.records[range]), from: intake.position(after: range.lowerBound),
+                to: intake.position(after: range.upperBound))
+            return receipt.outcomes.count { if case .appended = $0 { true } else { false } }
+        } catch {
+            guard error.kind == .batchTooLarge, range.count > 1 else { throw error }
+            let middle = range.lowerBound + range.count / 2
+            return try put(intake, range.lowerBound..<middle, in: buffer)
+                + put(intake, middle..<range.upperBound, in: buffer)
         }
-        done.redelivered += intake.redeliveredCount
     }
 
     private func confirm(_ position: SourcePosition, _ generation: UInt64)
@@ -246,6 +296,11 @@ package actor PullLoop {
     {
         let next = try await source.confirm(position: position, receiver: receiver)
         guard generation == machine.generation else { return }
+        guard next >= position.nextOffset else {
+            throw .refused(
+                .malformedRequest,
+                "the source confirms up to \(next) when told \(position.nextOffset)")
+        }
         counts.confirmCount += 1
         perform(machine.confirmed(through: next))
     }
@@ -262,8 +317,7 @@ package actor PullLoop {
             case .positionMoved: throw .unavailable(error.sentence)
             case .conflict: throw .refused(.conflictingDuplicate, error.sentence)
             case .stopped, .outcomeUnknown, .corrupt: throw .refused(.logPoisoned, error.sentence)
-            case .invalid: throw .refused(.tooLarge, error.sentence)
-            case .outOfRange, .cursorNotFound, .cursorExists:
+            case .invalid, .batchTooLarge, .outOfRange, .cursorNotFound, .cursorExists:
                 throw .refused(.malformedRequest, error.sentence)
             }
         }

@@ -6,8 +6,10 @@ package import Buffers
 ///          -> confirm the newest durable position, one confirm in flight
 ///
 /// A failure drops the pages that were read ahead, waits, and opens again: the durable position is
-/// the only memory. The first history refusal is asked once more after everything in flight has
-/// ended, since a confirm may have been overtaken; the second one blocks.
+/// the only memory. Calls of before are answered to nobody, but a commit that is out cannot be taken
+/// back: whatever follows a reset waits for it, so that the position read afterwards is the one that
+/// stands. The first history refusal is asked once more, since a confirm may have been overtaken; the
+/// second one blocks.
 package struct PullMachine: Sendable {
     package static let pagesAheadMaximum = 4
 
@@ -39,9 +41,14 @@ package struct PullMachine: Sendable {
     private var fetchFrom: UInt64 = 0
     private var pages = 0
     private var isFetching = false
+    /// At most one commit is out at any time, across resets.
     private var isCommitting = false
+    /// The commit that is out is of a page that a reset dropped.
+    private var isCommitStale = false
     private var isConfirming = false
     private var isWaiting = false
+    /// The wait is over and only a commit that is out holds up the next opening.
+    private var isOpenDue = false
     private var failures = 0
     private var historyRefusals = 0
     /// Rises with every reset: what was asked for before is answered to nobody.
@@ -72,18 +79,43 @@ package struct PullMachine: Sendable {
     /// A page has come; `nextOffset` is where the next one begins. An empty page is not committed.
     package mutating func fetched(isEmpty: Bool, nextOffset: UInt64) -> [Action] {
         isFetching = false
-        failures = 0
         fetchFrom = nextOffset
-        if !isEmpty { pages += 1 }
+        if isEmpty {
+            // A page that cannot be committed is fetched well each time: only the end of the
+            // source and a commit are progress.
+            failures = 0
+        } else {
+            pages += 1
+        }
         return next()
     }
 
+    /// The commit that was out is durable, whatever happened meanwhile.
     package mutating func committed(_ position: SourcePosition) -> [Action] {
+        precondition(isCommitting, "a commit ends once")
         isCommitting = false
-        pages -= 1
         durable = position
-        return next()
+        if isCommitStale {
+            isCommitStale = false
+        } else {
+            pages -= 1
+            failures = 0
+        }
+        return openIfDue() + next()
     }
+
+    /// The commit that was out failed after a reset had dropped its page: nothing came of it but the
+    /// position that stands. (Of a page that was not dropped, its failure is a reset.)
+    package mutating func staleCommitFailed(durable: SourcePosition?) -> [Action] {
+        precondition(isCommitting && isCommitStale, "a commit ends once")
+        isCommitting = false
+        isCommitStale = false
+        self.durable = durable
+        return openIfDue() + next()
+    }
+
+    /// Whether the commit that is out belongs to a page that a reset dropped.
+    package var isDroppedCommitOut: Bool { isCommitting && isCommitStale }
 
     package mutating func confirmed(through nextOffset: UInt64) -> [Action] {
         isConfirming = false
@@ -93,22 +125,28 @@ package struct PullMachine: Sendable {
     }
 
     /// Nothing is wrong, but everything is to be done again from the durable position.
+    /// - Parameter isCommit: it was the commit that failed, so none is out any more.
     package mutating func unavailable(
-        _ sentence: String, durable: SourcePosition?, jitter: Double
+        _ sentence: String, isCommit: Bool = false, durable: SourcePosition?, jitter: Double
     ) -> [Action] {
+        guard status != .stopped else { return [] }
+        if isCommit { isCommitting = false }
         failures += 1
         status = .unavailable(sentence)
         return restart(durable, jitter)
     }
 
     package mutating func refused(
-        reason: String, _ sentence: String, isHistory: Bool, durable: SourcePosition?,
-        jitter: Double
+        reason: String, _ sentence: String, isHistory: Bool, isCommit: Bool = false,
+        durable: SourcePosition?, jitter: Double
     ) -> [Action] {
+        guard status != .stopped else { return [] }
+        if isCommit { isCommitting = false }
         failures += 1
         if isHistory {
             historyRefusals += 1
             if historyRefusals == 1 {
+                status = .connecting
                 reset(durable)
                 isWaiting = true
                 return [.wait(milliseconds: 100)]
@@ -121,6 +159,13 @@ package struct PullMachine: Sendable {
     package mutating func waited() -> [Action] {
         guard isWaiting, status != .stopped else { return [] }
         isWaiting = false
+        isOpenDue = true
+        return openIfDue()
+    }
+
+    private mutating func openIfDue() -> [Action] {
+        guard isOpenDue, !isCommitting, status != .stopped else { return [] }
+        isOpenDue = false
         return [.open]
     }
 
@@ -150,8 +195,9 @@ package struct PullMachine: Sendable {
         self.durable = durable
         pages = 0
         isFetching = false
-        isCommitting = false
+        isCommitStale = isCommitting
         isConfirming = false
+        isOpenDue = false
     }
 
     private mutating func next() -> [Action] {

@@ -15,6 +15,7 @@ extension BufferError {
             switch error {
             case .rejected(.noSpace), .rejected(.overloaded): .full
             case .rejected(.registerMismatch): .positionMoved
+            case .rejected(.batchTooLarge): .batchTooLarge
             case .rejected: .invalid
             case .outcomeUnknown: .outcomeUnknown
             case .corrupt: .corrupt
@@ -122,6 +123,11 @@ package final class LogStoreBuffer: LogBuffer, StoreBuffer, @unchecked Sendable 
         }
     }
 
+    /// Where a durable key stands, and the digest of its content.
+    package func find(_ key: Digest) -> (offset: UInt64, content: Digest)? {
+        log.lookUp(Digest256(key)).map { ($0.offset, Digest($0.content)) }
+    }
+
     private func batch(_ facts: [KeyedFact]) throws(LogError) -> AppendBatch {
         let batch = AppendBatch(
             capacityBytes: facts.reduce(0) { $0 + $1.storedRecord.count + 96 })
@@ -146,9 +152,7 @@ package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Senda
         do throws(LogError) {
             try log.setRegisters([
                 RegisterUpdate(
-                    name: LogForwardBuffer.register,
-                    expected: log.register(LogForwardBuffer.register),
-                    value: position.register)
+                    name: LogForwardBuffer.register, expected: nil, value: position.register)
             ])
         } catch {
             throw BufferError(error)

@@ -51,7 +51,11 @@ package final class LogCursorTracker: CursorTracker {
         }
         let reader = Reader(owner: Array(owner.utf8), name: Array(name.utf8))
         let next = ahead.withLock { ahead -> UInt64 in
-            var frontier = ahead[reader] ?? ContiguousFrontier(nextOffset: cursor.nextOffset)
+            // The cursor is read again under the lock: what another call has made durable since
+            // must not be missing from the frontier that is kept.
+            let durable = log.cursor(owner: owner, name: name)?.nextOffset ?? cursor.nextOffset
+            var frontier = ahead[reader] ?? ContiguousFrontier(nextOffset: durable)
+            if durable > frontier.nextOffset { frontier.confirm(0...durable - 1) }
             frontier.confirm(range)
             ahead[reader] = frontier.ranges.isEmpty ? nil : frontier
             return frontier.nextOffset
@@ -67,6 +71,9 @@ package final class LogCursorTracker: CursorTracker {
     }
 
     package func delete(owner: String, name: String) throws(BufferError) {
+        // A later cursor of this name has confirmed nothing of what this one had.
+        let reader = Reader(owner: Array(owner.utf8), name: Array(name.utf8))
+        defer { ahead.withLock { _ = $0.removeValue(forKey: reader) } }
         do throws(LogError) {
             try log.deleteCursor(owner: owner, name: name)
         } catch {

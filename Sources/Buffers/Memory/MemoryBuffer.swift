@@ -138,7 +138,13 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
     package var position: SourcePosition? { state.withLock { $0.position } }
 
     package func begin(at position: SourcePosition) throws(BufferError) {
-        state.withLock { $0.position = position }
+        try state.withLock { state -> Result<Void, BufferError> in
+            guard state.position == nil else {
+                return .failure(BufferError(.positionMoved, "receiving has begun already"))
+            }
+            state.position = position
+            return .success(())
+        }.get()
     }
 
     package func putIfAbsent(
@@ -222,6 +228,7 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
 
     package func delete(owner: String, name: String) throws(BufferError) {
         let found = state.withLock { state -> Bool in
+            state.frontiers.removeValue(forKey: Array(owner.utf8) + [0] + Array(name.utf8))
             let count = state.cursors.count
             state.cursors.removeAll { $0.isOf(owner, name) }
             return state.cursors.count < count

@@ -178,14 +178,8 @@ struct AdminHandler: Sendable {
                 milliseconds: min(
                     Int(limits.waitMilliseconds), request.remainingMilliseconds - 250))
         }
-        let page = try await FetchService.page(
-            log, from: from, limits, confirmedOffset: nil, pool)
-        do throws(MalformedRecord) {
-            return try WireCodec.encode(
-                protobuf: page, messageName: "FetchFactsResponse", request.encoding)
-        } catch {
-            throw ServiceError(.internal, error.sentence)
-        }
+        return try await FetchService.page(
+            log, from: from, limits, confirmedOffset: nil, request.encoding, pool)
     }
 
     private func redeliver(_ request: Bsfg_Admin_V1_RedeliverRequest) async throws(ServiceError)

@@ -48,6 +48,7 @@ final class Pulls: Sendable {
                     configuration: cursor, log: log,
                     loop: PullLoop(
                         source: source, buffer: forward, pool: pool, origin: cursor.origin,
+                        keyedBy: log.stream.idempotency == .content ? .content : .identifier,
                         log: { Pulls.tell($0, cursor, logger) }),
                     isManual: peer.start == .manual))
         }
@@ -122,9 +123,7 @@ final class Pulls: Sendable {
             $0.configuration.stream.utf8.elementsEqual(stream.utf8)
                 && $0.configuration.origin.utf8.elementsEqual(origin.utf8)
         }
-        guard let pull, let position = pull.log.forward?.position else { return nil }
-        let from = position.nextOffset - min(count, position.nextOffset)
-        return await pull.loop.redeliver(from: from) ? from : nil
+        return await pull?.loop.redeliver(count: count)
     }
 
     func status() async -> [Bsfg_Admin_V1_PullStatus] {

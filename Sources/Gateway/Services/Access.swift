@@ -45,7 +45,10 @@ struct Access: Sendable {
                     + configuration.streams.map(\.name).joined(separator: ", "),
                 field: "stream")
         }
-        if case .client = caller.kind {
+        switch caller.kind {
+        case .administrator: break
+        case .peer: throw refused(caller, "is a peer, and peers append nothing here")
+        case .client:
             guard let client = configuration.client(identity: caller.identity),
                 client.streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) })
             else {
@@ -65,10 +68,14 @@ struct Access: Sendable {
         switch caller.kind {
         case .administrator: return
         case .peer(let id):
-            guard let peer = configuration.peer(id: id) else { return }
+            guard let peer = configuration.peer(id: id), peer.authorized else {
+                throw refused(caller, "is not authorised in peers.yaml")
+            }
             (streams, origins) = (peer.streams, peer.origins)
         case .client:
-            guard let client = configuration.client(identity: caller.identity) else { return }
+            guard let client = configuration.client(identity: caller.identity) else {
+                throw refused(caller, "is not in clients")
+            }
             (streams, origins) = (client.streams, client.origins)
         }
         guard streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) }) else {

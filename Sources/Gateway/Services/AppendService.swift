@@ -107,20 +107,6 @@ struct AppendService: Sendable {
 
     func appendFacts(_ request: RPCRequest, _ respond: @escaping @Sendable (RPCReply) -> Void) {
         let encoding = request.encoding
-        // A large batch is decoded and digested off the event loop.
-        guard request.body.count > 64 << 10 else {
-            return appendFacts(request, encoding, isOnLoop: true, respond)
-        }
-        let isTaken = pool.submit { appendFacts(request, encoding, isOnLoop: false, respond) }
-        if !isTaken {
-            respond(.failure(ServiceError(.overloaded, "too many batches are in work; retry")))
-        }
-    }
-
-    private func appendFacts(
-        _ request: RPCRequest, _ encoding: WireEncoding, isOnLoop: Bool,
-        _ respond: @escaping @Sendable (RPCReply) -> Void
-    ) {
         do throws(ServiceError) {
             let submission = try WireCodec.decodeAppendFacts(request.body, encoding)
             let (stream, store) = try target(request.caller, submission.stream)
@@ -136,7 +122,7 @@ struct AppendService: Sendable {
             var batch = Batch(facts: [], results: [])
             for (index, fact) in submission.facts.enumerated() {
                 guard !(submission.stopOnError && batch.hasInvalid) else {
-                    batch.results.append(.skipped)
+                    batch.skip()
                     continue
                 }
                 do throws(ServiceError) {
@@ -144,21 +130,34 @@ struct AppendService: Sendable {
                 } catch {
                     var error = error
                     error.field = "facts[\(index)]" + (error.field.isEmpty ? "" : "." + error.field)
-                    batch.results.append(.invalid(error))
+                    batch.add(error)
                 }
             }
             try batch.checkSize()
             let whole = batch
-            write(whole, store, submission.stopOnError, isOnLoop: isOnLoop) { result in
-                respond(whole.reply(result, encoding))
+            write(whole, store, submission.stopOnError) { result in
+                answer(whole, result, store, encoding, respond)
             }
         } catch {
             respond(.failure(error))
         }
     }
 
+    /// A long answer is made on the pool: the thread that tells the outcomes is the one that
+    /// commits, and everybody's next commit waits for it.
+    private func answer(
+        _ batch: Batch, _ result: Result<PutReceipt, BufferError>, _ store: LogStoreBuffer,
+        _ encoding: WireEncoding, _ respond: @escaping @Sendable (RPCReply) -> Void
+    ) {
+        let isLong = batch.results.count > AppendService.shortAnswerCount
+        let work: @Sendable () -> Void = { respond(batch.reply(result, store, encoding)) }
+        if !isLong || !pool.submit(work) { work() }
+    }
+
+    private static let shortAnswerCount = 64
+
     private func write(
-        _ batch: Batch, _ store: LogStoreBuffer, _ stopOnError: Bool, isOnLoop: Bool,
+        _ batch: Batch, _ store: LogStoreBuffer, _ stopOnError: Bool,
         _ completion: @escaping @Sendable (Result<PutReceipt, BufferError>) -> Void
     ) {
         guard !batch.facts.isEmpty else {
@@ -171,7 +170,6 @@ struct AppendService: Sendable {
             completion(
                 Result { () throws(BufferError) in try store.appendUntilConflict(batch.facts) })
         }
-        if !isOnLoop { return work() }
         if !pool.submit(work) {
             completion(.failure(BufferError(.full, "too many batches are in work; retry")))
         }
@@ -188,13 +186,20 @@ private struct Batch: Sendable {
     }
 
     var facts: [KeyedFact]
-    var results: [Result]
-    var hasInvalid: Bool { results.contains { if case .invalid = $0 { true } else { false } } }
+    private(set) var results: [Result]
+    private(set) var hasInvalid = false
 
     mutating func add(_ fact: KeyedFact) {
         results.append(.fact(facts.count))
         facts.append(fact)
     }
+
+    mutating func add(_ error: ServiceError) {
+        results.append(.invalid(error))
+        hasInvalid = true
+    }
+
+    mutating func skip() { results.append(.skipped) }
 
     func checkSize() throws(ServiceError) {
         let bytes = facts.reduce(0) { $0 + $1.storedRecord.count + 96 }
@@ -206,15 +211,12 @@ private struct Batch: Sendable {
         }
     }
 
-    func reply(_ result: Swift.Result<PutReceipt, BufferError>, _ encoding: WireEncoding)
-        -> RPCReply
-    {
+    func reply(
+        _ result: Swift.Result<PutReceipt, BufferError>, _ store: LogStoreBuffer,
+        _ encoding: WireEncoding
+    ) -> RPCReply {
         switch result {
-        case .failure(let error):
-            // The new facts were refused all, or nobody knows; the same batch is retried whole.
-            var failure = ServiceError(error)
-            failure.failedCount = UInt32(results.count)
-            return .failure(failure)
+        case .failure(let error): return .failure(failure(ServiceError(error), store))
         case .success(let receipt):
             var response = Bsfg_V1_AppendFactsResponse()
             response.epoch = receipt.epoch
@@ -233,6 +235,43 @@ private struct Batch: Sendable {
             }
             return .message(WireCodec.encode(response, encoding))
         }
+    }
+
+    /// The new facts were refused all, or nobody knows; the same batch is retried whole. What stood
+    /// before and what is wrong with a fact does not depend on it and is told.
+    private func failure(_ error: ServiceError, _ store: LogStoreBuffer) -> ServiceError {
+        var failure = error
+        for (place, result) in results.enumerated() {
+            var answer = Bsfg_V1_AppendResult()
+            switch result {
+            case .skipped: answer.outcome = .skipped
+            case .invalid(let error):
+                answer.outcome = .invalid
+                answer.error = error.detail
+            case .fact(let index):
+                let fact = facts[index]
+                switch store.find(fact.key) {
+                case (let offset, let content)? where content == fact.contentDigest:
+                    answer.fill(.existing(offset: offset), fact)
+                case (let offset, let content)?:
+                    answer.fill(.conflict(offset: offset, stored: content), fact)
+                case nil:
+                    answer.outcome = error.reason == .outcomeUnknown ? .unknown : .refused
+                    answer.error.reason = error.reason.rawValue
+                    answer.error.retryable = error.retryable
+                }
+                if answer.error.field.isEmpty, answer.hasError {
+                    answer.error.field = "facts[\(place)]"
+                }
+            }
+            if answer.outcome == .existing {
+                failure.acceptedCount += 1
+            } else {
+                failure.failedCount += 1
+                if failure.failures.count < 64 { failure.failures.append(answer) }
+            }
+        }
+        return failure
     }
 }
 

@@ -14,6 +14,8 @@ struct FederationHandler: Sendable {
     let pool: BlockingPool
     let now: @Sendable () -> Int64
 
+    private static let defaultInitMode = CursorInitMode.boundedBackfill(hours: 24).description
+
     func hello(_ request: RPCRequest) throws(ServiceError) -> [UInt8] {
         _ = try WireCodec.decodeRequest(
             Bsfg_V1_HelloRequest.self, request.body, request.encoding)
@@ -115,7 +117,15 @@ struct FederationHandler: Sendable {
         if let cursor = log.cursors.cursor(owner: caller.identity, name: name) {
             return try await existing(cursor, position, message, log)
         }
-        return try await create(name, position, message, log, caller)
+        do throws(ServiceError) {
+            return try await create(name, position, message, log, caller)
+        } catch {
+            // Another call of the same peer was faster: an existing cursor always wins.
+            guard error.reason == .consumerExists,
+                let cursor = log.cursors.cursor(owner: caller.identity, name: name)
+            else { throw error }
+            return try await existing(cursor, position, message, log)
+        }
     }
 
     private func existing(
@@ -141,14 +151,15 @@ struct FederationHandler: Sendable {
         _ log: StreamLog, _ caller: Caller
     ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
         var start = head(log)
-        var mode = message.initMode
+        var mode =
+            message.initMode.isEmpty ? FederationHandler.defaultInitMode : message.initMode
         if let position {
             // The source lost its cursor: the receiver's position is where the new one begins.
             try await check(position, log, nil)
             start = position
             mode = "position"
         } else {
-            start.nextOffset = try await resolve(message, log)
+            start.nextOffset = try await resolve(mode, log)
         }
         if !message.dryRun {
             let cursor = TrackedCursor(
@@ -164,14 +175,12 @@ struct FederationHandler: Sendable {
     }
 
     /// Where an initialisation mode begins, by this log's own append times and clock.
-    private func resolve(_ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog)
-        async throws(ServiceError) -> UInt64
-    {
+    private func resolve(_ text: String, _ log: StreamLog) async throws(ServiceError) -> UInt64 {
         let buffer = log.buffer
-        guard let mode = CursorInitMode(message.initMode) else {
+        guard let mode = CursorInitMode(text) else {
             throw ServiceError(
                 .initOutOfRange,
-                "the init mode \(message.initMode) is not served; use start_now, full_backfill or "
+                "the init mode \(text) is not served; use start_now, full_backfill or "
                     + "bounded_backfill_<hours>h", field: "init_mode")
         }
         switch mode {

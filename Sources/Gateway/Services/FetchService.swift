@@ -54,25 +54,27 @@ struct FetchService: Sendable {
         }
         // Read again: it may have moved while the call waited.
         let confirmed = log.cursors.cursor(owner: cursor.owner, name: cursor.name)?.nextOffset ?? 0
-        let page = try await FetchService.page(
-            log, from: from, limits, confirmedOffset: confirmed > 0 ? confirmed - 1 : nil, pool)
-        do throws(MalformedRecord) {
-            return try WireCodec.encode(
-                protobuf: page, messageName: "FetchFactsResponse", request.encoding)
-        } catch {
-            throw ServiceError(.internal, error.sentence)
-        }
+        return try await FetchService.page(
+            log, from: from, limits, confirmedOffset: confirmed > 0 ? confirmed - 1 : nil,
+            request.encoding, pool)
     }
 
-    /// A page's bytes as protobuf.
+    /// A page, read and encoded on the pool: up to 6 MiB turned into JSON is no work for the few
+    /// threads that all tasks share.
     static func page(
         _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
-        _ pool: BlockingPool
+        _ encoding: WireEncoding, _ pool: BlockingPool
     ) async throws(ServiceError) -> [UInt8] {
         let result: Result<[UInt8], ServiceError>
         do throws(BufferError) {
             result = try await pool.run { () throws(BufferError) in
-                try page(log, from: from, limits, confirmedOffset: confirmedOffset)
+                try page(log, from: from, limits, confirmedOffset: confirmedOffset).flatMap {
+                    page in
+                    Result { () throws(MalformedRecord) in
+                        try WireCodec.encode(
+                            protobuf: page, messageName: "FetchFactsResponse", encoding)
+                    }.mapError { ServiceError(.internal, $0.sentence) }
+                }
             }
         } catch {
             throw ServiceError(error)
@@ -152,6 +154,8 @@ struct FetchService: Sendable {
             if let value = position.digest, let offset = position.digestOffset {
                 digest = (value, offset)
             }
+        } else {
+            try FetchService.checkEpoch(message.hasSource ? message.source : nil, log)
         }
         let head = log.log.headOffset
         guard message.offset < head else {
@@ -246,6 +250,29 @@ struct FetchService: Sendable {
         }
         if let mismatch { throw FetchService.historyMismatch(mismatch) }
         return position
+    }
+
+    /// An application's offset means something in one epoch of one log only. It may leave them out
+    /// while there has been no other.
+    private static func checkEpoch(_ source: Bsfg_V1_Position?, _ log: StreamLog)
+        throws(ServiceError)
+    {
+        guard let source else {
+            guard log.log.epoch == 1 else {
+                throw ServiceError(
+                    .missingField,
+                    "the log is in epoch \(log.log.epoch); send the source of the page along",
+                    field: "source")
+            }
+            return
+        }
+        guard source.logUuid.isEmpty || source.logUuid.elementsEqual(log.buffer.identifier) else {
+            throw historyMismatch("the offset is one of another log")
+        }
+        guard source.epoch == log.log.epoch else {
+            throw historyMismatch(
+                "the offset is of epoch \(source.epoch), the log is in epoch \(log.log.epoch)")
+        }
     }
 
     static func historyMismatch(_ sentence: String) -> ServiceError {

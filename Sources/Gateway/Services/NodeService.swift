@@ -1,9 +1,13 @@
+internal import Buffers
 internal import Facts
 internal import RPC
 internal import WriteAheadLog
 
 /// What the node serves, behind the transport: every call goes to its handler.
 struct NodeService: RPCService {
+    /// Up to here a body is decoded on the connection's event loop.
+    private static let inlineBodyBytes = 64 << 10
+
     let access: Access
     let append: AppendService
     let fetch: FetchService
@@ -32,6 +36,18 @@ struct NodeService: RPCService {
         guard let procedure = Procedure(rawValue: request.procedure) else {
             return respond(.failure(ServiceError(.unknownMethod)))
         }
+        guard request.body.count > NodeService.inlineBodyBytes else {
+            return handle(procedure, request, respond)
+        }
+        if !append.pool.submit({ handle(procedure, request, respond) }) {
+            respond(.failure(ServiceError(.overloaded, "too many large requests are in work; retry")))
+        }
+    }
+
+    private func handle(
+        _ procedure: Procedure, _ request: RPCRequest,
+        _ respond: @escaping @Sendable (RPCReply) -> Void
+    ) {
         switch procedure {
         case .appendFact: append.appendFact(request, respond)
         case .appendFacts: append.appendFacts(request, respond)

@@ -9,7 +9,7 @@ extension ServiceError {
             self.init(.backpressure, error.sentence)
             fill = error.fill
             retryAfterMilliseconds = 1_000
-        case .invalid: self.init(.tooLarge, error.sentence)
+        case .invalid, .batchTooLarge: self.init(.tooLarge, error.sentence)
         case .outcomeUnknown: self.init(.outcomeUnknown, error.sentence)
         case .stopped: self.init(.logPoisoned, error.sentence)
         case .corrupt: self.init(.internal, error.sentence)
