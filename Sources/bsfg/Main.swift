@@ -13,6 +13,13 @@ struct Bsfg: AsyncParsableCommand {
             CertCommand.self,
             ServeCommand.self,
             LogCommand.self,
+            ConsumerCommand.self,
+            StatusCommand.self,
+            FactCommand.self,
+            PeerCommand.self,
+            IngestCommand.self,
+            DemoCommand.self,
+            RelayCommand.self,
             VersionCommand.self,
         ])
 

@@ -87,6 +87,8 @@ struct NodeService: RPCService {
         member("release", NodeRelease.name)
         member("caller_identity", caller.identity)
         member("caller_roles", roles(caller).joined(separator: ","))
+        // Two clocks that differ explain certificates that are "not yet valid".
+        body += Array(",\"time_unix_ms\":\(GatewayNode.nowMilliseconds())".utf8)
         body.append(UInt8(ascii: "}"))
         return body
     }

@@ -107,7 +107,7 @@ extension ManifestFile.Contents {
     ) {
         if case .unsupported(let version) = error { unsupportedVersion = version }
         // A slot that was never written is all zero and no damage.
-        if bytes.contains(where: { $0 != 0 }) { damage.append("\(name): \(error)") }
+        if !bytes.isAllZero { damage.append("\(name): \(error)") }
     }
 }
 

@@ -13,7 +13,7 @@ package final class LogInspector {
 
     /// A frame that the writer is about to finish looks damaged for a moment: how often and how
     /// long it is given.
-    static let attempts = 5
+    var attempts = 5
     static let pauseMicroseconds: UInt32 = 40_000
 
     package convenience init(directory: String) throws(LogError) {
@@ -62,7 +62,7 @@ package final class LogInspector {
     /// The newest slots that verify. One being written at this moment does not; its twin does.
     func slots() throws(LogError) -> (state: LogState, table: SegmentTable, damage: [String]) {
         var damage: [String] = []
-        for attempt in 1...LogInspector.attempts {
+        for attempt in 1...attempts {
             let contents: ManifestFile.Contents
             do throws(DiskError) { contents = try manifest.read() } catch { throw .disk(error) }
             if let version = contents.unsupportedVersion {
@@ -72,7 +72,7 @@ package final class LogInspector {
             if let state = contents.states.first, let table = contents.tables.first,
                 state.identifier == table.identifier, !table.segments.isEmpty
             {
-                guard damage.isEmpty || attempt == LogInspector.attempts else {
+                guard damage.isEmpty || attempt == attempts else {
                     usleep(LogInspector.pauseMicroseconds)
                     continue
                 }
@@ -167,7 +167,7 @@ package final class LogInspector {
     private func segment(
         _ entry: SegmentEntry, isLast: Bool, table: SegmentTable, provenSequence: UInt64
     ) throws(LogError) -> (SegmentImage, SegmentHeader, RecoveryDecision) {
-        for attempt in 1...LogInspector.attempts {
+        for attempt in 1...attempts {
             let image = try image(entry, isLast: isLast)
             let header: SegmentHeader
             do throws(FormatError) { header = try SegmentHeader(image.bytes) } catch {
@@ -191,7 +191,7 @@ package final class LogInspector {
                 RecoveryEvidence(
                     frameVerifiesAndLinks: false, readFailed: end.frameReadFailure != nil,
                     provenDurable: scan.sequence + 1 <= proven, bytes: end.bytes))
-            if decision != .corrupt || attempt == LogInspector.attempts {
+            if decision != .corrupt || attempt == attempts {
                 return (image, header, decision)
             }
             usleep(LogInspector.pauseMicroseconds)

@@ -93,7 +93,10 @@ private struct LogVerifier {
             let start = Int(ManifestLayout.tableSlotPosition(slot))
             let unused = start + ManifestLayout.tableSlotBytes - ManifestLayout.runTableBytes
             let area = unused..<unused + ManifestLayout.runTableBytes
-            if let place = bytes[area].firstIndex(where: { $0 != 0 }) {
+            let isZero = bytes.withUnsafeBytes {
+                UnsafeRawBufferPointer(rebasing: $0[area]).isAllZero
+            }
+            if !isZero, let place = bytes[area].firstIndex(where: { $0 != 0 }) {
                 note(inspector.manifest.path, UInt64(place), 0..<0, "unused space is not zero")
             }
         }
@@ -104,10 +107,10 @@ private struct LogVerifier {
     mutating func verifySegment(_ number: Int) throws(LogError) {
         let isLast = number == table.segments.count - 1
         let before = self
-        for attempt in 1...LogInspector.attempts {
+        for attempt in 1...inspector.attempts {
             try verifyOnce(number, isLast: isLast)
             guard isLast, report.damage.count > before.report.damage.count,
-                attempt < LogInspector.attempts
+                attempt < inspector.attempts
             else { return }
             self = before
             usleep(LogInspector.pauseMicroseconds)

@@ -63,7 +63,9 @@ func oneRecord(_ payload: [UInt8], key: String? = nil) throws -> AppendBatch {
     let batch = AppendBatch()
     try batch.add(
         key: key.map { digest("key " + $0) },
-        content: key.map { _ in digest("content " + payload.map { String($0) }.joined()) },
+        content: key.map { _ in
+            digest("content \(payload.count) \(payload.withUnsafeBytes { Checksum.of($0) })")
+        },
         payload: payload)
     return batch
 }
