@@ -31,6 +31,7 @@ struct Bsfg: AsyncParsableCommand {
             } else {
                 try command.run()
             }
+            StandardOutput.flush()
         } catch {
             finish(error)
         }

@@ -24,7 +24,7 @@ enum ExitStatus: Int32 {
     static func exit(_ status: ExitStatus) -> Never { exit(rawValue: status.rawValue) }
 
     static func exit(rawValue: Int32) -> Never {
-        fflush(nil)
+        StandardOutput.flush()
         Glibc.exit(rawValue)
     }
 }
@@ -67,8 +67,19 @@ enum StandardOutput {
 
     static func json(_ value: JSONOutput) { line(value.text) }
 
-    /// For readers that wait for a line.
-    static func flush() { fflush(nil) }
+    /// For readers that wait for a line. Ends the program when nobody reads any more (as `head`
+    /// does; the network library has switched the signal off) or the disk is full.
+    static func flush() {
+        guard fflush(nil) != 0 else { return }
+        let code = errno
+        if code == EPIPE {
+            signal(SIGPIPE, SIG_DFL)
+            raise(SIGPIPE)
+        }
+        StandardError.line(
+            "bsfg: standard output cannot be written: \(String(cString: strerror(code)))")
+        Glibc.exit(ExitStatus.failure.rawValue)
+    }
 }
 
 enum StandardError {

@@ -188,8 +188,8 @@ struct NodeFile {
             {
                 section.problem(
                     capacity.position,
-                    "a capacity below 128MiB needs the key 'segment', at most a "
-                        + "\(Self.segmentsMinimum)th of it and at least 1MiB")
+                    "a capacity below 128MiB needs the key 'segment', which fits into it "
+                        + "\(Self.segmentsMinimum) times and is at least 1MiB")
             }
             if let limit = section.bytes("object_limit", 1...(3 << 20)) {
                 stream.objectBytesMaximum = limit.value

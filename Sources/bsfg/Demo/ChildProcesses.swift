@@ -27,7 +27,12 @@ final class ChildProcesses: Sendable {
         defer { posix_spawnattr_destroy(&attributes) }
         // A group of its own: Ctrl-C is for the demo, which stops the others in order.
         posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+        // Threads of ours block signals, and a blocked SIGTERM would outlive exec.
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETPGROUP) | Int16(POSIX_SPAWN_SETSIGMASK))
         let words = (["bsfg"] + arguments).map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
         let result: (code: Int32, pid: pid_t)? = state.withLock { state in

@@ -253,7 +253,9 @@ struct DemoRun: Sendable {
         await relay.freeze()
         await scene.set { $0.isLinkUp = false }
         await screen.stage(.fault, "the link is cut: nothing passes, nobody is told")
-        await DemoTime.pause(milliseconds: Int(DemoRun.cutSeconds * 1_000))
+        await DemoTime.pause(milliseconds: Int(DemoRun.cutSeconds * 500))
+        await producer.burst()
+        await DemoTime.pause(milliseconds: Int(DemoRun.cutSeconds * 500))
         let meanwhile = await producer.counts.acknowledged - before.acknowledged
         await relay.killNow()
         try await relay.start()

@@ -63,7 +63,7 @@ struct DemoSite: Sendable {
             let issued = try authority.issue(
                 CertificateRequest(
                     identity: identity, addresses: server ? ["127.0.0.1", "localhost"] : [],
-                    days: 7))
+                    days: 90))
             try issued.write(
                 directory: place, name: name, authority: authority.certificate, force: false)
             return issued.certificate.der

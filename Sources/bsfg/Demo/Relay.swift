@@ -50,11 +50,14 @@ struct Relay {
 
     mutating func run() throws {
         while true {
+            // One look at the clock: what is not yet due for writing is waited for.
+            let now = Relay.now()
             var entries = [pollfd(fd: listener, events: Int16(POLLIN), revents: 0)]
             for connection in connections {
-                for way in connection.ways { entries.append(wish(of: way, connection)) }
+                for way in connection.ways { entries.append(wish(of: way, connection, now)) }
             }
-            guard poll(&entries, nfds_t(entries.count), patience()) >= 0 || errno == EINTR else {
+            guard poll(&entries, nfds_t(entries.count), patience(now)) >= 0 || errno == EINTR
+            else {
                 throw CommandFailure(.failure, "poll failed: \(String(cString: strerror(errno)))")
             }
             for index in connections.indices {
@@ -76,21 +79,20 @@ struct Relay {
 
     /// Each socket is asked for once: whether it has bytes for its way, and whether it takes those
     /// of the other.
-    private func wish(of way: Way, _ connection: Connection) -> pollfd {
+    private func wish(of way: Way, _ connection: Connection, _ now: Int64) -> pollfd {
         var events = way.byteCount < Relay.wayBytesMaximum ? POLLIN : 0
         let other = connection.ways.first { $0.target == way.source }
-        if let chunk = other?.chunks.first, chunk.dueMilliseconds <= Relay.now() {
+        if let chunk = other?.chunks.first, chunk.dueMilliseconds <= now {
             events |= POLLOUT
         }
         return pollfd(fd: way.source, events: Int16(events), revents: 0)
     }
 
-    /// Until the next bytes are due.
-    private func patience() -> Int32 {
-        let next = connections.flatMap(\.ways).compactMap { $0.chunks.first?.dueMilliseconds }.min()
-        guard let next else { return -1 }
-        let wait = next - Relay.now()
-        return wait > 0 ? Int32(wait) : -1
+    /// Until the next bytes are due; those that are due already wait for their socket.
+    private func patience(_ now: Int64) -> Int32 {
+        let next = connections.flatMap(\.ways).compactMap { $0.chunks.first?.dueMilliseconds }
+            .filter { $0 > now }.min()
+        return next.map { Int32($0 - now) } ?? -1
     }
 
     private mutating func receive(_ index: Int, _ way: Int) {
