@@ -93,10 +93,12 @@ let package = Package(
         .executableTarget(
             name: "bsfg",
             dependencies: [
-                "Gateway", "WriteAheadLog", "Facts", "Buffers", "Replication", "RPC",
+                "Gateway", "WriteAheadLog", "Facts", "Buffers", "Replication", "RPC", "CZlib",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
+            resources: [.copy("Resources")],
             swiftSettings: settings),
 
         .testTarget(

@@ -40,6 +40,10 @@ public final class Log: Sendable {
             return try disk.lock(directory + "/lock", exclusive: true)
         }
         guard let lock else { throw .locked(directory: directory) }
+        // The file that other processes lock while they look into the log.
+        _ = try opening.onDisk { () throws(DiskError) in
+            try disk.lock(directory + "/" + LogInspector.lockName, exclusive: false)
+        }
         let opened = try opening.open(options)
         let log = Log(opened, opening, lock)
         log.engine.start()

@@ -12,6 +12,14 @@ struct Bsfg: AsyncParsableCommand {
             CACommand.self,
             CertCommand.self,
             ServeCommand.self,
+            LogCommand.self,
+            ConsumerCommand.self,
+            StatusCommand.self,
+            FactCommand.self,
+            PeerCommand.self,
+            IngestCommand.self,
+            DemoCommand.self,
+            RelayCommand.self,
             VersionCommand.self,
         ])
 

@@ -173,8 +173,12 @@ struct Table {
     mutating func row(_ cells: [String]) {
         precondition(cells.count == columns.count, "a cell for every column")
         // A control character from outside could rewrite the terminal.
-        rows.append(
-            cells.map { String(String.UnicodeScalarView($0.unicodeScalars.map(Self.safe))) })
+        rows.append(cells.map(Self.printable))
+    }
+
+    /// Without control characters.
+    static func printable(_ text: String) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.map(safe)))
     }
 
     private static func safe(_ scalar: Unicode.Scalar) -> Unicode.Scalar {

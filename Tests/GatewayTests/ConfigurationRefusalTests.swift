@@ -49,7 +49,15 @@ import Testing
         ("streams: [{name: a, capacity: 1023KiB}]", "bsfg.yaml:6:31: 'capacity' is a size"),
         (
             "streams: [{name: a, capacity: 1MiB, segment: 1MiB}]",
-            "bsfg.yaml:6:46: a segment of 1MiB does not fit twice"
+            "bsfg.yaml:6:46: a segment of 1MiB does not fit 8 times"
+        ),
+        (
+            "streams: [{name: a, segment: 1025KiB}]",
+            "bsfg.yaml:6:30: a segment is a multiple of 64KiB"
+        ),
+        (
+            "streams: [{name: a, capacity: 64MiB}]",
+            "bsfg.yaml:6:31: a capacity below 128MiB needs the key 'segment'"
         ),
         ("streams: [{name: a, object_limit: 4MiB}]", "bsfg.yaml:6:35: 'object_limit' is a size"),
         (

@@ -142,7 +142,7 @@ extension ErrorReason {
             .failedPrecondition, .no, served: false,
             "The cursor was detached; the operator attaches it again."),
         .initOutOfRange: ErrorRule(
-            .failedPrecondition, .no, served: false,
+            .failedPrecondition, .no,
             "The initial timestamp is outside of what the log holds; choose one inside."),
         .profileMismatch: ErrorRule(
             .failedPrecondition, .no,

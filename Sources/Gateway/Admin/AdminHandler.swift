@@ -129,7 +129,9 @@ struct AdminHandler: Sendable {
                 try logs.createConsumer(cursor, in: log)
             }
         } catch {
-            throw ServiceError(error)
+            var refusal = ServiceError(error)
+            if refusal.reason == .consumerExists { refusal.field = "name" }
+            throw refusal
         }
         var response = Bsfg_Admin_V1_CreateConsumerResponse()
         response.consumer = AdminHandler.consumer(cursor, log)
@@ -187,8 +189,9 @@ struct AdminHandler: Sendable {
         guard let from = await pulls.redeliver(stream: stream, origin: origin, count: request.count)
         else {
             throw ServiceError(
-                .readOnly,
-                "nothing is pulled as \(stream) of \(origin) right now; see bsfg status")
+                .unknownStream,
+                "nothing is pulled as \(stream) of \(origin) right now; see bsfg status",
+                field: "stream")
         }
         var response = Bsfg_Admin_V1_RedeliverResponse()
         response.fromOffset = from

@@ -146,6 +146,9 @@ struct NodeFile {
         }
     }
 
+    /// A log has room for this many segments at least.
+    private static let segmentsMinimum = 8
+
     private mutating func readStreams(_ reader: inout MappingReader) {
         guard let sections = reader.mappings("streams", what: "a stream", countMaximum: 256) else {
             let position = reader.position
@@ -168,14 +171,25 @@ struct NodeFile {
                 section.word("profile", StreamConfiguration.Profile.self)?.value ?? .standard
             let capacity = section.bytes("capacity", (1 << 20)...(1 << 50))
             stream.capacityBytes = capacity?.value ?? stream.capacityBytes
-            if let segment = section.bytes("segment", (64 << 10)...(4 << 30)) {
+            if let segment = section.bytes("segment", (1 << 20)...(4 << 30)) {
                 stream.segmentBytes = segment.value
-                if segment.value > stream.capacityBytes / 2 {
+                if segment.value > stream.capacityBytes / Self.segmentsMinimum {
                     section.problem(
                         segment.position,
-                        "a segment of \(Quantity.bytesText(segment.value)) does not fit twice into "
-                            + "the capacity of \(Quantity.bytesText(stream.capacityBytes))")
+                        "a segment of \(Quantity.bytesText(segment.value)) does not fit "
+                            + "\(Self.segmentsMinimum) times into the capacity of "
+                            + Quantity.bytesText(stream.capacityBytes))
                 }
+                if segment.value % (64 << 10) != 0 {
+                    section.problem(segment.position, "a segment is a multiple of 64KiB")
+                }
+            } else if let capacity, section.keyPosition("segment") == nil,
+                capacity.value / Self.segmentsMinimum < 16 << 20
+            {
+                section.problem(
+                    capacity.position,
+                    "a capacity below 128MiB needs the key 'segment', at most a "
+                        + "\(Self.segmentsMinimum)th of it and at least 1MiB")
             }
             if let limit = section.bytes("object_limit", 1...(3 << 20)) {
                 stream.objectBytesMaximum = limit.value

@@ -154,7 +154,8 @@ final class Pulls: Sendable {
                 status.sentence = sentence
             }
             if let position = report.position { status.nextOffset = position.nextOffset }
-            if let confirmed = report.confirmedOffset { status.confirmedOffset = confirmed }
+            // The machine counts the next one; on the wire the last confirmed one is told.
+            if let next = report.confirmedOffset, next > 0 { status.confirmedOffset = next - 1 }
             if let head = report.sourceHeadOffset { status.sourceHeadOffset = head }
             status.pages = report.pageCount
             status.fetched = report.fetchedCount

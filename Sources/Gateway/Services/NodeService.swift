@@ -14,11 +14,20 @@ struct NodeService: RPCService {
     let federation: FederationHandler
     let admin: AdminHandler
 
-    var procedures: Set<String> { Set(Procedure.allCases.map(\.rawValue)) }
+    /// Procedures of the contract that this release answers `not_implemented`.
+    private static let unserved: Set<String> = [
+        "/bsfg.v1.BoundaryService/PutObject", "/bsfg.v1.ArtifactService/GetObject",
+        "/bsfg.v1.FederationService/NotifyAvailable",
+    ]
+
+    var procedures: Set<String> {
+        Set(Procedure.allCases.map(\.rawValue)).union(NodeService.unserved)
+    }
 
     func admit(procedure: String, caller: Caller) -> ServiceError? {
         guard let procedure = Procedure(rawValue: procedure) else {
-            return ServiceError(.unknownMethod)
+            return ServiceError(
+                NodeService.unserved.contains(procedure) ? .notImplemented : .unknownMethod)
         }
         return access.admit(procedure, caller)
     }
@@ -95,6 +104,8 @@ struct NodeService: RPCService {
         member("release", NodeRelease.name)
         member("caller_identity", caller.identity)
         member("caller_roles", roles(caller).joined(separator: ","))
+        // Two clocks that differ explain certificates that are "not yet valid".
+        body += Array(",\"time_unix_ms\":\(GatewayNode.nowMilliseconds())".utf8)
         body.append(UInt8(ascii: "}"))
         return body
     }

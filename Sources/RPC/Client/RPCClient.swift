@@ -76,6 +76,11 @@ package final class RPCClient: Sendable {
         return try await send("GET", path, headers, [], timeoutMilliseconds)
     }
 
+    /// An answer of `get` that is not what was hoped for, as the error that it is.
+    package func failure(of response: RPCResponse) -> RPCFailure {
+        ConnectErrorBody.failure(response)
+    }
+
     /// The certificate (DER) that the server showed last, also when it was refused.
     package func serverCertificate() async -> [UInt8]? {
         guard case .http2(let core) = transport else { return nil }

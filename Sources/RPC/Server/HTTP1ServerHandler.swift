@@ -259,8 +259,23 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
             phase = .idle
             if !processing { process() }
         } else {
-            close()
+            closeOnceWritten()
         }
+    }
+
+    /// A close drops what the socket has not taken yet, and a long answer is more than it takes at
+    /// once. Who does not read is closed by the gate, as always.
+    private func closeOnceWritten() {
+        phase = .closing
+        timer?.cancel()
+        waitingParts.removeAll()
+        guard let context else { return }
+        unflushed = false
+        let written = context.eventLoop.makePromise(of: Void.self)
+        let channel = context.channel
+        written.futureResult.whenComplete { _ in channel.close(promise: nil) }
+        let nothing = context.channel.allocator.buffer(capacity: 0)
+        context.writeAndFlush(wrapOutboundOut(nothing), promise: written)
     }
 
     private func close() {

@@ -9,6 +9,8 @@ public final class AppendBatch {
         var byteCount: Int
         var key: Digest256?
         var content: Digest256?
+
+        var payloadBytes: Int { byteCount - RecordFormat.headerBytes(keyed: key != nil) }
     }
 
     /// Consecutive entries that make one block.

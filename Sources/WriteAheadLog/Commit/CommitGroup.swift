@@ -12,6 +12,9 @@ final class CommitGroup: @unchecked Sendable {
     private let word: UnsafeMutablePointer<UInt32>
     /// Written before the word is released, read after it was acquired.
     private var failure: LogError?
+    /// Set under the log's lock when its commit failed, before anyone is told: who comes in between
+    /// must not build on it.
+    var doom: LogError?
     var completions: [@Sendable (LogError?) -> Void] = []
 
     init() {

@@ -138,21 +138,22 @@ struct CommitPipeline {
     func check(_ batch: AppendBatch) -> LogError? {
         if let poison { return .poisoned(poison) }
         guard batch.count > 0 else { return .rejected(.emptyBatch) }
+        for record in batch.entries where record.payloadBytes > limits.payloadBytes {
+            return .rejected(
+                .payloadTooLarge(bytes: record.payloadBytes, maximumBytes: limits.payloadBytes))
+        }
         let bytes = CommitPipeline.storedBytes(batch)
         if bytes > limits.dataBytes {
-            if batch.count == 1 {
-                return .rejected(
-                    .payloadTooLarge(bytes: batch.byteCount, maximumBytes: limits.payloadBytes))
-            }
             return .rejected(.batchTooLarge(bytes: bytes, maximumBytes: limits.dataBytes))
         }
         return nil
     }
 
-    /// The most that a batch can take: every record could begin a block of its own.
+    /// The most that a batch can take, whichever of its records are new: two neighbouring blocks
+    /// together hold more than 64 KiB, and there is no more of them than of records.
     private static func storedBytes(_ batch: AppendBatch) -> Int {
-        batch.byteCount
-            + FormatLimits.blockHeaderBytes * (2 * batch.byteCount / FormatLimits.blockBytes + 1)
+        let blocks = min(batch.count, 2 * batch.byteCount / FormatLimits.blockBytes + 1)
+        return batch.byteCount + FormatLimits.blockHeaderBytes * blocks
     }
 
     /// Appends a batch in one step: reserves, admits, or leaves no trace.
@@ -183,9 +184,7 @@ struct CommitPipeline {
         _ prepared: PreparedBatch, registers: [RegisterUpdate], wallMilliseconds: Int64
     ) -> Admission {
         if let poison { return .refused(.poisoned(poison)) }
-        if let dependency = prepared.dependency, dependency.isFinished,
-            let failure = dependency.result
-        {
+        if let failure = prepared.dependency?.doom {
             // A record that this batch met in the queue was never written after all.
             return .refused(failure)
         }
@@ -424,6 +423,7 @@ struct CommitPipeline {
     mutating func dropStaged() -> CommitGroup {
         let group = staged.group
         staged = StagedCommit()
+        admittedState = state
         return group
     }
 
@@ -462,6 +462,7 @@ struct CommitPipeline {
         }
         admittedState = state
         let groups = [commit.group, staged.group]
+        for group in groups { group.doom = .rejected(.noSpace) }
         let behind = staged
         staged = StagedCommit()
         stagedControlBytes = 0
@@ -475,6 +476,8 @@ struct CommitPipeline {
         poison = cause
         let groups = [commit.group, staged.group]
         staged = StagedCommit()
+        // What was admitted and not made durable stands for nobody any more.
+        admittedState = state
         giveBack(commit)
         return groups
     }

@@ -39,6 +39,8 @@ final class LogEngine: @unchecked Sendable {
     private var isTimerArmed = false
     private var lastCommitNanoseconds: Int64 = 0
     private var meanSyncNanoseconds: Int64 = 0
+    /// While the committer waits a moment for callers to come back: how many it waits for.
+    private var gatherTarget = 0
     private var headWaiters = 0
     private var progressWaiters = 0
     private var deferred: [Deferred] = []
@@ -169,6 +171,7 @@ final class LogEngine: @unchecked Sendable {
                     isCommitting = true
                     commitAndPassOn()
                 } else {
+                    endGatheringWhenComplete()
                     monitor.unlock()
                 }
                 if let failure = group.wait() { throw failure }
@@ -262,6 +265,7 @@ final class LogEngine: @unchecked Sendable {
 
     /// Gives the committer thread the token when nobody has it.
     private func handOver() {
+        endGatheringWhenComplete()
         guard !isCommitting else { return }
         isCommitting = true
         isHandedOver = true
@@ -368,21 +372,18 @@ final class LogEngine: @unchecked Sendable {
         counters.records += UInt64(commit.recordCount)
         let time = commit.lastTimeMilliseconds
         pipeline.finished(commit)
+        slotIsStale = true
         guard case .frame(let position, let header, let endPosition, let rolled) = written else {
-            slotIsStale = false
             return
         }
         counters.bytes += endPosition - position
-        slotIsStale = true
         if rolled {
             // The table has closed the segment before and begun this one.
             let table = writer.table
             segments[segments.count - 1].entry = table.segments[table.segments.count - 2]
             segments.append(
                 SegmentIndex(
-                    entry: table.segments[table.segments.count - 1],
-                    commitBytesMaximum: Int(writer.header.commitBytesMaximum),
-                    commitAlignment: writer.header.commitAlignment))
+                    entry: table.segments[table.segments.count - 1], header: writer.header))
             counters.rolls += 1
         }
         segments[segments.count - 1].append(
@@ -465,21 +466,30 @@ final class LogEngine: @unchecked Sendable {
         monitor.lock()
     }
 
-    /// After many callers were answered their next appends are on the way: a short moment makes them
-    /// one commit instead of two. A single writer never waits.
+    /// After many callers were answered their next appends are on the way: a short moment, at most a
+    /// quarter of a sync, makes them one commit instead of two. A single writer never waits.
     private func gather(_ callers: Int) {
-        guard callers > 1, pipeline.staged.callerCount < callers, !isClosed else { return }
+        guard callers > 1 else { return }
         let deadline = environment.monotonicNanoseconds() + meanSyncNanoseconds / 4
+        gatherTarget = callers
         while pipeline.staged.callerCount < callers, !isClosed {
-            // Appends do not signal a committer that holds the token, so this is a sleep.
-            if !monitor.wait(work, untilNanoseconds: deadline) { return }
+            if !monitor.wait(work, untilNanoseconds: deadline) { break }
         }
+        gatherTarget = 0
+    }
+
+    private func endGatheringWhenComplete() {
+        if gatherTarget > 0, pipeline.staged.callerCount >= gatherTarget { work.signal() }
     }
 
     private func recordIdle() {
         let state = pipeline.state
         monitor.unlock()
-        let failure = Result { () throws(DiskError) in try writer.writeStateSlot(state) }
+        // Both slots: with one only, its damage would be a silent return to the state before.
+        let failure = Result { () throws(DiskError) in
+            try writer.writeStateSlot(state)
+            try writer.writeStateSlot(state)
+        }
         monitor.lock()
         slotIsStale = false
         isCommitting = false

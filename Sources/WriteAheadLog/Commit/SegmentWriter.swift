@@ -180,7 +180,7 @@ final class SegmentWriter: @unchecked Sendable {
 
         file = spare.file
         header = next
-        position = UInt64(FormatLimits.segmentHeaderBytes)
+        position = next.firstFramePosition
         previousHeaderCRC = next.crc
         leastTimeMilliseconds = 0
         greatestTimeMilliseconds = 0
@@ -202,6 +202,12 @@ final class SegmentWriter: @unchecked Sendable {
 enum FrameAlignment {
     static func bytes(_ profile: Profile, _ commitAlignment: UInt32) -> Int {
         profile == .silStrict ? Int(commitAlignment) : 8
+    }
+
+    /// Where a segment's first frame begins: behind the header, at a multiple of the alignment, so
+    /// that all frames whose length is one begin at one.
+    static func firstFrame(_ profile: Profile, _ commitAlignment: UInt32) -> UInt64 {
+        UInt64(max(FormatLimits.segmentHeaderBytes, bytes(profile, commitAlignment)))
     }
 
     static func end(of frameBytes: Int, at position: UInt64, _ header: SegmentHeader) -> UInt64 {

@@ -82,6 +82,17 @@ final class ManifestFile: @unchecked Sendable {
         return contents
     }
 
+    /// The whole file, as the page cache has it.
+    func allBytes() throws(DiskError) -> [UInt8] {
+        let size = Int(min(try file.size(), UInt64(ManifestLayout.fileBytes) + 1))
+        var bytes = [UInt8](repeating: 0, count: size)
+        let count = try bytes.withUnsafeMutableBytes { buffer in
+            Result { () throws(DiskError) in try file.read(into: buffer, at: 0) }
+        }.get()
+        bytes.removeLast(size - count)
+        return bytes
+    }
+
     private func slice(_ bytes: UnsafeRawBufferPointer, _ position: UInt64, _ count: Int)
         -> UnsafeRawBufferPointer
     {
@@ -96,7 +107,7 @@ extension ManifestFile.Contents {
     ) {
         if case .unsupported(let version) = error { unsupportedVersion = version }
         // A slot that was never written is all zero and no damage.
-        if bytes.contains(where: { $0 != 0 }) { damage.append("\(name): \(error)") }
+        if !bytes.isAllZero { damage.append("\(name): \(error)") }
     }
 }
 

@@ -17,6 +17,13 @@ extension UnsafeMutableRawPointer {
     }
 }
 
+extension UnsafeRawBufferPointer {
+    var isAllZero: Bool {
+        guard let start = baseAddress else { return true }
+        return bsfg_all_zero(start, count) != 0
+    }
+}
+
 /// CRC-32C (Castagnoli): "123456789" gives E3069283.
 enum Checksum {
     @inline(__always)

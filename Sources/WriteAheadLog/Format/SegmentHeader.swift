@@ -58,6 +58,8 @@ struct SegmentHeader: Equatable {
         segmentBytes - FormatLimits.footerBytes(segmentBytes: segmentBytes)
     }
 
+    var firstFramePosition: UInt64 { FrameAlignment.firstFrame(profile, commitAlignment) }
+
     mutating func encode() -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: FormatLimits.segmentHeaderBytes)
         crc = bytes.withUnsafeMutableBytes { buffer in

@@ -17,12 +17,15 @@ struct SegmentIndex {
     var endPosition: UInt64
     private(set) var points: [Point] = []
 
-    init(entry: SegmentEntry, commitBytesMaximum: Int, commitAlignment: UInt32) {
+    private let firstFramePosition: UInt64
+
+    init(entry: SegmentEntry, header: SegmentHeader) {
         self.entry = entry
-        self.commitBytesMaximum = commitBytesMaximum
-        self.commitAlignment = commitAlignment
+        commitBytesMaximum = Int(header.commitBytesMaximum)
+        commitAlignment = header.commitAlignment
+        firstFramePosition = header.firstFramePosition
         endOffset = entry.baseOffset
-        endPosition = UInt64(FormatLimits.segmentHeaderBytes)
+        endPosition = header.firstFramePosition
     }
 
     /// Takes a durable frame into account.
@@ -54,6 +57,6 @@ struct SegmentIndex {
             let middle = (low + high) / 2
             if points[middle].offset <= offset { low = middle + 1 } else { high = middle }
         }
-        return low == 0 ? UInt64(FormatLimits.segmentHeaderBytes) : points[low - 1].position
+        return low == 0 ? firstFramePosition : points[low - 1].position
     }
 }

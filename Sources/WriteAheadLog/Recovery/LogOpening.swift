@@ -38,10 +38,10 @@ struct LogOpening {
         // whose manifest is gone, and that is for a person to look at.
         for name in names {
             guard SegmentHeader.id(fileName: name) != nil else { continue }
-            if try holdsFrames(name) {
+            if try unlisted(name, nil) != .unused {
                 throw .notALog(
                     directory: directory,
-                    reason: "\(name) holds records but the manifest is missing; restore it from a "
+                    reason: "\(name) is not empty but the manifest is missing; restore it from a "
                         + "backup")
             }
             try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
@@ -87,14 +87,14 @@ struct LogOpening {
             preparer: preparer,
             start: SegmentWriter.Start(
                 table: table, file: spare.file, header: header,
-                position: UInt64(FormatLimits.segmentHeaderBytes), previousHeaderCRC: header.crc,
+                position: header.firstFramePosition, previousHeaderCRC: header.crc,
                 sequence: 0, stateGeneration: state.generation, leastTimeMilliseconds: 0,
                 greatestTimeMilliseconds: 0))
         var report = RecoveryReport()
         report.created = true
         report.segmentCount = 1
         report.endFile = SegmentHeader.fileName(id: header.id)
-        report.endPosition = UInt64(FormatLimits.segmentHeaderBytes)
+        report.endPosition = header.firstFramePosition
         return Opened(
             writer: writer, preparer: preparer,
             pipeline: pipeline(table, state, nextOffset: 0, lastSequence: 0, lastTime: 0),
@@ -196,7 +196,8 @@ struct LogOpening {
     }
 
     /// Removes segment files that the manifest does not list: spares and rolls that a crash left
-    /// unfinished. One with frames above the last listed sequence would be lost data: refused.
+    /// unfinished. One with frames above the last listed sequence would be lost data: refused. What a
+    /// crash cannot have left is kept and reported.
     private func removeUnlisted(
         _ names: [String], _ table: SegmentTable, _ report: inout RecoveryReport
     ) throws(LogError) -> UInt64 {
@@ -205,9 +206,16 @@ struct LogOpening {
         for name in names {
             guard let id = SegmentHeader.id(fileName: name), !listed.contains(id) else { continue }
             highestID = max(highestID, id)
-            if let sequence = try firstSequence(name, table.identifier),
-                sequence >= table.segments.last!.firstSequence
-            {
+            switch try unlisted(name, table.identifier) {
+            case .unused: break
+            case .foreign:
+                report.keptFiles.append(name)
+                continue
+            case .frames(let sequence) where sequence < table.segments.first!.firstSequence: break
+            case .frames(let sequence) where sequence < table.segments.last!.firstSequence:
+                report.keptFiles.append(name)
+                continue
+            case .frames:
                 throw .corrupt(
                     Corruption(
                         file: path(name), position: UInt64(FormatLimits.segmentHeaderBytes),
@@ -223,26 +231,34 @@ struct LogOpening {
         return highestID
     }
 
-    private func holdsFrames(_ name: String) throws(LogError) -> Bool {
-        try firstSequence(name, nil) != nil
+    /// What a segment file is that the manifest does not name.
+    private enum Unlisted: Equatable {
+        /// Nothing but zeros and perhaps a header: a spare or an unfinished roll.
+        case unused
+        /// Its first frame verifies; from this sequence on.
+        case frames(UInt64)
+        /// Another log's, or bytes that no crash of this program leaves.
+        case foreign
     }
 
-    /// The first sequence of a segment file that holds a verifying frame, or nil. A header that
-    /// verifies for another log counts as none.
-    private func firstSequence(_ name: String, _ identifier: LogIdentifier?) throws(LogError)
-        -> UInt64?
-    {
+    private func unlisted(_ name: String, _ identifier: LogIdentifier?) throws(LogError) -> Unlisted {
         let image = try onDisk { () throws(DiskError) in
-            try SegmentImage(
-                try disk.open(path(name), .read), limit: UInt64(FormatLimits.commitBytesMaximum * 2),
-                uncached: false)
+            let image = try SegmentImage(
+                try disk.open(path(name), .read), limit: UInt64(1) << 33, uncached: false)
+            if let failure = image.readFailure { throw failure.error }
+            return image
         }
-        guard let header = try? SegmentHeader(image.bytes),
-            identifier == nil || header.identifier == identifier
-        else { return nil }
-        var scan = SegmentScan(header: header, bytes: image.bytes, logicalEnd: nil)
-        guard case .frame(let frame) = scan.next() else { return nil }
-        return frame.header.sequence
+        let header = try? SegmentHeader(image.bytes)
+        if let header, identifier == nil || header.identifier == identifier,
+            SegmentHeader.fileName(id: header.id) == name
+        {
+            var scan = SegmentScan(header: header, bytes: image.bytes, logicalEnd: nil)
+            if case .frame(let frame) = scan.next() { return .frames(frame.header.sequence) }
+        } else if header != nil {
+            return .foreign
+        }
+        let unused = min(FormatLimits.segmentHeaderBytes, image.byteCount)
+        return image.isZero(from: unused) ? .unused : .foreign
     }
 
     // MARK: - Parts
@@ -261,9 +277,7 @@ struct LogOpening {
     }
 
     private func index(_ entry: SegmentEntry, _ header: SegmentHeader) -> SegmentIndex {
-        SegmentIndex(
-            entry: entry, commitBytesMaximum: Int(header.commitBytesMaximum),
-            commitAlignment: header.commitAlignment)
+        SegmentIndex(entry: entry, header: header)
     }
 
     func path(_ name: String) -> String { directory + "/" + name }

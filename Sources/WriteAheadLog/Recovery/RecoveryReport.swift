@@ -20,6 +20,8 @@ public struct RecoveryReport: Sendable {
     public var lastSequence: UInt64 = 0
     /// Unlisted files that were removed: unfinished spares and rolls.
     public var removedFiles: [String] = []
+    /// Unlisted segment files that no crash of this log can have left: not touched.
+    public var keptFiles: [String] = []
     /// Slots of the manifest that could not be read; their twins were good.
     public var manifestDamage: [String] = []
     public var durationMilliseconds: Int64 = 0

@@ -52,7 +52,7 @@ struct SegmentScan {
         self.bytes = bytes
         self.readFailure = readFailure
         limit = min(logicalEnd ?? header.frameLimit, UInt64(bytes.count))
-        position = UInt64(FormatLimits.segmentHeaderBytes)
+        position = header.firstFramePosition
         sequence = header.firstSequence - 1
         nextOffset = header.baseOffset
         previousHeaderCRC = header.crc
@@ -191,6 +191,11 @@ final class SegmentImage {
                 break
             }
         }
+    }
+
+    /// Whether all bytes from `position` on are zero.
+    func isZero(from position: Int) -> Bool {
+        bsfg_all_zero(bytes.baseAddress! + position, byteCount - position) != 0
     }
 
     deinit { buffer.deallocate() }

@@ -51,9 +51,11 @@ struct SegmentWalk {
             )
         }
         let header = try header(entry, image, path)
-        var index = SegmentIndex(
-            entry: entry, commitBytesMaximum: Int(header.commitBytesMaximum),
-            commitAlignment: header.commitAlignment)
+        guard image.readFailure != nil || UInt64(image.byteCount) >= header.segmentBytes else {
+            // It had its whole length, synced, before it was listed.
+            throw corruption(path, UInt64(image.byteCount), "the file has been cut short")
+        }
+        var index = SegmentIndex(entry: entry, header: header)
         var scan = SegmentScan(
             header: header, bytes: image.bytes, logicalEnd: isLast ? nil : entry.logicalEnd,
             readFailure: image.readFailure)
@@ -72,7 +74,8 @@ struct SegmentWalk {
                 if isLast {
                     try conclude(end, scan, header, file, path)
                 } else if scan.sequence != entry.lastSequence || end.position != entry.logicalEnd {
-                    throw corruption(path, end.position, end.reason)
+                    throw corruption(
+                        path, end.position, end.frameReadFailure?.sentence ?? end.reason)
                 }
                 index.endPosition = end.position
                 segments.append(index)

@@ -1,0 +1,32 @@
+# make demo      two nodes on this machine, kills and a cut link, and the proof that nothing is lost
+# make test      every test of this release
+# make install   the binary into PREFIX/bin
+# make deps      what demo and test need, fetched once; both call it
+
+PREFIX ?= /usr/local
+DEBUG = .build-debug
+RELEASE = .build-release
+
+.PHONY: demo test install deps release check-generated clean
+
+demo: release
+	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
+
+test: deps
+	swift build --scratch-path $(DEBUG) --build-tests
+	python3 Tests/run.py --scratch-path $(DEBUG)
+
+release: deps
+	swift build --scratch-path $(RELEASE) -c release --product bsfg
+
+install: release
+	install -D -m 755 $(RELEASE)/release/bsfg $(DESTDIR)$(PREFIX)/bin/bsfg
+
+deps:
+	@scripts/deps.sh
+
+check-generated:
+	Sources/Facts/Wire/regenerate.sh --check
+
+clean:
+	rm -rf $(DEBUG) $(RELEASE) .venv

@@ -1,0 +1,66 @@
+internal import ArgumentParser
+internal import Facts
+internal import WriteAheadLog
+
+struct LogAppend: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "append",
+        abstract: "Appends a record a line from standard input.",
+        discussion: """
+            Prints OFFSET<TAB>OUTCOME for each line, in the order of the input and only once that \
+            record is durable; the outcome is appended, existing or conflict. With --keyed a line is \
+            KEY<TAB>PAYLOAD: the same key and payload again is existing, with another payload \
+            conflict.
+
+            Each line is an append of its own, up to --in-flight of them at once; what is under way \
+            together becomes durable together. A line that got no answer may or may not be in the log: \
+            send it again with its key.
+
+            Exit status: 0 every line was answered; 1 the log failed, is damaged, or refused a line; \
+            2 wrong command line or a line without a tab; 4 another process writes the log, or there is \
+            no room: try again.
+            """)
+
+    @OptionGroup var log: LogDirectory
+
+    @Flag(help: "Lines are KEY<TAB>PAYLOAD.")
+    var keyed = false
+
+    @Option(help: "How many lines may be under way at once, up to 4096.")
+    var inFlight = 64
+
+    @Option(help: "Bytes of a segment when the log is made, such as 1MiB; a 64th of the capacity.")
+    var segment: ByteQuantity?
+
+    @Option(help: "Bytes that the log may fill when it is made; 1GiB.")
+    var capacity: ByteQuantity?
+
+    @Option(help: "standard or sil_strict; when the log is there already, what it was made with.")
+    var profile: ProfileArgument?
+
+    func validate() throws {
+        guard (1...4096).contains(inFlight) else {
+            throw ValidationError("--in-flight is from 1 to 4096.")
+        }
+    }
+
+    func run() throws {
+        let opened = try LogError.wrap { () throws(LogError) in
+            try Log.open(directory: log.dir, options: try options())
+        }
+        let appender = LineAppender(opened, isKeyed: keyed, inFlight: inFlight)
+        let failure = appender.run()
+        opened.close()
+        if let failure { throw failure }
+    }
+
+    private func options() throws(LogError) -> LogOptions {
+        var options = LogOptions(profile: profile?.profile ?? .standard)
+        if let capacity { options.capacityBytes = capacity.bytes }
+        options.segmentBytes = segment?.bytes
+        if profile == nil, let stored = try LogInspector.storedProfile(directory: log.dir) {
+            options.profile = stored
+        }
+        return options
+    }
+}

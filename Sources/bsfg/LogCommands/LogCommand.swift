@@ -1,0 +1,57 @@
+internal import ArgumentParser
+internal import Gateway
+internal import WriteAheadLog
+
+struct LogCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "log",
+        abstract: "Works on one log in a directory, without a node.",
+        subcommands: [
+            LogAppend.self,
+            LogDump.self,
+            LogInfo.self,
+            LogVerify.self,
+        ])
+}
+
+/// The directory that every log command works on.
+struct LogDirectory: ParsableArguments {
+    @Option(help: ArgumentHelp("The log's directory.", valueName: "DIR"))
+    var dir: String
+}
+
+extension LogError {
+    /// What a command ends with: one sentence and whether trying again can help.
+    var commandFailure: CommandFailure {
+        let status: ExitStatus =
+            switch self {
+            case .locked, .rejected(.noSpace), .rejected(.overloaded): .unavailable
+            case .rejected(.invalidOptions), .profileMismatch: .usage
+            default: .failure
+            }
+        return CommandFailure(status, sentence)
+    }
+
+    /// Runs a step on a log; its error becomes the command's.
+    static func wrap<Value>(_ body: () throws(LogError) -> Value) throws(CommandFailure) -> Value {
+        do throws(LogError) { return try body() } catch { throw error.commandFailure }
+    }
+}
+
+/// `64KiB`, `16MiB`, `4096`.
+struct ByteQuantity: ExpressibleByArgument {
+    let bytes: UInt64
+
+    init?(argument: String) {
+        guard let bytes = Quantity.bytes(argument) else { return nil }
+        self.bytes = UInt64(bytes)
+    }
+}
+
+/// A profile as the command line names it.
+enum ProfileArgument: String, ExpressibleByArgument, CaseIterable {
+    case standard
+    case silStrict = "sil_strict"
+
+    var profile: Profile { self == .standard ? .standard : .silStrict }
+}

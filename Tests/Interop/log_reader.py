@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Lists the durable records of a log as JSON lines, as `bsfg log dump -o json` does.
+
+Written from docs/format.md alone, with nothing but Python's library, so that the records stay
+readable without bsfg and the document is known to be complete. Ends with 1 and a sentence where the
+log is damaged.
+
+    log_reader.py [--summary] DIRECTORY
+"""
+
+import base64
+import json
+import os
+import struct
+import sys
+
+SEGMENT_HEADER = 4096
+FRAME_HEADER = 128
+BLOCK_HEADER = 32
+STATE_SLOT = 65536
+TABLE_SLOT = 4096 + 4096 * 128 + 65536
+
+
+class Damage(Exception):
+    pass
+
+
+def crc_tables():
+    """Eight tables, so that eight bytes are taken at a time."""
+    tables = [[]]
+    for byte in range(256):
+        value = byte
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        tables[0].append(value)
+    for step in range(1, 8):
+        before = tables[step - 1]
+        tables.append([tables[0][value & 255] ^ (value >> 8) for value in before])
+    return tables
+
+
+T0, T1, T2, T3, T4, T5, T6, T7 = crc_tables()
+
+
+def crc32c(data, crc=0):
+    """CRC-32C; `crc` is the value of the bytes before."""
+    crc ^= 0xFFFFFFFF
+    view = memoryview(data)
+    whole = len(view) // 8 * 8
+    for low, high in struct.iter_unpack("<II", view[:whole]):
+        low ^= crc
+        crc = (T7[low & 255] ^ T6[low >> 8 & 255] ^ T5[low >> 16 & 255] ^ T4[low >> 24]
+               ^ T3[high & 255] ^ T2[high >> 8 & 255] ^ T1[high >> 16 & 255] ^ T0[high >> 24])
+    for byte in view[whole:]:
+        crc = T0[(crc ^ byte) & 255] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def table_slot(data):
+    """A table slot as a dictionary, or None when it does not verify."""
+    if len(data) < 4096 or data[:4] != b"BSFT":
+        return None
+    crc, version, alignment, generation = struct.unpack_from("<IIIQ", data, 4)
+    count, runs = struct.unpack_from("<II", data, 64)
+    end = 4096 + 128 * count
+    if count > 4096 or end > len(data) or crc32c(data[8:end]) != crc:
+        return None
+    if version != 1 or any(data[128:144]):
+        raise Damage(f"the manifest has format version {version} or features unknown to this reader")
+    segments = []
+    for index in range(count):
+        start = 4096 + 128 * index
+        names = ("id", "salt", "base", "first", "last", "end")
+        entry = dict(zip(names, struct.unpack_from("<6Q", data, start)))
+        entry["flags"], entry["crc"] = struct.unpack_from("<II", data, start + 96)
+        segments.append(entry)
+    return {"generation": generation, "log": data[24:40], "alignment": alignment,
+            "profile": data[72], "segments": segments}
+
+
+def state_slot(data):
+    """Generation and durable sequence of a state slot, or None when it does not verify."""
+    if data[:4] != b"BSFS":
+        return None
+    crc, _, length = struct.unpack_from("<III", data, 4)
+    if not 128 <= length <= STATE_SLOT or crc32c(data[8:length]) != crc:
+        return None
+    generation, = struct.unpack_from("<Q", data, 16)
+    durable, = struct.unpack_from("<Q", data, 40)
+    return generation, durable
+
+
+def read_manifest(directory):
+    with open(os.path.join(directory, "manifest"), "rb") as file:
+        data = file.read()
+    states = [state_slot(data[slot * STATE_SLOT:(slot + 1) * STATE_SLOT]) for slot in range(2)]
+    start = 2 * STATE_SLOT
+    tables = [table_slot(data[start + slot * TABLE_SLOT:start + (slot + 1) * TABLE_SLOT])
+              for slot in range(2)]
+    states = [state for state in states if state]
+    tables = [table for table in tables if table]
+    if not states or not tables:
+        raise Damage("no slot of the manifest verifies")
+    return max(states), max(tables, key=lambda table: table["generation"])
+
+
+def records_of(body, first, where):
+    """The data records of a frame's body."""
+    offset = first
+    place = 0
+    while place < len(body):
+        crc, codec, flags, count, raw, stored, base, time = struct.unpack_from(
+            "<IBBHIIQq", body, place)
+        header = body[place + 4:place + BLOCK_HEADER]
+        data = body[place + BLOCK_HEADER:place + BLOCK_HEADER + stored]
+        if len(data) != stored or crc32c(header, crc32c(data)) != crc:
+            raise Damage(f"{where}: a block does not verify")
+        if codec != 0 or raw != stored:
+            raise Damage(f"{where}: codec {codec} is unknown to this reader")
+        at = 0
+        for _ in range(count):
+            crc, header_bytes, kind, record_flags, size, delta = struct.unpack_from(
+                "<IHBBII", data, at)
+            end = at + header_bytes + size
+            if end > stored or crc32c(data[at + 4:end]) != crc:
+                raise Damage(f"{where}: a record does not verify")
+            if not flags & 1:
+                key = content = None
+                if record_flags & 1:
+                    key = data[at + 16:at + 48].hex()
+                    content = data[at + 48:at + 80].hex()
+                yield offset, time + delta, key, content, data[at + header_bytes:end]
+                offset += 1
+            at = end
+        if at != stored:
+            raise Damage(f"{where}: a block has bytes after its records")
+        place += BLOCK_HEADER + stored
+
+
+def frame_at(data, position, limit, salt, commit_maximum):
+    """A frame's fields and body, or None when none verifies there."""
+    head = data[position:position + FRAME_HEADER]
+    if position + FRAME_HEADER > limit or head[:4] != b"BSFF":
+        return None
+    crc, size, body_crc, previous = struct.unpack_from("<IIII", head, 8)
+    if crc32c(head[12:], crc32c(head[:8], crc32c(struct.pack("<QQ", salt, position)))) != crc:
+        return None
+    if head[4] != 1 or head[5] != 0 or head[6:8] != b"\x80\0":
+        raise Damage(f"a frame at {position} is of a kind unknown to this reader")
+    body = data[position + FRAME_HEADER:position + FRAME_HEADER + size]
+    if FRAME_HEADER + size > commit_maximum or position + FRAME_HEADER + size > limit \
+            or crc32c(body) != body_crc:
+        return None
+    epoch, sequence, count, records, durable, first, state = struct.unpack_from(
+        "<QQIIQQQ", head, 24)
+    return {"crc": crc, "previous": previous, "epoch": epoch, "sequence": sequence,
+            "count": count, "records": records, "durable": durable, "first": first,
+            "state": state, "body": body, "bytes": FRAME_HEADER + size}
+
+
+def read_log(directory):
+    """Yields (offset, time, epoch, key, content, payload) of every durable record."""
+    (state_generation, durable), table = read_manifest(directory)
+    sequence = table["segments"][0]["first"] - 1
+    offset = table["segments"][0]["base"]
+    for number, entry in enumerate(table["segments"]):
+        is_last = number == len(table["segments"]) - 1
+        name = f"{entry['id']:016x}.segment"
+        with open(os.path.join(directory, name), "rb") as file:
+            data = file.read()
+            os.fdatasync(file.fileno())
+        crc, version, alignment = struct.unpack_from("<III", data, 4)
+        if data[:4] != b"BSFG" or version != 1 or crc != crc32c(data[8:SEGMENT_HEADER]) \
+                or crc != entry["crc"] or data[40:56] != table["log"]:
+            raise Damage(f"{name}: its header is not the one that the manifest names")
+        identifier, salt, _, first, base = struct.unpack_from("<5Q", data, 56)
+        size, commit_maximum, profile = struct.unpack_from("<QIB", data, 112)
+        if (identifier, salt, first, base) != (
+                entry["id"], entry["salt"], sequence + 1, offset) or len(data) != size:
+            raise Damage(f"{name}: it does not follow the segment before it")
+        step = alignment if profile == 2 else 8
+        position = max(SEGMENT_HEADER, step)
+        limit = size - 4096 - size // 1024 if is_last else entry["end"]
+        previous = crc
+        while position < limit:
+            frame = frame_at(data, position, limit, salt, commit_maximum)
+            if frame is None or frame["sequence"] != sequence + 1 \
+                    or frame["previous"] != previous or frame["first"] != offset:
+                break
+            if frame["state"] > state_generation:
+                state_generation = read_manifest(directory)[0][0]
+                if frame["state"] > state_generation:
+                    raise Damage(f"the state slot of generation {frame['state']} is lost")
+            where = f"{name} at {position}"
+            for found in records_of(frame["body"], offset, where):
+                yield found[0], found[1], frame["epoch"], found[2], found[3], found[4]
+                offset = found[0] + 1
+            if offset != frame["first"] + frame["records"]:
+                raise Damage(f"{where}: its count of records is wrong")
+            sequence += frame["count"]
+            previous = frame["crc"]
+            durable = max(durable, frame["durable"])
+            position = (position + frame["bytes"] + step - 1) // step * step
+        if not is_last:
+            if sequence != entry["last"] or position != entry["end"]:
+                raise Damage(f"{name} at {position}: a commit is damaged from offset {offset} on")
+        else:
+            end = len(data.rstrip(b"\0"))
+            if sequence + 1 <= durable or end > position + commit_maximum:
+                raise Damage(f"{name} at {position}: a commit is damaged from offset {offset} on")
+
+
+def main():
+    arguments = sys.argv[1:]
+    summary = "--summary" in arguments
+    directory = [one for one in arguments if one != "--summary"][0]
+    try:
+        for offset, time, epoch, key, content, payload in read_log(directory):
+            if summary:
+                print(offset, time, json.dumps(key), json.dumps(content), len(payload),
+                      crc32c(payload))
+            else:
+                print(json.dumps({
+                    "offset": offset, "append_time_unix_ms": time, "epoch": epoch, "key": key,
+                    "content_digest": content, "payload": base64.b64encode(payload).decode(),
+                }, separators=(",", ":")))
+    except Damage as damage:
+        sys.stdout.flush()
+        print(damage, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Runs every test of this release: the Swift tests, then the scripts that drive real processes.
+
+A script prints one line a check, `PASS name`, `FAIL name` or `SKIPPED name: why`, and exits with 0 when
+none failed. The last line of this run counts them all.
+"""
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# What drives real processes, with the seconds it may take at most.
+SCRIPTS = [
+    ("Tests/Interop/log_reader_check.py", 120),
+    ("Tests/EndToEnd/log_kill9.py", 600),
+    ("Tests/EndToEnd/log_strace.py", 300),
+    ("Tests/EndToEnd/log_powercut.py", 300),
+    ("Tests/EndToEnd/cli_test.py", 300),
+    ("Tests/Interop/curl_tls.py", 300),
+    ("Tests/Interop/connect_client.py", 300),
+    ("Tests/Interop/errors.py", 600),
+    ("Tests/EndToEnd/replication_faults.py", 600),
+    ("Tests/EndToEnd/replication_powercut.py", 600),
+    ("Tests/EndToEnd/demo_test.py", 600),
+]
+
+
+class Count:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+
+def stream(command, limit_seconds, environment, on_line):
+    """Runs a command, shows its output as it comes, and returns its exit code (124: out of time)."""
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", start_new_session=True)
+    deadline = time.monotonic() + limit_seconds
+    try:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            on_line(line)
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(command, limit_seconds)
+        return process.wait(timeout=max(1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        return 124
+
+
+def swift_tests(scratch_path, environment, count):
+    closing = re.compile(r"Test run with (\d+) tests? .*?(passed|failed)(?:.*with (\d+) issue)?")
+    skipped = re.compile(r'^. Test .* skipped')
+    failed_test = re.compile(r'^\S+ Test (?!run).* failed after')
+    seen = {"total": 0, "failed": 0, "skipped": 0}
+
+    def look(line):
+        match = closing.search(line)
+        if match:
+            seen["total"] = int(match.group(1))
+        elif failed_test.match(line):
+            seen["failed"] += 1
+        elif skipped.match(line):
+            seen["skipped"] += 1
+
+    code = stream(
+        ["swift", "test", "--skip-build", "--scratch-path", scratch_path], 1500, environment, look)
+    failed = seen["failed"] or (1 if code != 0 or seen["total"] == 0 else 0)
+    count.failed += failed
+    count.skipped += seen["skipped"]
+    count.passed += max(0, seen["total"] - failed - seen["skipped"])
+
+
+def script(path, limit_seconds, environment, count):
+    python = ROOT / ".venv/bin/python"
+    interpreter = str(python) if python.exists() else sys.executable
+    seen = Count()
+
+    def look(line):
+        seen.passed += line.startswith("PASS ")
+        seen.failed += line.startswith("FAIL ")
+        seen.skipped += line.startswith("SKIPPED ")
+
+    print(f"== {path}", flush=True)
+    began = time.monotonic()
+    code = stream([interpreter, str(ROOT / path)], limit_seconds, environment, look)
+    if code != 0 and seen.failed == 0:
+        print(f"FAIL {path}: exit code {code}")
+        seen.failed = 1
+    elif seen.passed + seen.skipped == 0:
+        print(f"FAIL {path}: it checked nothing")
+        seen.failed = 1
+    print(f"== {path}: {time.monotonic() - began:.0f} s", flush=True)
+    count.passed += seen.passed
+    count.failed += seen.failed
+    count.skipped += seen.skipped
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scratch-path", default=".build-debug")
+    parser.add_argument("--only", help="run only scripts whose path contains this")
+    options = parser.parse_args()
+    environment = dict(os.environ)
+    environment["BSFG"] = str(ROOT / options.scratch_path / "debug" / "bsfg")
+    environment["SWIFT_BACKTRACE"] = "enable=no"
+    count = Count()
+    if not options.only:
+        swift_tests(options.scratch_path, environment, count)
+    for path, limit_seconds in SCRIPTS:
+        if not options.only or options.only in path:
+            script(path, limit_seconds, environment, count)
+    print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped")
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
