@@ -136,6 +136,7 @@ let package = Package(
             dependencies: [
                 "Gateway", "Facts", "Buffers", "Replication", "RPC", "WriteAheadLog",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
     ]

@@ -1,4 +1,4 @@
-package import WriteAheadLog
+internal import WriteAheadLog
 
 /// Threads for calls that block on a disk, so that neither an event loop nor the cooperative pool
 /// ever does. The queue is bounded.

@@ -38,7 +38,8 @@ package struct PullReport: Sendable {
 /// Drives a `PullMachine`: performs its actions one task each and tells it what became of them.
 ///
 /// Calls belong to a generation of the machine: a reset cancels them, and what they answer still is
-/// ignored. A commit belongs to none: it cannot be taken back, so the machine hears of its end always.
+/// ignored. A commit belongs to none: it cannot be taken back, so the machine always hears of its
+/// end.
 package actor PullLoop {
     private struct Running {
         var task: Task<Void, Never>
@@ -317,7 +318,8 @@ package actor PullLoop {
             case .positionMoved: throw .unavailable(error.sentence)
             case .conflict: throw .refused(.conflictingDuplicate, error.sentence)
             case .stopped, .outcomeUnknown, .corrupt: throw .refused(.logPoisoned, error.sentence)
-            case .invalid, .batchTooLarge, .outOfRange, .cursorNotFound, .cursorExists:
+            case .invalid, .batchTooLarge: throw .refused(.tooLarge, error.sentence)
+            case .outOfRange, .cursorNotFound, .cursorExists:
                 throw .refused(.malformedRequest, error.sentence)
             }
         }

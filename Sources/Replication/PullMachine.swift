@@ -6,10 +6,10 @@ package import Buffers
 ///          -> confirm the newest durable position, one confirm in flight
 ///
 /// A failure drops the pages that were read ahead, waits, and opens again: the durable position is
-/// the only memory. Calls of before are answered to nobody, but a commit that is out cannot be taken
-/// back: whatever follows a reset waits for it, so that the position read afterwards is the one that
-/// stands. The first history refusal is asked once more, since a confirm may have been overtaken; the
-/// second one blocks.
+/// the only memory. Calls of before are answered to nobody, but a commit that is out cannot be
+/// taken back: whatever follows a reset waits for it, so that the position read afterwards is the
+/// one that stands. The first history refusal is asked once more, since a confirm may have been
+/// overtaken; the second one blocks.
 package struct PullMachine: Sendable {
     package static let pagesAheadMaximum = 4
 
@@ -104,8 +104,8 @@ package struct PullMachine: Sendable {
         return openIfDue() + next()
     }
 
-    /// The commit that was out failed after a reset had dropped its page: nothing came of it but the
-    /// position that stands. (Of a page that was not dropped, its failure is a reset.)
+    /// The commit that was out failed after a reset had dropped its page: nothing came of it but
+    /// the position that stands. (Of a page that was not dropped, its failure is a reset.)
     package mutating func staleCommitFailed(durable: SourcePosition?) -> [Action] {
         precondition(isCommitting && isCommitStale, "a commit ends once")
         isCommitting = false

@@ -1,6 +1,7 @@
 import Facts
 import Synchronization
 import Testing
+import WriteAheadLog
 
 @testable import Buffers
 
@@ -382,6 +383,14 @@ import Testing
             }
         }
         #expect(subject.cursors.cursor(owner: "historian", name: "reports")?.nextOffset == 512)
+    }
+
+    @Test func `a frontier takes up what another made durable`() async throws {
+        let subject = try await subjectWithCursor(.log)
+        #expect(try confirm(subject, 4...5) == 0)
+        // As a call does that read the cursor before this one and ends after it.
+        _ = try subject.logs[0].confirm(owner: "historian", name: "reports", nextOffset: 3)
+        #expect(try confirm(subject, 3...3) == 6)
     }
 
     // MARK: - After a restart

@@ -19,7 +19,8 @@ final class BufferSubject: Sendable {
     let forward: any ForwardBuffer
     let cursors: any CursorTracker
     private let directory: String?
-    private let logs: [Log]
+    /// Of the store and of the forward buffer; none in memory.
+    let logs: [Log]
 
     init(_ realisation: Realisation, segmentBytes: UInt64? = nil) throws {
         switch realisation {

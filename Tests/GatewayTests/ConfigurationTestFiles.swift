@@ -3,7 +3,7 @@ import Foundation
 @testable import Gateway
 
 /// A configuration directory with files as given; it disappears with the object.
-final class ConfigurationTestFiles {
+final class ConfigurationTestFiles: Sendable {
     let directory: String
 
     static let main = """

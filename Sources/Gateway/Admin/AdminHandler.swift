@@ -12,6 +12,7 @@ struct AdminHandler: Sendable {
     let logs: StreamLogs
     let pulls: Pulls
     let pool: BlockingPool
+    let waits: HeadWaits
     let startedMilliseconds: Int64
     let now: @Sendable () -> Int64
     let server: @Sendable () -> RPCServerStatistics
@@ -110,12 +111,6 @@ struct AdminHandler: Sendable {
                 .identityNotAuthorised, "\(request.owner) has not the role consumer",
                 field: "owner")
         }
-        if let other = logs.log(ofConsumer: request.name, owner: request.owner) {
-            throw ServiceError(
-                .consumerExists,
-                "\(request.owner) has a consumer \(request.name) on \(other.stream.name) of "
-                    + "\(other.origin) already", field: "name")
-        }
         let mode = request.initMode.isEmpty ? "full_backfill" : request.initMode
         let start: UInt64 =
             switch mode {
@@ -130,9 +125,13 @@ struct AdminHandler: Sendable {
             owner: request.owner, name: request.name, nextOffset: start, epoch: log.log.epoch,
             initMode: mode, createdMilliseconds: now())
         do throws(BufferError) {
-            try await pool.run { () throws(BufferError) in try log.cursors.create(cursor) }
+            try await pool.run { () throws(BufferError) in
+                try logs.createConsumer(cursor, in: log)
+            }
         } catch {
-            throw ServiceError(error)
+            var refusal = ServiceError(error)
+            if refusal.reason == .consumerExists { refusal.field = "name" }
+            throw refusal
         }
         var response = Bsfg_Admin_V1_CreateConsumerResponse()
         response.consumer = AdminHandler.consumer(cursor, log)
@@ -173,7 +172,7 @@ struct AdminHandler: Sendable {
             throw error
         }
         if from == head {
-            await HeadWait.wait(
+            await waits.wait(
                 for: log.buffer, beyond: from,
                 milliseconds: min(
                     Int(limits.waitMilliseconds), request.remainingMilliseconds - 250))

@@ -15,6 +15,7 @@ package final class GatewayNode: Sendable {
     private let server: RPCServer
     private let logger: Logger
     private let bound: BoundListeners
+    private let waits = HeadWaits()
 
     /// How long calls in flight may take at the end, in seconds.
     private static let graceSeconds = 30.0
@@ -33,7 +34,10 @@ package final class GatewayNode: Sendable {
         self.logger = logger
         logs = try StreamLogs(configuration)
         pool = BlockingPool(name: "bsfg-disk", threadCount: GatewayNode.diskThreads)
-        pulls = try Pulls(configuration, credentials, logs, pool, logger)
+        pulls = try Pulls(configuration, logs, pool, logger) {
+            (peer, endpoint) throws(NodeError) in
+            try Pulls.connect(peer, endpoint, configuration, credentials)
+        }
         let bound = BoundListeners()
         self.bound = bound
         let now: @Sendable () -> Int64 = { GatewayNode.nowMilliseconds() }
@@ -42,11 +46,11 @@ package final class GatewayNode: Sendable {
             access: access,
             append: AppendService(
                 configuration: configuration, access: access, logs: logs, pool: pool),
-            fetch: FetchService(access: access, logs: logs, pool: pool),
+            fetch: FetchService(access: access, logs: logs, pool: pool, waits: waits),
             federation: FederationHandler(
                 configuration: configuration, access: access, logs: logs, pool: pool, now: now),
             admin: AdminHandler(
-                configuration: configuration, logs: logs, pulls: pulls, pool: pool,
+                configuration: configuration, logs: logs, pulls: pulls, pool: pool, waits: waits,
                 startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
                 server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
                 listeners: { bound.addresses.withLock { $0 } }))
@@ -85,6 +89,7 @@ package final class GatewayNode: Sendable {
     /// Stops pulling, answers what is in flight, and closes the logs.
     package func stop() async {
         await pulls.stop()
+        waits.end()
         await server.stop(graceSeconds: GatewayNode.graceSeconds)
         bound.server.withLock { $0 = nil }
         pool.stop()

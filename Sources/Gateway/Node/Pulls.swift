@@ -15,13 +15,15 @@ final class Pulls: Sendable {
     }
 
     private let pulls: [Pull]
-    private let clients: [RPCClient]
+    private let connections: [PeerConnection]
 
+    /// - Parameter connect: makes the one connection that all pulls from a peer share.
     init(
-        _ configuration: NodeConfiguration, _ credentials: NodeCredentials, _ logs: StreamLogs,
-        _ pool: BlockingPool, _ logger: Logger
+        _ configuration: NodeConfiguration, _ logs: StreamLogs, _ pool: BlockingPool,
+        _ logger: Logger,
+        connect: (PeerConfiguration, HostPort) throws(NodeError) -> PeerConnection
     ) throws(NodeError) {
-        var clients: [String: RPCClient] = [:]
+        var connections: [String: PeerConnection] = [:]
         var pulls: [Pull] = []
         for cursor in configuration.cursors {
             guard let peer = configuration.peer(id: cursor.peer),
@@ -33,15 +35,15 @@ final class Pulls: Sendable {
                     "cursors.yaml pulls \(cursor.stream) from \(peer.id), which has no endpoint "
                         + "in peers.yaml; add one")
             }
-            let client: RPCClient
-            if let known = clients[peer.id] {
-                client = known
+            let connection: PeerConnection
+            if let known = connections[peer.id] {
+                connection = known
             } else {
-                client = try Pulls.client(peer, endpoint, configuration, credentials)
-                clients[peer.id] = client
+                connection = try connect(peer, endpoint)
+                connections[peer.id] = connection
             }
             let source = RPCPullSource(
-                client: client, peer: peer, pull: cursor, zone: configuration.zone,
+                connection: connection, peer: peer, pull: cursor, zone: configuration.zone,
                 profile: log.stream.profile.rawValue)
             pulls.append(
                 Pull(
@@ -53,13 +55,14 @@ final class Pulls: Sendable {
                     isManual: peer.start == .manual))
         }
         self.pulls = pulls
-        self.clients = Array(clients.values)
+        self.connections = Array(connections.values)
     }
 
-    private static func client(
+    /// Mutual TLS to a peer's endpoint, whose certificate must be that of its entry.
+    static func connect(
         _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
         _ credentials: NodeCredentials
-    ) throws(NodeError) -> RPCClient {
+    ) throws(NodeError) -> PeerConnection {
         do {
             let verifier = credentials.verifier.server(peer: peer.id)
             var trust: [UInt8] = []
@@ -74,7 +77,7 @@ final class Pulls: Sendable {
                 trustRoots: trust,
                 // A name that could be a host's is told, so that a listener can choose by it.
                 serverName: peer.identity.contains(".") ? peer.identity : nil)
-            return try RPCClient(
+            let client = try RPCClient(
                 RPCClientConfiguration(host: endpoint.host, port: endpoint.port), tls: tls
             ) { leaf in
                 switch verifier.verify(leafDER: leaf, direction: .outgoing) {
@@ -83,6 +86,10 @@ final class Pulls: Sendable {
                     ServiceRefusal(reason: error.reason.rawValue, sentence: error.message)
                 }
             }
+            return PeerConnection(
+                call: { (procedure, body, milliseconds) async throws(RPCClientError) in
+                    try await client.call(procedure, body, timeoutMilliseconds: milliseconds)
+                }, close: { await client.close() })
         } catch {
             throw NodeError("no connection to \(peer.id) can be set up: \(error)")
         }
@@ -113,7 +120,7 @@ final class Pulls: Sendable {
         await withTaskGroup(of: Void.self) { group in
             for pull in pulls { group.addTask { await pull.loop.stop() } }
         }
-        for client in clients { await client.close() }
+        for connection in connections { await connection.close() }
     }
 
     /// Fetches the last `count` offsets below a pull's position again.

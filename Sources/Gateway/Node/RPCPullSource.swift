@@ -4,13 +4,20 @@ internal import Replication
 internal import RPC
 internal import SwiftProtobuf
 
+/// A connection to a peer, as pulls use it: calls in binary protobuf, several at a time.
+struct PeerConnection: Sendable {
+    /// Procedure, body, milliseconds.
+    var call: @Sendable (String, [UInt8], Int) async throws(RPCClientError) -> [UInt8]
+    var close: @Sendable () async -> Void
+}
+
 /// One stream of one origin at a peer, over RPC.
 struct RPCPullSource: PullSource {
     /// Long polls answer at once when something is there; silence longer than this is a failure.
     private static let waitMilliseconds: UInt32 = 5_000
     private static let callMilliseconds = 15_000
 
-    let client: RPCClient
+    let connection: PeerConnection
     let peer: PeerConfiguration
     let pull: CursorConfiguration
     let zone: String
@@ -91,9 +98,9 @@ struct RPCPullSource: PullSource {
         async throws(PullFailure) -> [UInt8]
     {
         do throws(RPCClientError) {
-            return try await client.call(
+            return try await connection.call(
                 procedure.rawValue, WireCodec.encode(request, .proto),
-                timeoutMilliseconds: RPCPullSource.callMilliseconds)
+                RPCPullSource.callMilliseconds)
         } catch {
             throw RPCPullSource.failure(error)
         }

@@ -42,6 +42,8 @@ package final class StreamLog: Sendable {
 package final class StreamLogs: Sendable {
     package let all: [StreamLog]
     private let byName: [StreamLog.Name: StreamLog]
+    /// Held while a consumer is made: its name is looked for in every log first.
+    private let creation = Monitor()
 
     /// Opens (and where absent makes) every log that the configuration asks for. Blocks.
     package init(_ configuration: NodeConfiguration) throws(NodeError) {
@@ -88,6 +90,19 @@ package final class StreamLogs: Sendable {
     /// The log in which an owner's consumer of this name has its cursor: a name is bound to one.
     package func log(ofConsumer name: String, owner: String) -> StreamLog? {
         all.first { $0.cursors.cursor(owner: owner, name: name) != nil }
+    }
+
+    /// Makes a consumer whose name is free in every log. Blocks.
+    package func createConsumer(_ cursor: TrackedCursor, in log: StreamLog) throws(BufferError) {
+        creation.lock()
+        defer { creation.unlock() }
+        if let other = self.log(ofConsumer: cursor.name, owner: cursor.owner) {
+            throw BufferError(
+                .cursorExists,
+                "\(cursor.owner) has a consumer \(cursor.name) on \(other.stream.name) of "
+                    + "\(other.origin) already; choose another name")
+        }
+        try log.cursors.create(cursor)
     }
 
     package func close() {

@@ -169,7 +169,9 @@ struct FederationHandler: Sendable {
                 receiverUUID: Array(message.receiver.logUuid),
                 receiverEpoch: message.receiver.epoch, initMode: mode,
                 createdMilliseconds: now())
-            try await onDisk { () throws(BufferError) in try log.cursors.create(cursor) }
+            try await onDisk { () throws(BufferError) in
+                try logs.createConsumer(cursor, in: log)
+            }
         }
         return response(start, mode, isExisting: false, log)
     }

@@ -16,6 +16,7 @@ struct FetchService: Sendable {
     let access: Access
     let logs: StreamLogs
     let pool: BlockingPool
+    let waits: HeadWaits
 
     // MARK: - Fetch
 
@@ -49,7 +50,7 @@ struct FetchService: Sendable {
             let patience = min(
                 Int(limits.waitMilliseconds),
                 request.remainingMilliseconds - FetchService.deadlineMarginMilliseconds)
-            await HeadWait.wait(
+            await waits.wait(
                 for: log.buffer, beyond: from, milliseconds: max(0, patience))
         }
         // Read again: it may have moved while the call waited.
@@ -335,12 +336,22 @@ struct PageLimits: Sendable {
     }
 }
 
-/// Waits for a buffer's head without holding a thread.
-enum HeadWait {
-    static func wait(for buffer: any ReadableBuffer, beyond offset: UInt64, milliseconds: Int) async
-    {
+/// Waits for heads without holding a thread, until the node stops.
+final class HeadWaits: Sendable {
+    private struct State {
+        var isEnded = false
+        var next: UInt64 = 0
+        var waiting: [UInt64: AsyncStream<Void>.Continuation] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    func wait(for buffer: any ReadableBuffer, beyond offset: UInt64, milliseconds: Int) async {
         guard milliseconds > 0, buffer.headOffset <= offset else { return }
-        let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let (stream, continuation) = AsyncStream<Void>.makeStream(
+            bufferingPolicy: .bufferingNewest(1))
+        guard let number = begin(continuation) else { return }
+        defer { state.withLock { _ = $0.waiting.removeValue(forKey: number) } }
         let observer = buffer.observeHead { head in
             if head > offset { continuation.yield() }
         }
@@ -353,5 +364,23 @@ enum HeadWait {
         }
         defer { timer.cancel() }
         for await _ in stream { return }
+    }
+
+    private func begin(_ continuation: AsyncStream<Void>.Continuation) -> UInt64? {
+        state.withLock { state in
+            guard !state.isEnded else { return nil }
+            defer { state.next += 1 }
+            state.waiting[state.next] = continuation
+            return state.next
+        }
+    }
+
+    /// Ends every wait, and those that come: a node that stops does not wait for facts.
+    func end() {
+        let waiting = state.withLock { state in
+            state.isEnded = true
+            return Array(state.waiting.values)
+        }
+        for continuation in waiting { continuation.finish() }
     }
 }

@@ -40,7 +40,8 @@ struct NodeService: RPCService {
             return handle(procedure, request, respond)
         }
         if !append.pool.submit({ handle(procedure, request, respond) }) {
-            respond(.failure(ServiceError(.overloaded, "too many large requests are in work; retry")))
+            respond(
+                .failure(ServiceError(.overloaded, "too many large requests are in work; retry")))
         }
     }
 

@@ -1,0 +1,207 @@
+import Buffers
+import Facts
+import RPC
+import SwiftProtobuf
+import Testing
+import WriteAheadLog
+
+@testable import Gateway
+
+@Suite struct ServicesAppendTests {
+    private func append(_ bench: ServicesBench, _ fact: String, stream: String = "") async throws
+        -> Bsfg_V1_AppendFactResponse
+    {
+        try await bench.call(
+            Bsfg_V1_AppendFactResponse.self, .appendFact, appendJSON(fact, stream: stream),
+            as: .client("writer"))
+    }
+
+    private func batch(
+        _ bench: ServicesBench, _ facts: [String], stops: Bool = false
+    ) async throws -> Bsfg_V1_AppendFactsResponse {
+        try await bench.call(
+            Bsfg_V1_AppendFactsResponse.self, .appendFacts,
+            #"{"facts":[\#(facts.joined(separator: ","))],"stop_on_error":\#(stops)}"#,
+            as: .client("writer"))
+    }
+
+    @Test func `a retry returns the original offset and other content changes nothing`()
+        async throws
+    {
+        let bench = try ServicesBench()
+        let first = try await append(bench, factJSON(1))
+        #expect(first.hasOffset && first.offset == 0 && first.outcome == .appended)
+        #expect(first.epoch == 1 && first.contentDigest.count == 32 && first.fill > 0)
+        _ = try await append(bench, factJSON(2))
+        let again = try await append(bench, factJSON(1))
+        #expect(again.offset == 0 && again.outcome == .existing)
+        #expect(again.contentDigest == first.contentDigest)
+        let conflict = await bench.error(
+            .appendFact, appendJSON(factJSON(1, value: 9)), as: .client("writer"))
+        #expect(conflict?.reason == .conflictingDuplicate && conflict?.offset == 0)
+        #expect(conflict?.storedDigest?.bytes == Array(first.contentDigest))
+        #expect(conflict?.offeredDigest != conflict?.storedDigest)
+        #expect(bench.log().log.headOffset == 2)
+        // Streams do not know each other's ids.
+        #expect(try await append(bench, factJSON(1), stream: "facts.audit").outcome == .appended)
+        await bench.close()
+        // Nor does a restart make a retry new.
+        let reopened = try ServicesBench(files: bench.files)
+        #expect(try await append(reopened, factJSON(2)).outcome == .existing)
+        #expect(
+            await reopened.error(
+                .appendFact, appendJSON(factJSON(1, value: 9)), as: .client("writer"))?.reason
+                == .conflictingDuplicate)
+        await reopened.close()
+    }
+
+    @Test(arguments: [
+        (factJSON(1, from: "plant-a"), ErrorReason.fromZoneNotAllowed, "envelope.from_zone"),
+        (factJSON(1, to: "nowhere"), .unknownZone, "envelope.to_zone"),
+        (factJSON(1, subject: "no subject"), .invalidSubject, "fact.subject"),
+        (
+            factJSON(1, extra: #","c":9007199254740993"#), .numberNotRepresentable,
+            "fact.object.c"
+        ),
+        (#"{"fact":{}}"#, .missingField, "envelope"),
+        (#"{"envelop":{}}"#, .unknownField, "envelop"),
+        ("{", .malformedRequest, ""),
+    ])
+    func `a fact that cannot be taken is refused with its place`(
+        _ fact: String, _ reason: ErrorReason, _ field: String
+    ) async throws {
+        let bench = try ServicesBench()
+        let body = fact == "{" ? fact : appendJSON(fact)
+        let error = await bench.error(.appendFact, body, as: .client("writer"))
+        #expect(error?.reason == reason && error?.field == field)
+        #expect(bench.log().log.headOffset == 0)
+        await bench.close()
+    }
+
+    @Test func `zones that are known may be sent to`() async throws {
+        let bench = try ServicesBench()
+        for (number, zone) in ["enterprise", "plant-b", "plant-c", "cloud"].enumerated() {
+            #expect(try await append(bench, factJSON(number, to: zone)).outcome == .appended)
+        }
+        await bench.close()
+    }
+
+    @Test func `a mixed batch answers each fact`() async throws {
+        let bench = try ServicesBench()
+        try await bench.append(0..<2)
+        let response = try await batch(
+            bench,
+            [
+                factJSON(5), factJSON(1), factJSON(0, value: 9), factJSON(6, subject: "x"),
+                factJSON(5), factJSON(7),
+            ])
+        #expect(
+            response.outcomes.map(\.outcome) == [
+                .appended, .existing, .conflict, .invalid, .existing, .appended,
+            ])
+        #expect(response.outcomes.map(\.offset) == [2, 1, 0, 0, 2, 3])
+        #expect(response.outcomes[2].error.reason == "conflicting_duplicate")
+        #expect(response.outcomes[2].error.storedDigest.count == 32)
+        #expect(response.outcomes[3].error.reason == "invalid_subject")
+        #expect(response.outcomes[3].error.field == "facts[3].fact.subject")
+        #expect(bench.log().log.headOffset == 4)
+        // All invalid is an answer, too.
+        let invalid = try await batch(bench, [factJSON(9, subject: "x")])
+        #expect(invalid.outcomes.map(\.outcome) == [.invalid] && invalid.epoch == 1)
+        await bench.close()
+    }
+
+    @Test func `nothing after the first bad fact is appended when asked so`() async throws {
+        let bench = try ServicesBench()
+        try await bench.append(0..<1)
+        let conflict = try await batch(
+            bench, [factJSON(1), factJSON(0), factJSON(0, value: 9), factJSON(2)], stops: true)
+        #expect(
+            conflict.outcomes.map(\.outcome) == [.appended, .existing, .conflict, .skipped])
+        let invalid = try await batch(
+            bench, [factJSON(3), factJSON(4, subject: "x"), factJSON(5)], stops: true)
+        #expect(invalid.outcomes.map(\.outcome) == [.appended, .invalid, .skipped])
+        #expect(bench.log().log.headOffset == 3)
+        let good = try await batch(bench, [factJSON(5), factJSON(6)], stops: true)
+        #expect(good.outcomes.map(\.outcome) == [.appended, .appended])
+        await bench.close()
+    }
+
+    @Test func `batches have limits`() async throws {
+        let bench = try ServicesBench()
+        func error(_ facts: [String]) async -> ServiceError? {
+            await bench.error(
+                .appendFacts, #"{"facts":[\#(facts.joined(separator: ","))]}"#,
+                as: .client("writer"))
+        }
+        let empty = await error([])
+        #expect(empty?.reason == .missingField && empty?.field == "facts")
+        let tooMany = await error((0...FactLimits.pageFacts).map { factJSON($0) })
+        #expect(tooMany?.reason == .tooLarge && tooMany?.field == "facts")
+        let text = String(repeating: "x", count: 1_000_000)
+        let tooLarge = await error((0..<7).map { factJSON($0, extra: #","t":"\#(text)""#) })
+        #expect(tooLarge?.reason == .tooLarge && tooLarge?.message.contains("stored") == true)
+        // The object's own limit is about one fact and is answered for it.
+        let one = try await batch(bench, [factJSON(1, extra: #","t":"\#(text)\#(text)""#)])
+        #expect(one.outcomes[0].error.reason == "too_large")
+        #expect(bench.log().log.headOffset == 0)
+        await bench.close()
+    }
+
+    @Test func `a large batch is taken whole, in one commit`() async throws {
+        let bench = try ServicesBench()
+        let before = bench.log().log.statistics().counters.commits
+        let response = try await batch(bench, (0..<1_000).map { factJSON($0) })
+        #expect(response.outcomes.allSatisfy { $0.outcome == .appended })
+        #expect(response.outcomes.map(\.offset) == (0..<1_000).map { UInt64($0) })
+        #expect(bench.log().log.statistics().counters.commits == before + 1)
+        await bench.close()
+    }
+
+    @Test func `a batch that cannot be written is an error that says what stands`() async throws {
+        let bench = try ServicesBench()
+        try await bench.append(0..<2)
+        bench.log().log.close()
+        for stops in [false, true] {
+            let facts = [factJSON(0), factJSON(1, value: 9), factJSON(2, subject: "x"), factJSON(3)]
+            let error = await bench.error(
+                .appendFacts,
+                #"{"facts":[\#(facts.joined(separator: ","))],"stop_on_error":\#(stops)}"#,
+                as: .client("writer"))
+            #expect(error?.reason == .logPoisoned && error?.retryable == true)
+            #expect(error?.acceptedCount == 1 && error?.failedCount == 3)
+            if !stops {
+                #expect(error?.failures.map(\.outcome) == [.conflict, .invalid, .refused])
+                #expect(
+                    error?.failures.map(\.error.field)
+                        == ["facts[1]", "facts[2].fact.subject", "facts[3]"])
+            }
+        }
+        await bench.close()
+    }
+
+    @Test func `a stream may be idempotent by content`() async throws {
+        let bench = try ServicesBench()
+        let stream = "facts.audit"
+        #expect(try await append(bench, factJSON(1), stream: stream).outcome == .appended)
+        // Another id that says the same is the same fact; the same id that says more is another.
+        let same = try await append(bench, factJSON(2, value: 1), stream: stream)
+        #expect(same.outcome == .existing && same.offset == 0)
+        let other = try await append(bench, factJSON(1, value: 5), stream: stream)
+        #expect(other.outcome == .appended && other.offset == 1)
+        await bench.close()
+    }
+
+    @Test func `an append that is not answered in time has an unknown outcome`() async throws {
+        let bench = try ServicesBench()
+        #expect(
+            bench.service.timedOut(procedure: Procedure.appendFact.rawValue).reason
+                == .outcomeUnknown)
+        #expect(
+            bench.service.timedOut(procedure: Procedure.appendFacts.rawValue).retryable)
+        #expect(
+            bench.service.timedOut(procedure: Procedure.fetchFacts.rawValue).reason
+                == .deadlineExceeded)
+        await bench.close()
+    }
+}
