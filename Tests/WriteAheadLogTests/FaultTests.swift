@@ -236,7 +236,7 @@ struct FaultTests {
         }
         let log = try openLog(disk)
         // The spare that stands ready is used first.
-        #expect(eventually { disk.files.keys.filter { $0.hasSuffix(".segment") }.count == 2 })
+        #expect(eventually { spareIsReady(disk) })
         full.set(true)
         var accepted = 0
         var rejected: LogError?
@@ -288,7 +288,7 @@ struct FaultTests {
             return .error(ENOSPC)
         }
         let log = try openLog(disk)
-        #expect(eventually { disk.files.keys.filter { $0.hasSuffix(".segment") }.count == 2 })
+        #expect(eventually { spareIsReady(disk) })
         _ = try log.append(oneRecord(payload(0, bytes: 390_000)))
         _ = try log.append(oneRecord(payload(1, bytes: 390_000)))
         full.set(true)

@@ -13,10 +13,11 @@ struct PipelineTests {
         let gate = DiskGate()
         let hold = FaultTests.Flag()
         let log = try openLog(disk)
-        #expect(eventually { disk.files.keys.filter { $0.hasSuffix(".segment") }.count == 2 })
-        usleep(20_000)
+        #expect(eventually { spareIsReady(disk) })
         disk.setHook { call in
-            guard hold.isSet, call.isSegment, call.operation == .synchronise else { return nil }
+            guard hold.isSet, call.path == DecisionTableTests.segment,
+                call.operation == .synchronise
+            else { return nil }
             gate.pass()
             return fault
         }

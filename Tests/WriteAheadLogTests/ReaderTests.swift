@@ -41,11 +41,12 @@ struct ReaderTests {
         let disk = MemoryDisk()
         let log = try openLog(disk)
         _ = try log.append(oneRecord([1]))
-        #expect(eventually { disk.files.keys.filter { $0.hasSuffix(".segment") }.count == 2 })
-        usleep(20_000)
+        #expect(eventually { spareIsReady(disk) })
         let gate = DiskGate()
         disk.setHook { call in
-            if call.isSegment, call.operation == .synchronise { gate.pass() }
+            if call.path == DecisionTableTests.segment, call.operation == .synchronise {
+                gate.pass()
+            }
             return nil
         }
         let answers = Answers()

@@ -113,3 +113,8 @@ final class DiskGate: Sendable {
 
     func open() { isOpen.withLock { $0 = true } }
 }
+
+/// Whether the segment after the first stands ready with all its zeros written.
+func spareIsReady(_ disk: MemoryDisk) -> Bool {
+    disk.files[logPath + "/" + SegmentHeader.fileName(id: 2)]?.count == 1 << 20
+}
