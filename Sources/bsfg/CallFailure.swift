@@ -72,9 +72,7 @@ extension RPCClientError {
         case .transport(let kind, _):
             switch kind {
             case .refused, .unreachable, .silent, .timeout, .closed, .overloaded: true
-            // A node that is killed during the handshake shows as this too.
-            case .tls: false
-            case .dns, .identity, .malformed, .cancelled: false
+            case .tls, .dns, .identity, .malformed, .cancelled: false
             }
         }
     }

@@ -29,7 +29,7 @@ struct DemoCommand: AsyncParsableCommand {
     var rows: Int?
 
     @Option(help: "Over how many seconds the rows are spread.")
-    var seconds = 14.0
+    var seconds = 18.0
 
     @Option(
         help: "The facts' subject; {column} stands for a column's text. Default: by the input.")
@@ -67,7 +67,9 @@ struct DemoCommand: AsyncParsableCommand {
             StandardError.line("\nbsfg: interrupted; both nodes are stopped, nothing is left behind")
         }
         do {
-            let site = try CommandFailure.wrap { try DemoSite(directory: directory) }
+            let site = try Interruption.withoutInterruption {
+                try CommandFailure.wrap { try DemoSite(directory: directory) }
+            }
             let client = try Self.producerClient(site)
             let producer = DemoProducer(
                 reader: try plan.reader(), mapping: plan.mapping(predicate: predicate),

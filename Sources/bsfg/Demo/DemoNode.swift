@@ -46,7 +46,7 @@ struct DemoNode: Sendable {
         var forwardHead: UInt64 = 0
         /// The receiver's cursor at the source.
         var cursor: UInt64 = 0
-        /// The receiver's durable position, and what it knows to be confirmed.
+        /// The receiver's durable position, and below which offset it knows all to be confirmed.
         var position: UInt64 = 0
         var confirmed: UInt64 = 0
         var fetched: UInt64 = 0
@@ -68,7 +68,7 @@ struct DemoNode: Sendable {
             .nextOffset ?? 0
         if let pull = status.pulls.first {
             view.position = pull.hasNextOffset ? pull.nextOffset : 0
-            view.confirmed = pull.hasConfirmedOffset ? pull.confirmedOffset : 0
+            view.confirmed = pull.hasConfirmedOffset ? pull.confirmedOffset + 1 : 0
             view.fetched = pull.fetched
             view.redelivered = pull.redelivered
             view.materialised = pull.materialised
@@ -90,6 +90,18 @@ struct DemoNode: Sendable {
         }
     }
 
+    /// How many records the node found in its forward log when it was last opened, by its own log.
+    func recoveredForwardHead() throws -> UInt64 {
+        for line in try SmallText.read(log).split(separator: 0x0A).reversed() {
+            guard case .object(let members)? = try? JSONTree.parse(Array(line)),
+                members["message"] == .string("log opened"), members["role"] == .string("forward"),
+                case .string(let head)? = members["head"], let number = UInt64(head)
+            else { continue }
+            return number
+        }
+        throw CommandFailure(.failure, "\(log) does not say what \(zone) found in its log")
+    }
+
     private func lastLine() -> String {
         guard let bytes = try? SmallText.read(log) else { return "its log \(log) is missing" }
         return bytes.split(separator: 0x0A).last.map { String(decoding: $0, as: UTF8.self) }
@@ -97,10 +109,17 @@ struct DemoNode: Sendable {
     }
 }
 
-/// The end of a log file.
+/// A file that is not long, as a whole.
 enum SmallText {
     static func read(_ path: String) throws(RowError) -> [UInt8] {
-        try RowInput(path: path).read(1 << 20)
+        let input = try RowInput(path: path)
+        var bytes: [UInt8] = []
+        while bytes.count < 16 << 20 {
+            let more = try input.read(256 << 10)
+            if more.isEmpty { break }
+            bytes += more
+        }
+        return bytes
     }
 }
 

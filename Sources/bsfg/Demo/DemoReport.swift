@@ -75,6 +75,7 @@ struct DemoReport {
             + #""\#(DemoSite.source)","toZone":"\#(DemoSite.receiver)","producedAtUnixMs":"#
             + #""1736935200000"},"fact":{"subject":"turbine:R80711","predicate":"reading_taken","#
             + #""object":{"P_avg":514.2}}}"#
+        let all = pids.map(String.init).joined(separator: " ")
         return """
 
             Both nodes are left running. Append at plant-a, fetch and confirm at enterprise:
@@ -96,7 +97,7 @@ struct DemoReport {
             The data is in \(site.root(DemoSite.source))/data and \
             \(site.root(DemoSite.receiver))/data. To stop both and remove everything:
 
-            kill \(pids.map(String.init).joined(separator: " ")); rm -r \
+            kill \(all); while kill -0 \(all) 2>/dev/null; do sleep 0.1; done; rm -r \
             \(shellQuoted(site.directory))
             """
     }

@@ -168,8 +168,8 @@ struct DemoRun: Sendable {
             let view = await receiver.view() ?? DemoNode.View()
             await screen.stage(
                 .fault,
-                "kill -9 plant-a: \(DemoText.count(cut, "fact")) in flight, enterprise has "
-                    + "\(view.position) and confirmed \(view.confirmed)")
+                "kill -9 plant-a: \(DemoText.count(cut, "fact")) in flight to it; enterprise has "
+                    + "\(view.position), of which \(view.confirmed) are confirmed")
             await DemoTime.pause(milliseconds: 500)
             try await source.start()
             await scene.set { $0.isSourceUp = true }
@@ -196,19 +196,29 @@ struct DemoRun: Sendable {
             await scene.set { $0.isReceiverUp = false }
             // What the relay still carried has come to its end.
             await DemoTime.pause(milliseconds: 300)
-            let cursor = await source.view()?.cursor ?? .max
-            let inFlight = await producer.counts.inFlight
+            guard let cursor = await source.view()?.cursor else {
+                throw CommandFailure(.failure, "plant-a does not answer")
+            }
+            let isFlowing = await producer.counts.inFlight > 0
             await screen.stage(
                 .fault,
-                "kill -9 enterprise: it has \(position) on its disk, plant-a knows of \(cursor)"
-                    + (inFlight > 0 ? "; appends go on" : ""))
+                "kill -9 enterprise: plant-a knows \(cursor) facts to be confirmed"
+                    + (isFlowing ? "; appends go on" : ""))
             await DemoTime.pause(milliseconds: 500)
             try await receiver.start()
             await scene.set { $0.isReceiverUp = true }
+            let recovered = try receiver.recoveredForwardHead()
             try await untilPulling("enterprise did not go on after its restart")
-            try await untilConfirmed(position)
-            await screen.stage(.done, "enterprise is back, confirmed its position and goes on")
-            if position > cursor { return attempt }
+            try await untilConfirmed(recovered)
+            await screen.stage(
+                .done,
+                "enterprise is back with \(recovered) in its log, confirmed them and goes on"
+                    + (recovered > cursor ? ": \(recovered - cursor) were past their commit" : ""))
+            guard recovered >= position else {
+                throw CommandFailure(
+                    .failure, "enterprise lost \(position - recovered) records that were durable")
+            }
+            if recovered > cursor { return attempt }
         }
         throw CommandFailure(
             .failure, "enterprise was never killed between a commit and its confirm")
@@ -250,6 +260,7 @@ struct DemoRun: Sendable {
     /// Stops the relay: silence first, then what it carried is lost.
     private func cutLink() async throws {
         let before = await producer.counts
+        let began = DemoTime.seconds()
         await relay.freeze()
         await scene.set { $0.isLinkUp = false }
         await screen.stage(.fault, "the link is cut: nothing passes, nobody is told")
@@ -262,7 +273,7 @@ struct DemoRun: Sendable {
         await scene.set { $0.isLinkUp = true }
         await screen.stage(
             .done,
-            "the link is back after \(Int(DemoRun.cutSeconds)) s; plant-a took "
+            "the link is back after \(DemoText.decimal(DemoTime.seconds() - began, 1)) s; plant-a took "
                 + "\(DemoText.count(meanwhile, "fact")) meanwhile")
         guard meanwhile > 0 else {
             throw CommandFailure(.failure, "no fact was acknowledged while the link was cut")

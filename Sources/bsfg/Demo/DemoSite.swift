@@ -12,7 +12,7 @@ struct DemoSite: Sendable {
     static let consumer = "enterprise-historian"
     /// How long bytes take over the link, in each direction: as between a plant and its
     /// headquarters, so that some are always on their way.
-    static let linkMilliseconds = 25
+    static let linkMilliseconds = 40
 
     let directory: String
     let sourcePort: Int

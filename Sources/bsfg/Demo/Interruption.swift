@@ -5,6 +5,8 @@ internal import Synchronization
 /// ends the program.
 enum Interruption {
     private nonisolated(unsafe) static var writeEnd: Int32 = -1
+    /// Held by whoever writes files, so that none is written after the cleaning up.
+    private static let writing = Mutex(())
     private static let cleanUp = Mutex<(@Sendable () -> Void)?>(nil)
 
     /// - Parameter body: runs on a thread of its own when a signal comes, before the program ends.
@@ -29,12 +31,22 @@ enum Interruption {
         signal(SIGPIPE, SIG_IGN)
     }
 
+    /// Runs a step that writes files: a signal waits for its end.
+    static func withoutInterruption<Value>(_ body: () throws -> Value) rethrows -> Value {
+        try writing.withLock { _ in try body() }
+    }
+
+    private static func end(_ status: Int32) {
+        cleanUp.withLock { $0 }?()
+        _exit(status)
+    }
+
     private static let wait: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? =
         { argument in
             let descriptor = Int32(UInt(bitPattern: argument))
             var number: UInt8 = 0
             while read(descriptor, &number, 1) < 1 {}
-            Interruption.cleanUp.withLock { $0 }?()
-            _exit(128 + Int32(number))
+            Interruption.writing.withLock { _ in Interruption.end(128 + Int32(number)) }
+            return nil
         }
 }
