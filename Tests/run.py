@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # What drives real processes, with the seconds it may take at most.
 SCRIPTS = [
-    ("Tests/Interop/log_reader_check.py", 120),
+    ("Tests/EndToEnd/log_reader_agrees.py", 120),
     ("Tests/EndToEnd/log_kill9.py", 600),
     ("Tests/EndToEnd/log_strace.py", 300),
     ("Tests/EndToEnd/log_powercut.py", 300),

@@ -162,7 +162,7 @@ struct FormatTests {
         var accepted: [Int] = []
         for bit in range.lowerBound * 8..<range.upperBound * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8)
-            bytes.withUnsafeBytes { if (try? read($0)) != nil { accepted.append(bit) } }
+            if bytes.withUnsafeBytes({ (try? read($0)) != nil }) { accepted.append(bit) }
             bytes[bit / 8] ^= 1 << (bit % 8)
         }
         #expect(accepted.isEmpty, "accepted with these bits flipped")
