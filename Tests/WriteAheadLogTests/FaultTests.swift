@@ -172,9 +172,14 @@ struct FaultTests {
         return poisoned
     }
 
-    @Test("power cuts at random calls, one life after another", arguments: [Profile.standard, .silStrict])
-    func powerCuts(profile: Profile) throws {
-        let seed = SeededGenerator.seed("powerCuts \(profile.name)")
+    /// New seeds each run, and those that once failed:
+    /// 1667012959: garbage in the unsynced zeros of the first segment was taken for a lost log.
+    @Test(
+        "power cuts at random calls, one life after another",
+        arguments: [(Profile.standard, nil), (.silStrict, nil), (.silStrict, 1_667_012_959)]
+            as [(Profile, UInt64?)])
+    func powerCuts(profile: Profile, fixedSeed: UInt64?) throws {
+        let seed = fixedSeed ?? SeededGenerator.seed("powerCuts \(profile.name)")
         var chance = SeededGenerator(seed: seed)
         var lives = 0
         var torn = 0

@@ -12,20 +12,30 @@ final class ManifestFile: @unchecked Sendable {
         self.file = file
     }
 
-    /// Makes the file under a working name with its first contents, durable, and gives it its name.
-    static func create(
-        _ disk: any Disk, directory: String, state: LogState, table: SegmentTable
+    /// The name that the file has until its first contents are durable. While it stands and the
+    /// manifest does not, a log is being made: no segment can hold anything that was acknowledged.
+    static let workingName = ManifestLayout.fileName + ".new"
+
+    /// Makes the file under its working name, durable before the first segment is made.
+    static func begin(_ disk: any Disk, directory: String) throws(DiskError) -> any DiskFile {
+        let working = directory + "/" + workingName
+        if try disk.list(directory).contains(workingName) { try disk.remove(working) }
+        let file = try disk.open(working, .create)
+        try disk.synchroniseDirectory(directory)
+        return file
+    }
+
+    /// Gives a file that was begun its first contents and then its name.
+    static func finish(
+        _ file: any DiskFile, _ disk: any Disk, directory: String, state: LogState,
+        table: SegmentTable
     ) throws(DiskError) -> ManifestFile {
         let path = directory + "/" + ManifestLayout.fileName
-        let working = path + ".new"
-        let names = try disk.list(directory)
-        if names.contains(ManifestLayout.fileName + ".new") { try disk.remove(working) }
-        let file = try disk.open(working, .create)
         try ZeroFill.fill(file, byteCount: UInt64(ManifestLayout.fileBytes))
         let manifest = ManifestFile(path: path, file: file)
         try manifest.write(state)
         try manifest.write(table)
-        try disk.rename(working, to: path)
+        try disk.rename(directory + "/" + workingName, to: path)
         try disk.synchroniseDirectory(directory)
         return manifest
     }

@@ -34,18 +34,7 @@ struct LogOpening {
     private func create(_ names: [String], _ options: LogOptions, segmentBytes: UInt64)
         throws(LogError) -> Opened
     {
-        // A creation that was cut short leaves a segment without frames; anything else is a log
-        // whose manifest is gone, and that is for a person to look at.
-        for name in names {
-            guard SegmentHeader.id(fileName: name) != nil else { continue }
-            if try unlisted(name, nil) != .unused {
-                throw .notALog(
-                    directory: directory,
-                    reason: "\(name) is not empty but the manifest is missing; restore it from a "
-                        + "backup")
-            }
-            try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
-        }
+        try removeUnfinishedCreation(names)
         let identifier = LogIdentifier(
             bytes: (0..<2).flatMap { _ in withUnsafeBytes(of: environment.random()) { Array($0) } })
         let now = environment.wallMilliseconds()
@@ -62,6 +51,9 @@ struct LogOpening {
 
         let preparer = SegmentPreparer(
             disk: disk, directory: directory, segmentBytes: segmentBytes, nextID: 1)
+        let manifestFile = try onDisk { () throws(DiskError) in
+            try ManifestFile.begin(disk, directory: directory)
+        }
         let spare = try onDisk { () throws(DiskError) in try preparer.prepareFirst() }
         var header = SegmentHeader(
             commitAlignment: table.commitAlignment, identifier: identifier, id: spare.id,
@@ -80,7 +72,8 @@ struct LogOpening {
         table.segments = [entry]
         table.nextSegmentID = 2
         let manifest = try onDisk { () throws(DiskError) in
-            try ManifestFile.create(disk, directory: directory, state: state, table: table)
+            try ManifestFile.finish(
+                manifestFile, disk, directory: directory, state: state, table: table)
         }
         let writer = SegmentWriter(
             disk: disk, directory: directory, environment: environment, manifest: manifest,
@@ -99,6 +92,27 @@ struct LogOpening {
             writer: writer, preparer: preparer,
             pipeline: pipeline(table, state, nextOffset: 0, lastSequence: 0, lastTime: 0),
             segments: [index(entry, header)], report: report)
+    }
+
+    /// A creation that was cut short leaves the manifest's working name and a segment without
+    /// frames, in which unsynced zeros may read as anything. Without the working name only an empty
+    /// segment is a leftover; anything else is a log whose manifest is gone, and that is for a
+    /// person to look at.
+    private func removeUnfinishedCreation(_ names: [String]) throws(LogError) {
+        let isUnfinished = names.contains(ManifestFile.workingName)
+        for name in names {
+            guard SegmentHeader.id(fileName: name) != nil else { continue }
+            switch try unlisted(name, nil) {
+            case .unused: break
+            case .foreign where isUnfinished: break
+            case .foreign, .frames:
+                throw .notALog(
+                    directory: directory,
+                    reason: "\(name) is not empty but the manifest is missing; restore it from a "
+                        + "backup")
+            }
+            try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
+        }
     }
 
     // MARK: - Reopen
