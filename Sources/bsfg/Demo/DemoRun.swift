@@ -320,7 +320,8 @@ struct DemoRun: Sendable {
         }
         guard after.forwardHead == before.forwardHead, after.position == before.position else {
             throw CommandFailure(
-                .failure, "the drill wrote facts again: \(before.forwardHead) records became "
+                .failure,
+                "the drill wrote facts again: \(before.forwardHead) records became "
                     + "\(after.forwardHead)")
         }
         await screen.stage(
