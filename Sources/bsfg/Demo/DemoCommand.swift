@@ -109,8 +109,8 @@ struct DemoCommand: AsyncParsableCommand {
         return (result, run)
     }
 
-    /// Stops what still runs and, unless it is to be kept, removes what it wrote. After a signal its
-    /// thread does that, and this one waits for the end.
+    /// Stops what still runs and, unless it is to be kept, removes what it wrote. After a signal
+    /// its thread does that, and this one waits for the end.
     private func cleanUp(_ directory: String) {
         Interruption.withoutInterruption {
             ChildProcesses.shared.closeAll()
