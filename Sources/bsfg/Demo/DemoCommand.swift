@@ -19,6 +19,9 @@ struct DemoCommand: AsyncParsableCommand {
             The rows are spread over --seconds, so that every fault falls into the flow.
             """)
 
+    /// Fewer would be over before the last fault.
+    static let rowsMinimum = 200
+
     @Option(
         help: ArgumentHelp(
             "CSV with a header, or JSON Lines; gzip too. Default: 500 readings of a wind turbine.",
@@ -44,7 +47,9 @@ struct DemoCommand: AsyncParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        if let rows, rows < 20 { throw ValidationError("--rows is at least 20.") }
+        if let rows, rows < Self.rowsMinimum {
+            throw ValidationError("--rows is at least \(Self.rowsMinimum).")
+        }
         guard seconds >= 1, seconds <= 86_400 else {
             throw ValidationError("--seconds is between 1 and 86400.")
         }
@@ -64,49 +69,61 @@ struct DemoCommand: AsyncParsableCommand {
         Interruption.handle {
             ChildProcesses.shared.closeAll()
             DemoSite.remove(directory)
-            StandardError.line("\nbsfg: interrupted; both nodes are stopped, nothing is left behind")
+            StandardError.line(
+                "\nbsfg: interrupted; both nodes are stopped, nothing is left behind")
         }
         do {
-            let site = try Interruption.withoutInterruption {
-                try CommandFailure.wrap { try DemoSite(directory: directory) }
-            }
-            let client = try Self.producerClient(site)
-            let producer = DemoProducer(
-                reader: try plan.reader(), mapping: plan.mapping(predicate: predicate),
-                rowCount: plan.rowCount, seconds: seconds, client: client)
-            await screen.title("bsfg demo: facts cross from plant-a to enterprise, exactly once")
-            let run = DemoRun(site: site, screen: screen, producer: producer, input: plan.name)
-            let result = try await run.run()
-            await client.close()
-            let report = DemoReport(result: result, site: site)
-            if isJSON {
-                StandardOutput.json(report.json)
-            } else {
-                StandardOutput.line(report.text)
-            }
+            let (result, run) = try await play(plan, directory, screen)
+            let commands = keep && result.holds ? try await leaveRunning(run) : ""
+            if commands.isEmpty { cleanUp(directory) }
+            // Only now: writing for a reader that has gone ends the program.
+            let report = DemoReport(result: result, site: run.site)
+            if isJSON { StandardOutput.json(report.json) } else { StandardOutput.line(report.text) }
+            if !commands.isEmpty { await screen.text(commands) }
             StandardOutput.flush()
             guard result.holds else {
-                throw CommandFailure(.failure, "the demo's proof does not hold; see the report")
+                throw CommandFailure(
+                    .failure, "the demo's proof does not hold; see the report and use --keep")
             }
-            guard keep else {
-                ChildProcesses.shared.closeAll()
-                DemoSite.remove(directory)
-                return
-            }
-            try await keepRunning(run, screen)
         } catch {
-            ChildProcesses.shared.closeAll()
             await screen.settle()
-            if keep {
-                StandardError.line("logs and data are kept in \(directory)")
-            } else {
-                DemoSite.remove(directory)
-            }
+            cleanUp(directory)
             throw (error as? RowError).map { CommandFailure(.failure, $0.sentence) } ?? error
         }
     }
 
-    private func keepRunning(_ run: DemoRun, _ screen: DemoScreen) async throws {
+    private func play(_ plan: DemoInput, _ directory: String, _ screen: DemoScreen) async throws
+        -> (DemoRun.Result, DemoRun)
+    {
+        let site = try Interruption.withoutInterruption {
+            try CommandFailure.wrap { try DemoSite(directory: directory) }
+        }
+        let client = try Self.producerClient(site)
+        let producer = DemoProducer(
+            reader: try plan.reader(), mapping: plan.mapping(predicate: predicate),
+            rowCount: plan.rowCount, seconds: seconds, client: client)
+        await screen.title("bsfg demo: facts cross from plant-a to enterprise, exactly once")
+        let run = DemoRun(site: site, screen: screen, producer: producer, input: plan.name)
+        let result = try await run.run()
+        await client.close()
+        return (result, run)
+    }
+
+    /// Stops what still runs and, unless it is to be kept, removes what it wrote. After a signal
+    /// its thread does that, and this one waits for the end.
+    private func cleanUp(_ directory: String) {
+        Interruption.withoutInterruption {
+            ChildProcesses.shared.closeAll()
+            if !keep {
+                DemoSite.remove(directory)
+            } else if DemoSite.exists(directory) {
+                StandardError.line("both nodes are stopped; data and logs are in \(directory)")
+            }
+        }
+    }
+
+    /// Lets both nodes and the relay live on, and says how to talk to them.
+    private func leaveRunning(_ run: DemoRun) async throws -> String {
         var request = Bsfg_Admin_V1_CreateConsumerRequest()
         request.owner = DemoSite.consumer
         request.name = "historian"
@@ -120,7 +137,8 @@ struct DemoCommand: AsyncParsableCommand {
         }
         let pids = await [run.source.process.pid, run.receiver.process.pid, run.relay.pid]
         ChildProcesses.shared.release()
-        await screen.text(DemoReport.commands(run.site, pids))
+        Interruption.leaveEverything()
+        return DemoReport.commands(run.site, pids)
     }
 
     /// A client of plant-a as its producer, which talks to nobody else.
@@ -178,9 +196,11 @@ struct DemoInput: Sendable {
         } catch {
             throw CommandFailure(.usage, error.sentence)
         }
-        guard rowCount >= 20 else {
+        guard rowCount >= DemoCommand.rowsMinimum else {
             throw CommandFailure(
-                .usage, "\(self.path) has \(rowCount) rows; the demo needs 20 for its faults")
+                .usage,
+                "\(self.path) has \(rowCount) rows; the demo needs "
+                    + "\(DemoCommand.rowsMinimum) for its faults")
         }
     }
 

@@ -36,7 +36,8 @@ actor DemoProducer {
     private let reader: RowReader
     private let mapping: RowMapping
     private let client: RPCClient
-    private let encoder = FactEncoder(limits: FactLimits(objectBytes: FactLimits.objectBytesCeiling))
+    private let encoder = FactEncoder(
+        limits: FactLimits(objectBytes: FactLimits.objectBytesCeiling))
     private let rate: Double
     private let batchCount: Int
     private let rowCount: Int

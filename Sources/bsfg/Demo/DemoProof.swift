@@ -35,8 +35,12 @@ struct DemoProof: Sendable {
         try await Self.read(source, origin: DemoSite.source) { entry in
             inSourceLog += 1
             guard let key = entry.key, let digest = entry.contentDigest, let offset = entry.offset
-            else { return altered += 1 }
-            if stored.updateValue(Place(offset: offset, contentDigest: digest), forKey: key) != nil {
+            else {
+                altered += 1
+                return
+            }
+            if stored.updateValue(Place(offset: offset, contentDigest: digest), forKey: key) != nil
+            {
                 duplicated += 1
             }
         }
@@ -48,12 +52,19 @@ struct DemoProof: Sendable {
             inForwardLog += 1
             guard entry.verdict == .intact, let key = entry.key, let digest = entry.contentDigest,
                 let origin = entry.origin?.offset
-            else { return altered += 1 }
+            else {
+                altered += 1
+                return
+            }
             if let before, origin <= before { outOfOrder += 1 }
             before = origin
-            guard arrived.insert(key).inserted else { return duplicated += 1 }
+            guard arrived.insert(key).inserted else {
+                duplicated += 1
+                return
+            }
             guard let known = acknowledged[key], let place = stored[key] else {
-                return unexpected += 1
+                unexpected += 1
+                return
             }
             if known.contentDigest != digest || place.contentDigest != digest
                 || known.offset != origin || place.offset != origin

@@ -273,8 +273,8 @@ struct DemoRun: Sendable {
         await scene.set { $0.isLinkUp = true }
         await screen.stage(
             .done,
-            "the link is back after \(DemoText.decimal(DemoTime.seconds() - began, 1)) s; plant-a took "
-                + "\(DemoText.count(meanwhile, "fact")) meanwhile")
+            "the link is back after \(DemoText.decimal(DemoTime.seconds() - began, 1)) s; plant-a "
+                + "took \(DemoText.count(meanwhile, "fact")) meanwhile")
         guard meanwhile > 0 else {
             throw CommandFailure(.failure, "no fact was acknowledged while the link was cut")
         }
@@ -320,7 +320,8 @@ struct DemoRun: Sendable {
         }
         guard after.forwardHead == before.forwardHead, after.position == before.position else {
             throw CommandFailure(
-                .failure, "the drill wrote facts again: \(before.forwardHead) records became "
+                .failure,
+                "the drill wrote facts again: \(before.forwardHead) records became "
                     + "\(after.forwardHead)")
         }
         await screen.stage(

@@ -46,6 +46,8 @@ struct DemoSite: Sendable {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    static func exists(_ directory: String) -> Bool { access(directory, F_OK) == 0 }
+
     static func remove(_ directory: String) {
         try? FileManager.default.removeItem(atPath: directory)
     }

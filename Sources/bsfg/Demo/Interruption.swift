@@ -36,6 +36,9 @@ enum Interruption {
         try writing.withLock { _ in try body() }
     }
 
+    /// From now on a signal only ends the program.
+    static func leaveEverything() { cleanUp.withLock { $0 = nil } }
+
     private static func end(_ status: Int32) {
         cleanUp.withLock { $0 }?()
         _exit(status)

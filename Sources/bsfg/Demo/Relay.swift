@@ -120,7 +120,9 @@ struct Relay {
                     bytes.count - chunk.sent, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
             }
             guard count >= 0 else {
-                if errno != EAGAIN && errno != EINTR { connections[index].ways[way].isBroken = true }
+                if errno != EAGAIN && errno != EINTR {
+                    connections[index].ways[way].isBroken = true
+                }
                 return
             }
             connections[index].ways[way].byteCount -= count
