@@ -21,6 +21,8 @@ release: deps
 
 install: release
 	install -D -m 755 $(RELEASE)/release/bsfg $(DESTDIR)$(PREFIX)/bin/bsfg
+	install -d $(DESTDIR)$(PREFIX)/share/bsfg
+	install -m 644 Sources/bsfg/Resources/* $(DESTDIR)$(PREFIX)/share/bsfg/
 
 deps:
 	@scripts/deps.sh
