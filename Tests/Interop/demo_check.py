@@ -5,7 +5,7 @@
 
 Ends with 0 when the receiver's forward log holds the ids and content digests of the sender's store
 log, each once, with increasing origin offsets that are the sender's own. Ids and digests are
-computed from the messages' bytes as docs/record.md says.
+computed from the messages' bytes as docs/api/record.md says.
 """
 
 import hashlib
