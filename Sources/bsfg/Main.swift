@@ -31,7 +31,7 @@ struct Bsfg: AsyncParsableCommand {
             } else {
                 try command.run()
             }
-            StandardOutput.flush()
+            ExitStatus.exit(.success)
         } catch {
             finish(error)
         }

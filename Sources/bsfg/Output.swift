@@ -23,9 +23,11 @@ enum ExitStatus: Int32 {
 
     static func exit(_ status: ExitStatus) -> Never { exit(rawValue: status.rawValue) }
 
+    /// Ends the process without running destructors: event loop threads still use what `exit` takes
+    /// down, and then crash now and again.
     static func exit(rawValue: Int32) -> Never {
         StandardOutput.flush()
-        Glibc.exit(rawValue)
+        _exit(rawValue)
     }
 }
 
@@ -78,7 +80,7 @@ enum StandardOutput {
         }
         StandardError.line(
             "bsfg: standard output cannot be written: \(String(cString: strerror(code)))")
-        Glibc.exit(ExitStatus.failure.rawValue)
+        _exit(ExitStatus.failure.rawValue)
     }
 }
 
