@@ -164,6 +164,9 @@ final class LogEngine: @unchecked Sendable {
                 waitForProgress()
             case .admitted(let ticket):
                 guard let group = ticket.group else {
+                    // Nothing is written, so no commit's end tells those who wait for the keys that
+                    // a prepared batch had reserved and left out.
+                    progressed()
                     monitor.unlock()
                     return ticket.receipt
                 }
@@ -493,7 +496,11 @@ final class LogEngine: @unchecked Sendable {
         monitor.lock()
         slotIsStale = false
         isCommitting = false
-        if case .failure(let error) = failure { pipeline.poison(PoisonCause(error: error)) }
+        if case .failure(let error) = failure {
+            pipeline.poison(PoisonCause(error: error))
+            // No commit ends any more that would wake those who wait for room in the next one.
+            if progressWaiters > 0 { progress.broadcast() }
+        }
         if !pipeline.staged.isEmpty || !deferred.isEmpty, !isHandedOver {
             isCommitting = true
             isHandedOver = true
