@@ -335,6 +335,48 @@ struct PipelineTests {
         reopened.close()
     }
 
+    @Test("a log that a completion held last stays locked until its state is recorded")
+    func lastHolder() throws {
+        let disk = MemoryDisk()
+        let gate = DiskGate()
+        let hold = FaultTests.Flag()
+        let answers = Answers()
+        disk.setHook { call in
+            guard hold.isSet, call.isManifest, call.operation == .synchronise, gate.heldCount == 0
+            else { return nil }
+            gate.pass()
+            return nil
+        }
+        // On a thread of its own, which may turn out to be the last holder instead.
+        _ = EngineThread(name: "holder") {
+            PipelineTests.append(to: try! openLog(disk)) { result in
+                hold.set(true)
+                answers.take(result)
+            }
+        }
+        #expect(eventually { gate.heldCount == 1 })
+        #expect(answers.count == 1)
+        #expect(throws: LogError.locked(directory: logPath)) { _ = try openLog(disk) }
+        gate.open()
+        var log: Log?
+        #expect(
+            eventually {
+                log = try? openLog(disk)
+                return log != nil
+            })
+        #expect(log?.headOffset == 1)
+        log?.close()
+    }
+
+    /// Appends a record; the completion is then all that holds the log.
+    private static func append(
+        to log: Log, _ completion: @escaping @Sendable (Result<AppendReceipt, LogError>) -> Void
+    ) {
+        log.append(try! oneRecord([1])) { result in
+            withExtendedLifetime(log) { completion(result) }
+        }
+    }
+
     @Test("the profile decides where frames lie: silStrict never rewrites an acknowledged block")
     func silStrictBlocks() throws {
         for physical: UInt32 in [512, 4096, 16384, 65536] {

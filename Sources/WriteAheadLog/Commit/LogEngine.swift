@@ -32,6 +32,8 @@ final class LogEngine: @unchecked Sendable {
     private(set) var segments: [SegmentIndex]
     private(set) var headOffset: UInt64
     private(set) var isClosed = false
+    /// Everything is written and nothing runs any more.
+    private var isEnded = false
     private var isCommitting = false
     private var isHandedOver = false
     private var slotIsStale = false
@@ -59,22 +61,35 @@ final class LogEngine: @unchecked Sendable {
         pipeline.usedBytes = usedBytes()
     }
 
-    func start() {
+    /// - Parameter atEnd: called once, when nothing will be written any more.
+    func start(atEnd: @escaping @Sendable () -> Void) {
         preparer.start()
-        committer = EngineThread(name: "bsfg-commit") { [self] in runCommitter() }
+        committer = EngineThread(name: "bsfg-commit") { [self] in
+            runCommitter()
+            preparer.stop()
+            atEnd()
+            monitor.withLock {
+                isEnded = true
+                progress.broadcast()
+            }
+        }
     }
 
-    /// Drains what is queued, records the state, ends the threads.
+    /// Drains what is queued, records the state, ends the threads. On the committing thread, where a
+    /// completion may have held the log last, it only begins to: that thread ends by itself.
     func close() {
         monitor.lock()
-        guard !isClosed else { return monitor.unlock() }
-        isClosed = true
-        work.broadcast()
-        progress.broadcast()
-        headMoved.broadcast()
+        let isFirst = !isClosed
+        if isFirst {
+            isClosed = true
+            work.broadcast()
+            progress.broadcast()
+            headMoved.broadcast()
+        } else if committer?.isCurrent != true {
+            while !isEnded { monitor.wait(progress) }
+        }
         monitor.unlock()
-        committer?.join()
-        preparer.stop()
+        if isFirst { committer?.join() }
     }
 
     // MARK: - Blocking form
