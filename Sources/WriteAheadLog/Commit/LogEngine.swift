@@ -547,7 +547,8 @@ final class LogEngine: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         let deadline =
-            environment.monotonicNanoseconds() + Int64(max(0, timeoutMilliseconds)) * 1_000_000
+            environment.monotonicNanoseconds()
+            + Int64(min(max(0, timeoutMilliseconds), 1 << 40)) * 1_000_000
         headWaiters += 1
         defer { headWaiters -= 1 }
         while headOffset <= offset, !isClosed {
