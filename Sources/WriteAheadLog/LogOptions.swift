@@ -21,7 +21,7 @@ public struct LogOptions: Sendable {
     func validate() throws(LogError) -> UInt64 {
         let segment = segmentBytes ?? FormatLimits.segmentBytes(capacityBytes: capacityBytes)
         guard segment >= FormatLimits.segmentBytesMinimum, segment % 65536 == 0,
-            segment <= UInt64(1) << 32
+            segment <= FormatLimits.segmentBytesMaximum
         else {
             throw .rejected(
                 .invalidOptions(

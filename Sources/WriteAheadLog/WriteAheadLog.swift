@@ -15,7 +15,6 @@ public final class Log: Sendable {
 
     private let engine: LogEngine
     private let disk: any Disk
-    private let lock: any DiskLock
     private let files: SegmentFiles
 
     /// Opens the log in `directory` for writing, making it when the directory is empty or absent.
@@ -45,29 +44,26 @@ public final class Log: Sendable {
             try disk.lock(directory + "/" + LogInspector.lockName, exclusive: false)
         }
         let opened = try opening.open(options)
-        let log = Log(opened, opening, lock)
-        log.engine.start()
+        let log = Log(opened, opening)
+        // Another process may write only when nothing here does any more.
+        log.engine.start(atEnd: { lock.release() })
         return log
     }
 
-    private init(_ opened: LogOpening.Opened, _ opening: LogOpening, _ lock: any DiskLock) {
+    private init(_ opened: LogOpening.Opened, _ opening: LogOpening) {
         recovery = opened.report
         directory = opening.directory
         identifier = opened.writer.table.identifier
         profile = opened.writer.table.profile
         disk = opening.disk
         files = SegmentFiles(disk: opening.disk, directory: opening.directory)
-        self.lock = lock
         engine = LogEngine(opened, environment: opening.environment)
     }
 
     deinit { close() }
 
     /// Makes everything queued durable, records the state and ends. Later calls throw `closed`.
-    public func close() {
-        engine.close()
-        lock.release()
-    }
+    public func close() { engine.close() }
 
     // MARK: - Append
 

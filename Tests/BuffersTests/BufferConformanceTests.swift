@@ -297,6 +297,24 @@ import WriteAheadLog
     }
 
     @Test(arguments: Realisation.allCases)
+    func `what is confirmed at the same time leaves no hole`(_ realisation: Realisation)
+        async throws
+    {
+        let subject = try await subjectWithCursor(realisation, facts: 100)
+        let cursors = subject.cursors
+        for first in stride(from: UInt64(0), to: 100, by: 2) {
+            let threads = (first...first + 1).map { offset in
+                EngineThread(name: "confirm") {
+                    _ = try? cursors.confirm(
+                        owner: "historian", name: "reports", offset...offset, digest: nil)
+                }
+            }
+            for thread in threads { thread.join() }
+            #expect(cursors.cursor(owner: "historian", name: "reports")?.nextOffset == first + 2)
+        }
+    }
+
+    @Test(arguments: Realisation.allCases)
     func `a cursor never goes back nor beyond the head`(_ realisation: Realisation) async throws {
         let subject = try await subjectWithCursor(realisation)
         #expect(try confirm(subject, 0...4) == 5)

@@ -77,12 +77,27 @@ struct LimitTests {
             try log.createCursor(
                 Cursor(owner: "o", name: String(repeating: "n", count: 1024)))
         }
+        #expect(throws: LogError.self) {
+            try log.createCursor(
+                Cursor(owner: "o", name: String(repeating: "n", count: 70_000)))
+        }
+        #expect(throws: LogError.self) {
+            try log.setRegisters(
+                (0..<200).map { _ in
+                    RegisterUpdate(
+                        name: "0", expected: nil, value: [UInt8](repeating: 1, count: 512))
+                })
+        }
         for number in 0..<FormatLimits.registerCountMaximum {
             try log.setRegisters([RegisterUpdate(name: "\(number)", expected: nil, value: [])])
         }
         #expect(throws: LogError.self) {
             try log.setRegisters([RegisterUpdate(name: "more", expected: nil, value: [])])
         }
+        try log.setRegisters([
+            RegisterUpdate(name: "0", expected: [], value: [1]),
+            RegisterUpdate(name: "1", expected: [], value: [1]),
+        ])
         // Two spellings of one letter are two names.
         try log.deleteCursor(owner: "o", name: "0")
         try log.deleteCursor(owner: "o", name: "1")
@@ -143,6 +158,7 @@ struct LimitTests {
         foreign.close()
         let foreignBytes = other.files[name(1)]!
         disk.put(name(0x13), foreignBytes)
+        disk.put(name(.max), zeros)
         disk.put(logPath + "/notes.txt", [1])
         log = try openLog(disk)
         let removed = Set(log.recovery.removedFiles)

@@ -183,6 +183,56 @@ struct PipelineTests {
         log.close()
     }
 
+    @Test("a key that a commit of nothing leaves out is free for those who wait for it")
+    func leftOut() throws {
+        let log = try openLog(MemoryDisk())
+        let prepared = try log.prepare(oneRecord([1], key: "k"))
+        let answers = Answers()
+        log.append(try oneRecord([1], key: "k")) { answers.take($0) }
+        log.append(try oneRecord([9])) { answers.take($0) }
+        let blocked = BlockingCall { try log.append(oneRecord([1], key: "k")) }
+        usleep(30_000)
+        #expect(answers.count == 0)
+        prepared.skip(0)
+        #expect(try log.commit(prepared).outcomes == [.skipped])
+        #expect(eventually { answers.count == 2 && blocked.result != nil })
+        let outcomes = answers.results.withLock { $0.map { try? $0.get().outcomes[0] } }
+        #expect(outcomes.contains(.appended(offset: 1)))
+        #expect(log.headOffset == 2)
+        log.close()
+    }
+
+    @Test("a state slot that fails at rest wakes who waits for room in the commit behind it")
+    func poisonAtRest() throws {
+        let disk = MemoryDisk()
+        let gate = DiskGate()
+        let hold = FaultTests.Flag()
+        let log = try openLog(disk)
+        #expect(eventually { spareIsReady(disk) })
+        disk.setHook { call in
+            guard hold.isSet, call.isManifest, call.operation == .synchronise else { return nil }
+            gate.pass()
+            return .error(EIO)
+        }
+        _ = try log.append(oneRecord([1]))
+        hold.set(true)
+        #expect(eventually { gate.heldCount == 1 })
+        // More than one commit takes: some wait for room.
+        let calls = (0..<8).map { number in
+            BlockingCall { try log.append(oneRecord(payload(number, bytes: 100_000))) }
+        }
+        usleep(50_000)
+        gate.open()
+        #expect(eventually { calls.allSatisfy { $0.result != nil } })
+        for call in calls {
+            switch call.result {
+            case .failure(.outcomeUnknown), .failure(.poisoned): break
+            default: Issue.record("\(String(describing: call.result))")
+            }
+        }
+        log.close()
+    }
+
     @Test("a key twice in one batch is decided in the batch's order, also with other content")
     func withinBatch() throws {
         let log = try openLog(MemoryDisk())
@@ -283,6 +333,48 @@ struct PipelineTests {
         let reopened = try openLog(disk)
         #expect(reopened.headOffset == 200 && reopened.recovery.decision == .cleanEnd)
         reopened.close()
+    }
+
+    @Test("a log that a completion held last stays locked until its state is recorded")
+    func lastHolder() throws {
+        let disk = MemoryDisk()
+        let gate = DiskGate()
+        let hold = FaultTests.Flag()
+        let answers = Answers()
+        disk.setHook { call in
+            guard hold.isSet, call.isManifest, call.operation == .synchronise, gate.heldCount == 0
+            else { return nil }
+            gate.pass()
+            return nil
+        }
+        // On a thread of its own, which may turn out to be the last holder instead.
+        _ = EngineThread(name: "holder") {
+            PipelineTests.append(to: try! openLog(disk)) { result in
+                hold.set(true)
+                answers.take(result)
+            }
+        }
+        #expect(eventually { gate.heldCount == 1 })
+        #expect(answers.count == 1)
+        #expect(throws: LogError.locked(directory: logPath)) { _ = try openLog(disk) }
+        gate.open()
+        var log: Log?
+        #expect(
+            eventually {
+                log = try? openLog(disk)
+                return log != nil
+            })
+        #expect(log?.headOffset == 1)
+        log?.close()
+    }
+
+    /// Appends a record; the completion is then all that holds the log.
+    private static func append(
+        to log: Log, _ completion: @escaping @Sendable (Result<AppendReceipt, LogError>) -> Void
+    ) {
+        log.append(try! oneRecord([1])) { result in
+            withExtendedLifetime(log) { completion(result) }
+        }
     }
 
     @Test("the profile decides where frames lie: silStrict never rewrites an acknowledged block")

@@ -61,12 +61,29 @@ package final class LogCursorTracker: CursorTracker {
             return frontier.nextOffset
         }
         do throws(LogError) {
-            return TrackedCursor(
-                try log.confirm(
-                    owner: owner, name: name, nextOffset: next,
-                    digest: digest.map { (Digest256($0.value), $0.offset) }))
+            let stated: (value: Digest256, offset: UInt64)? = digest.map {
+                (value: Digest256($0.value), offset: $0.offset)
+            }
+            var standing = try log.confirm(
+                owner: owner, name: name, nextOffset: next, digest: stated)
+            while let more = further(reader, than: standing.nextOffset) {
+                standing = try log.confirm(
+                    owner: owner, name: name, nextOffset: more, digest: stated)
+            }
+            return TrackedCursor(standing)
         } catch {
             throw BufferError(error)
+        }
+    }
+
+    /// Where the frontier goes on to now that it is durable at `durable`: another call may have
+    /// confirmed what begins there while this one was on its way, and found the hole still open.
+    private func further(_ reader: Reader, than durable: UInt64) -> UInt64? {
+        ahead.withLock { ahead -> UInt64? in
+            guard var frontier = ahead[reader], durable > frontier.nextOffset else { return nil }
+            frontier.confirm(0...durable - 1)
+            ahead[reader] = frontier.ranges.isEmpty ? nil : frontier
+            return frontier.nextOffset > durable ? frontier.nextOffset : nil
         }
     }
 

@@ -318,7 +318,14 @@ struct CommitPipeline {
     /// Stages register updates after comparing each with what is admitted; all or none.
     private mutating func stage(_ registers: [RegisterUpdate]) -> Admission? {
         guard !registers.isEmpty else { return nil }
+        // More of them could have no room in any commit, and would wait for it for ever.
+        guard registers.count <= FormatLimits.registerCountMaximum else {
+            return .refused(
+                .rejected(
+                    .tooMany(what: "registers", maximum: FormatLimits.registerCountMaximum)))
+        }
         var changes: [StateChange] = []
+        var newCount = 0
         for update in registers {
             let name = Array(update.name.utf8)
             guard name.count <= FormatLimits.registerNameBytesMaximum else {
@@ -339,9 +346,8 @@ struct CommitPipeline {
             guard current?.value == update.expected else {
                 return .refused(.rejected(.registerMismatch(name: update.name)))
             }
-            if current == nil,
-                admittedState.registers.count + changes.count >= FormatLimits.registerCountMaximum
-            {
+            if current == nil { newCount += 1 }
+            if admittedState.registers.count + newCount > FormatLimits.registerCountMaximum {
                 return .refused(
                     .rejected(
                         .tooMany(what: "registers", maximum: FormatLimits.registerCountMaximum)))
@@ -383,7 +389,12 @@ struct CommitPipeline {
         if let poison { return .refused(.poisoned(poison)) }
         let change = StateChange.cursor(
             LogState.CursorState(revision: nextRevision, cursor: cursor, isDeleted: isDeleted))
-        guard change.encodePayload().count <= FormatLimits.cursorBytesMaximum else {
+        // Before it is encoded: a text has 16 bits for its length.
+        let textBytes = cursor.owner.utf8.count + cursor.name.utf8.count
+            + cursor.initialisation.utf8.count
+        guard textBytes <= FormatLimits.cursorBytesMaximum,
+            change.encodePayload().count <= FormatLimits.cursorBytesMaximum
+        else {
             return .refused(
                 .rejected(
                     .nameTooLong(

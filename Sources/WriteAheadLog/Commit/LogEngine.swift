@@ -32,6 +32,8 @@ final class LogEngine: @unchecked Sendable {
     private(set) var segments: [SegmentIndex]
     private(set) var headOffset: UInt64
     private(set) var isClosed = false
+    /// Everything is written and nothing runs any more.
+    private var isEnded = false
     private var isCommitting = false
     private var isHandedOver = false
     private var slotIsStale = false
@@ -59,22 +61,35 @@ final class LogEngine: @unchecked Sendable {
         pipeline.usedBytes = usedBytes()
     }
 
-    func start() {
+    /// - Parameter atEnd: called once, when nothing will be written any more.
+    func start(atEnd: @escaping @Sendable () -> Void) {
         preparer.start()
-        committer = EngineThread(name: "bsfg-commit") { [self] in runCommitter() }
+        committer = EngineThread(name: "bsfg-commit") { [self] in
+            runCommitter()
+            preparer.stop()
+            atEnd()
+            monitor.withLock {
+                isEnded = true
+                progress.broadcast()
+            }
+        }
     }
 
-    /// Drains what is queued, records the state, ends the threads.
+    /// Drains what is queued, records the state, ends the threads. On the committing thread, where a
+    /// completion may have held the log last, it only begins to: that thread ends by itself.
     func close() {
         monitor.lock()
-        guard !isClosed else { return monitor.unlock() }
-        isClosed = true
-        work.broadcast()
-        progress.broadcast()
-        headMoved.broadcast()
+        let isFirst = !isClosed
+        if isFirst {
+            isClosed = true
+            work.broadcast()
+            progress.broadcast()
+            headMoved.broadcast()
+        } else if committer?.isCurrent != true {
+            while !isEnded { monitor.wait(progress) }
+        }
         monitor.unlock()
-        committer?.join()
-        preparer.stop()
+        if isFirst { committer?.join() }
     }
 
     // MARK: - Blocking form
@@ -164,6 +179,9 @@ final class LogEngine: @unchecked Sendable {
                 waitForProgress()
             case .admitted(let ticket):
                 guard let group = ticket.group else {
+                    // Nothing is written, so no commit's end tells those who wait for the keys that
+                    // a prepared batch had reserved and left out.
+                    progressed()
                     monitor.unlock()
                     return ticket.receipt
                 }
@@ -493,7 +511,11 @@ final class LogEngine: @unchecked Sendable {
         monitor.lock()
         slotIsStale = false
         isCommitting = false
-        if case .failure(let error) = failure { pipeline.poison(PoisonCause(error: error)) }
+        if case .failure(let error) = failure {
+            pipeline.poison(PoisonCause(error: error))
+            // No commit ends any more that would wake those who wait for room in the next one.
+            if progressWaiters > 0 { progress.broadcast() }
+        }
         if !pipeline.staged.isEmpty || !deferred.isEmpty, !isHandedOver {
             isCommitting = true
             isHandedOver = true
@@ -525,7 +547,8 @@ final class LogEngine: @unchecked Sendable {
         monitor.lock()
         defer { monitor.unlock() }
         let deadline =
-            environment.monotonicNanoseconds() + Int64(max(0, timeoutMilliseconds)) * 1_000_000
+            environment.monotonicNanoseconds()
+            + Int64(min(max(0, timeoutMilliseconds), 1 << 40)) * 1_000_000
         headWaiters += 1
         defer { headWaiters -= 1 }
         while headOffset <= offset, !isClosed {

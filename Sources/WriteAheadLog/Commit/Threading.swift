@@ -79,9 +79,11 @@ package final class EngineThread: @unchecked Sendable {
         precondition(code == 0, "the system has no room for a thread")
     }
 
+    package var isCurrent: Bool { pthread_equal(pthread_self(), handle) != 0 }
+
     /// Waits for its end; a thread that ends itself only lets go of it.
     package func join() {
-        if pthread_equal(pthread_self(), handle) != 0 {
+        if isCurrent {
             pthread_detach(handle)
         } else {
             pthread_join(handle, nil)

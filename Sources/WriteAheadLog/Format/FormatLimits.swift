@@ -35,6 +35,10 @@ enum FormatLimits {
     /// Room kept in every commit for the control records that ride in it.
     static let controlBytesMaximum = 60 * 1024
 
+    /// No log counts this far. What its bytes say beyond is refused before anyone adds to it.
+    static let counterMaximum: UInt64 = 1 << 62
+    static let segmentBytesMaximum: UInt64 = 1 << 32
+
     /// The end of a segment is kept for the footer that sealing writes.
     static func footerBytes(segmentBytes: UInt64) -> UInt64 { 4096 + segmentBytes / 1024 }
 

@@ -170,6 +170,23 @@ extension SegmentEntry {
     }
 }
 
+extension SegmentTable {
+    /// Whether its numbers can be counted on from.
+    var isCountable: Bool {
+        max(generation, nextSegmentID) < FormatLimits.counterMaximum
+            && segmentBytes <= FormatLimits.segmentBytesMaximum
+            && segments.allSatisfy { entry in
+                entry.firstSequence >= 1
+                    && max(entry.id, entry.baseOffset, entry.firstSequence)
+                        < FormatLimits.counterMaximum
+            }
+    }
+}
+
+extension LogState {
+    var isCountable: Bool { max(generation, revision) < FormatLimits.counterMaximum }
+}
+
 /// Where the manifest's slots lie in its one preallocated file.
 enum ManifestLayout {
     static let fileName = "manifest"

@@ -70,7 +70,8 @@ package final class LogInspector {
             }
             damage = contents.damage
             if let state = contents.states.first, let table = contents.tables.first,
-                state.identifier == table.identifier, !table.segments.isEmpty
+                state.identifier == table.identifier, !table.segments.isEmpty,
+                state.isCountable, table.isCountable
             {
                 guard damage.isEmpty || attempt == attempts else {
                     usleep(LogInspector.pauseMicroseconds)
@@ -84,7 +85,7 @@ package final class LogInspector {
             Corruption(
                 file: manifest.path, position: 0, offset: 0,
                 reason: damage.isEmpty
-                    ? "its slots belong to different logs or are empty"
+                    ? "its slots belong to different logs, are empty or hold no log's numbers"
                     : damage.joined(separator: "; ")))
     }
 

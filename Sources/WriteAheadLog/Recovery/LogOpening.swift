@@ -113,6 +113,10 @@ struct LogOpening {
             }
             try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
         }
+        // Gone for good before the working name is: without that one they would be strangers.
+        if isUnfinished {
+            try onDisk { () throws(DiskError) in try disk.synchroniseDirectory(directory) }
+        }
     }
 
     // MARK: - Reopen
@@ -163,6 +167,9 @@ struct LogOpening {
                 leastTimeMilliseconds: segments.last!.entry.leastTimeMilliseconds,
                 greatestTimeMilliseconds: segments.last!.entry.greatestTimeMilliseconds))
         let recovered = walk.state
+        guard walk.decision != .torn
+            || table.segments.count < FormatLimits.segmentCountMaximum
+        else { throw .rejected(.noSpace) }
         try onDisk { () throws(DiskError) in
             // The last good frames may be in the file by luck of an unsynced write: make them stay
             // before anybody is told that they are there.
@@ -206,6 +213,12 @@ struct LogOpening {
                     file: path(ManifestLayout.fileName), position: 0, offset: 0,
                     reason: "its slots belong to different logs"))
         }
+        guard state.isCountable, table.isCountable else {
+            throw .corrupt(
+                Corruption(
+                    file: path(ManifestLayout.fileName), position: 0, offset: 0,
+                    reason: "its numbers are not those of any log"))
+        }
         return (state, table)
     }
 
@@ -219,7 +232,8 @@ struct LogOpening {
         var highestID = table.segments.map(\.id).max() ?? 0
         for name in names {
             guard let id = SegmentHeader.id(fileName: name), !listed.contains(id) else { continue }
-            highestID = max(highestID, id)
+            // New segments keep clear of its name; of one that no log reaches, creating a file does.
+            if id < FormatLimits.counterMaximum { highestID = max(highestID, id) }
             switch try unlisted(name, table.identifier) {
             case .unused: break
             case .foreign:

@@ -147,7 +147,11 @@ struct SegmentWalk {
     private mutating func take(control record: RecordView) throws(FormatError) {
         switch record.kind & ~RecordKind.ignorableBit {
         case RecordKind.cursor, RecordKind.register:
-            state.apply(try StateChange(kind: record.kind, payload: record.payload))
+            let change = try StateChange(kind: record.kind, payload: record.payload)
+            guard change.revision < FormatLimits.counterMaximum else {
+                throw .invalid("a revision is not one of any log")
+            }
+            state.apply(change)
         default:
             guard record.kind & RecordKind.ignorableBit != 0 else {
                 throw .unsupported(UInt64(record.kind))

@@ -99,6 +99,20 @@ final class Answers: Sendable {
     func take(_ result: Result<AppendReceipt, LogError>) { results.withLock { $0.append(result) } }
 }
 
+/// A blocking append on a thread of its own.
+final class BlockingCall: Sendable {
+    private let answer = Mutex<Result<AppendReceipt, LogError>?>(nil)
+
+    var result: Result<AppendReceipt, LogError>? { answer.withLock { $0 } }
+
+    init(_ body: @escaping @Sendable () throws -> AppendReceipt) {
+        _ = EngineThread(name: "call") { [self] in
+            let result = Result { try body() }.mapError { $0 as! LogError }
+            answer.withLock { $0 = result }
+        }
+    }
+}
+
 /// Holds up calls that match until it is opened.
 final class DiskGate: Sendable {
     private let isOpen = Mutex(false)
