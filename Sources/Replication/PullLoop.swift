@@ -212,8 +212,9 @@ package actor PullLoop {
         let bytes = try await source.fetch(from: offset, position: position, receiver: receiver)
         let page = try await PullLoop.decode(bytes)
         guard generation == machine.generation else { return }
-        guard let nextOffset = page.nextOffset, nextOffset >= offset,
-            page.entries.isEmpty || nextOffset > offset
+        // An empty page moves nothing, another one moves on.
+        guard let nextOffset = page.nextOffset,
+            page.entries.isEmpty ? nextOffset == offset : nextOffset > offset
         else {
             throw .refused(.malformedRequest, "the page does not say where the next one begins")
         }

@@ -125,6 +125,25 @@ import Testing
         }
     }
 
+    @Test func `a notice that nobody can read is malformed, not stored`() throws {
+        // An entry at offset 0 with a gap of the bytes ff ff ff, in a page of its own.
+        for kind in [UInt8(0x32), 0x3a, 0x42] {
+            let entry: [UInt8] = [0x08, 0, kind, 3, 0xff, 0xff, 0xff]
+            let page = try ReceivedPage([0x0a, UInt8(entry.count)] + entry)
+            guard case .malformed = page.entries[0].verdict else {
+                Issue.record("kind \(kind): \(page.entries[0].verdict)")
+                continue
+            }
+        }
+        var notice = Bsfg_V1_Notice()
+        notice.first.offset = 0
+        notice.lastOffset = 0
+        let good: [UInt8] = try notice.serializedBytes()
+        let entry: [UInt8] = [0x08, 0, 0x32, UInt8(good.count)] + good
+        #expect(
+            try ReceivedPage([0x0a, UInt8(entry.count)] + entry).entries[0].verdict == .intact)
+    }
+
     @Test func `verdicts tell malformed, foreign and altered apart`() throws {
         let fact = try FactEncoder().encode(.reading())
         #expect(try received(fact).verdict == .intact)

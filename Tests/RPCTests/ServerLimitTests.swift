@@ -57,6 +57,54 @@ extension ServerTests {
             }
         }
 
+        /// Killed, a client ends its connection without a TLS close: what its half body held is
+        /// free at once.
+        @Test func aConnectionCutInMidBodyHoldsNothing() async throws {
+            try await ServerBench.with { bench in
+                let directory = bench.certificates.directory
+                let body = String(repeating: "1", count: 3 * 65_536)
+                let request =
+                    "POST /test.Echo/Size HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    + "Content-Length: \(4 * 65_536)\r\n\r\n" + body
+                try Data(request.utf8).write(to: URL(fileURLWithPath: directory + "/cut.request"))
+                let client =
+                    "openssl s_client -quiet -connect 127.0.0.1:\(bench.port) "
+                    + "-CAfile \(directory)/ca.crt -cert \(directory)/client.crt "
+                    + "-key \(directory)/client.key -alpn http/1.1"
+                async let ended = run(
+                    "sh",
+                    [
+                        "-c",
+                        "(cat \(directory)/cut.request; sleep 5) | timeout -s KILL 2 \(client)",
+                    ])
+                try await eventually { bench.server.statistics.bodyBytesHeld > 0 }
+                _ = await ended
+                try await eventually { bench.server.statistics.bodyBytesHeld == 0 }
+                #expect(bench.server.statistics.requestsInFlight == 0)
+            }
+        }
+
+        @Test func oneIdentityHasAShareOfTheBudget() async throws {
+            try await ServerBench.with({
+                $0.bodyBudgetBytes = 8 * 65_536
+                $0.bodyBudgetBytesPerIdentity = 3 * 65_536
+            }) { bench in
+                let large = [UInt8](repeating: UInt8(ascii: "1"), count: 2 * 65_536)
+                let arguments = ["-H", "Content-Type: application/json", "--data-binary", "@-"]
+                async let first = bench.call(
+                    "client", arguments, json: nil, path: "/test.Echo/Never", input: large)
+                try await eventually { bench.service.heldCalls == 1 }
+                let own = await bench.call(
+                    "client", arguments, json: nil, path: "/test.Echo/Size", input: large)
+                #expect(own.reason == "overloaded")
+                let others = await bench.call(
+                    "second", arguments, json: nil, path: "/test.Echo/Size", input: large)
+                #expect(others.status == 200)
+                bench.service.answerHeld()
+                #expect(await first.status == 200)
+            }
+        }
+
         @Test func connectionsOfOneIdentity() async throws {
             try await ServerBench.with({ $0.connectionsPerIdentity = 1 }) { bench in
                 async let held = bench.call(path: "/test.Echo/Never")

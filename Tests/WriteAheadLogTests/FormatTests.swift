@@ -167,7 +167,7 @@ struct FormatTests {
         }
         #expect(accepted.isEmpty, "accepted with these bits flipped")
         for count in stride(from: 0, to: min(range.upperBound, 200), by: 3) {
-            bytes[..<count].withUnsafeBytes { bytes in
+            _ = bytes[..<count].withUnsafeBytes { bytes in
                 #expect(throws: FormatError.self) { try read(bytes) }
             }
         }

@@ -140,7 +140,24 @@ package struct ReceivedEntry: Sendable {
         self.item = item
         origin = fields.origin
         isLate = fields.isLate
-        if item == .message { verdict = judge(checksum, stated) }
+        verdict = item == .message ? judge(checksum, stated) : judgeNotice()
+    }
+
+    private static let noticeSchema = WireSchema.message(named: "Notice")
+
+    /// A notice is stored and passed on as it came: one that nobody can read would make every page
+    /// unreadable that it is in.
+    private func judgeNotice() -> Verdict {
+        storedRecord.withUnsafeBytes { record -> Verdict in
+            do throws(ServiceError) {
+                try WireValidator.validate(
+                    UnsafeRawBufferPointer(rebasing: record[itemRange]),
+                    as: ReceivedEntry.noticeSchema, isLenient: true)
+                return .intact
+            } catch {
+                return .malformed("the notice is not readable: \(error.message)")
+            }
+        }
     }
 
     /// The message's bytes against what was said of them.

@@ -49,8 +49,11 @@ struct RPCPullSource: PullSource {
         request.profile = profile
         if let position { request.position = position.wire }
         let opened = try await call(.openCursor, request, Bsfg_V1_OpenCursorResponse.self)
-        guard let start = SourcePosition(opened.start) else {
-            throw .refused(.malformedRequest, "the peer's answer has no start position")
+        guard let start = SourcePosition(opened.start), opened.hasHeadOffset,
+            start.nextOffset <= opened.headOffset
+        else {
+            throw .refused(
+                .malformedRequest, "the peer's answer has no start position at or below its head")
         }
         return start
     }
@@ -80,6 +83,12 @@ struct RPCPullSource: PullSource {
         request.receiver = receiver.wire
         let response = try await call(
             .confirmReceipt, request, Bsfg_V1_ConfirmReceiptResponse.self)
+        guard response.nextOffset <= position.nextOffset else {
+            throw .refused(
+                .malformedRequest,
+                "the peer says that \(response.nextOffset) is confirmed, we have up to "
+                    + "\(position.nextOffset)")
+        }
         return response.nextOffset
     }
 

@@ -331,7 +331,11 @@ extension HTTP2Session {
     private func headEnds(_ stream: HTTP2Stream) {
         switch stream.headState {
         case .complete: break  // Trailers say nothing to us.
-        case .overLimit: delegate?.headReceived(stream)
+        case .overLimit:
+            // Told once: a second head block is the trailers of a request that is refused already.
+            guard !stream.isHeadTold else { return }
+            stream.isHeadTold = true
+            delegate?.headReceived(stream)
         case .collecting:
             if role == .client, (100..<200).contains(stream.status) {
                 stream.headers = []  // An interim answer; the real one follows.

@@ -18,6 +18,8 @@ final class HTTP2Stream {
     var status = 0
     var headers: [(name: String, value: String)] = []
     var headState = HeadState.collecting
+    /// The delegate was told of a head over the limits.
+    var isHeadTold = false
     var headBytes = 0
     var headFields = 0
 

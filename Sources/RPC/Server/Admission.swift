@@ -6,6 +6,11 @@ final class Admission: Sendable {
     final class Holder: Sendable {
         let connections = Atomic<Int>(0)
         let inFlight = Atomic<Int>(0)
+        fileprivate let bodySteps = Atomic<Int>(0)
+        /// The operator of this machine is not refused for what others hold.
+        let isAdministrator: Bool
+
+        init(isAdministrator: Bool) { self.isAdministrator = isAdministrator }
     }
 
     enum ConnectionRefusal: String, Sendable {
@@ -84,10 +89,10 @@ final class Admission: Sendable {
     }
 
     /// One more connection of this identity; nil at its limit.
-    func hold(identity: String, limit: Int) -> Holder? {
+    func hold(identity: String, limit: Int, isAdministrator: Bool) -> Holder? {
         state.withLock { state in
             let key = Array(identity.utf8)
-            let holder = state.holders[key] ?? Holder()
+            let holder = state.holders[key] ?? Holder(isAdministrator: isAdministrator)
             guard holder.connections.load(ordering: .relaxed) < limit else { return nil }
             holder.connections.add(1, ordering: .relaxed)
             state.holders[key] = holder
@@ -114,7 +119,7 @@ final class Admission: Sendable {
             holder.inFlight.subtract(1, ordering: .relaxed)
             return false
         }
-        if inFlight.add(1, ordering: .relaxed).newValue > limits.inFlight {
+        if inFlight.add(1, ordering: .relaxed).newValue > limits.inFlight, !holder.isAdministrator {
             inFlight.subtract(1, ordering: .relaxed)
             holder.inFlight.subtract(1, ordering: .relaxed)
             return false
@@ -135,20 +140,25 @@ final class Admission: Sendable {
         (bytes + bodyStepBytes - 1) / bodyStepBytes
     }
 
-    /// Takes steps of 64 KiB from the budget that all bodies share, or none.
-    func takeBody(steps: Int) -> Bool {
+    /// Takes steps of 64 KiB from the budget that all bodies share, or none. One identity's share is
+    /// bounded, so that nobody can shut the others out.
+    func takeBody(steps: Int, _ holder: Holder) -> Bool {
         if steps == 0 { return true }
-        if bodySteps.add(steps, ordering: .relaxed).newValue
-            > limits.bodyBudgetBytes / Self.bodyStepBytes
+        let own = holder.bodySteps.add(steps, ordering: .relaxed).newValue
+        let all = bodySteps.add(steps, ordering: .relaxed).newValue
+        if own > limits.bodyBudgetBytesPerIdentity / Self.bodyStepBytes
+            || (all > limits.bodyBudgetBytes / Self.bodyStepBytes && !holder.isAdministrator)
         {
-            bodySteps.subtract(steps, ordering: .relaxed)
+            giveBody(steps: steps, holder)
             return false
         }
         return true
     }
 
-    func giveBody(steps: Int) {
-        if steps > 0 { bodySteps.subtract(steps, ordering: .relaxed) }
+    func giveBody(steps: Int, _ holder: Holder) {
+        guard steps > 0 else { return }
+        holder.bodySteps.subtract(steps, ordering: .relaxed)
+        bodySteps.subtract(steps, ordering: .relaxed)
     }
 
     var bodyBytesHeld: Int { bodySteps.load(ordering: .relaxed) * Self.bodyStepBytes }

@@ -242,7 +242,10 @@ final class ConnectionGate: ChannelDuplexHandler {
             let limit =
                 caller.certificate == nil
                 ? core.limits.administrationConnections : core.limits.connectionsPerIdentity
-            guard let holder = core.admission.hold(identity: caller.identity, limit: limit) else {
+            let isAdministrator = if case .administrator = caller.kind { true } else { false }
+            let held = core.admission.hold(
+                identity: caller.identity, limit: limit, isAdministrator: isAdministrator)
+            guard let holder = held else {
                 return .failure(
                     core.overloaded("\(caller.identity) has \(limit) connections open already"))
             }

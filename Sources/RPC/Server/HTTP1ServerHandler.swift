@@ -280,9 +280,16 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
 
     private func close() {
         if case .closing = phase { return }
+        let open = phase
         phase = .closing
         timer?.cancel()
         waitingParts.removeAll()
+        // A connection that is cut without a TLS close ends here, not in `end`: what its request
+        // holds is given back at once.
+        switch open {
+        case .receiving(let sink), .waiting(let sink): sink.abandon()
+        case .idle, .ending, .discarding, .closing: break
+        }
         guard let context else { return }
         if unflushed { flushBurst() }
         context.close(promise: nil)
@@ -302,7 +309,8 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
         switch phase {
         case .waiting, .ending: early = false
         case .receiving: early = bodyFollows
-        case .idle, .discarding, .closing: preconditionFailure("a request is answered once")
+        case .closing: return
+        case .idle, .discarding: preconditionFailure("a request is answered once")
         }
         if early || draining { keepsAlive = false }
         write(context, status, headers, body)

@@ -68,6 +68,8 @@ package struct RPCServerLimits: Sendable {
     package var bodyGraceMilliseconds = 10_000
     package var bodyBytesPerSecond = 1 << 10
     package var bodyBudgetBytes = 64 << 20
+    /// Of the budget, what the requests of one identity may hold together.
+    package var bodyBudgetBytesPerIdentity = 32 << 20
 
     package var inFlightPerIdentity = 256
     package var inFlight = 1_024

@@ -92,7 +92,7 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
 
     private func hold(_ wanted: Int) -> Bool {
         guard wanted > steps else { return true }
-        guard core.admission.takeBody(steps: wanted - steps) else { return false }
+        guard core.admission.takeBody(steps: wanted - steps, holder) else { return false }
         steps = wanted
         return true
     }
@@ -113,10 +113,10 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
     private func inflateElsewhere() {
         phase = .decoding
         let compressed = body
-        let core = core
+        let (core, holder) = (core, holder)
         body = []
         let queued = core.coding.submit { [self] in
-            let result = Self.inflateLarge(compressed, core)
+            let result = Self.inflateLarge(compressed, core, holder)
             mailbox.eventLoop.execute { self.inflated(result) }
         }
         if !queued {
@@ -127,21 +127,21 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
 
     /// The content and the steps of the budget it holds.
     private static func inflateLarge(
-        _ compressed: [UInt8], _ core: ServerCore
+        _ compressed: [UInt8], _ core: ServerCore, _ holder: Admission.Holder
     ) -> Result<([UInt8], steps: Int), ServiceError> {
         for limit in [firstInflateBytes, core.limits.bodyBytes] {
             let reserved = Admission.steps(bytes: limit)
-            guard core.admission.takeBody(steps: reserved) else {
+            guard core.admission.takeBody(steps: reserved, holder) else {
                 return .failure(core.overloaded("The memory for request bodies is in use"))
             }
             do throws(GzipError) {
                 let content = try Gzip.inflate(
                     compressed, limitBytes: min(limit, core.limits.bodyBytes))
                 let needed = Admission.steps(bytes: content.count)
-                core.admission.giveBody(steps: reserved - needed)
+                core.admission.giveBody(steps: reserved - needed, holder)
                 return .success((content, steps: needed))
             } catch {
-                core.admission.giveBody(steps: reserved)
+                core.admission.giveBody(steps: reserved, holder)
                 if case .tooLarge = error, limit < core.limits.bodyBytes { continue }
                 return .failure(undecodable(error))
             }
@@ -150,7 +150,7 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
     }
 
     private func inflated(_ result: Result<([UInt8], steps: Int), ServiceError>) {
-        core.admission.giveBody(steps: steps)
+        core.admission.giveBody(steps: steps, holder)
         steps = 0
         if case .success(let (content, held)) = result {
             body = content
@@ -242,7 +242,7 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         guard phase != .finished else { return }
         phase = .finished
         body = []
-        core.admission.giveBody(steps: steps)
+        core.admission.giveBody(steps: steps, holder)
         steps = 0
         core.admission.endRequest(holder)
     }
