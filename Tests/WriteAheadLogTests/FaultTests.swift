@@ -275,6 +275,42 @@ struct FaultTests {
         reopened.close()
     }
 
+    @Test("a confirmation succeeds without room while appends beside it are refused")
+    func confirmWithoutSpace() throws {
+        let disk = MemoryDisk()
+        let full = Flag()
+        disk.setHook { call in
+            full.isSet && call.isSegment && call.operation == .write && call.byteCount == 262_144
+                ? .error(ENOSPC) : nil
+        }
+        let log = try openLog(disk)
+        #expect(eventually { spareIsReady(disk) })
+        full.set(true)
+        var accepted = 0
+        while accepted < 100, (try? log.append(oneRecord(payload(accepted, bytes: 200_000)))) != nil {
+            accepted += 1
+        }
+        try log.createCursor(Cursor(owner: "o", name: "n"))
+        let done = Flag()
+        let refused = Atomic(0)
+        let writer = EngineThread(name: "append") {
+            while !done.isSet {
+                let append = Result { try log.append(oneRecord(payload(0, bytes: 200_000))) }
+                if case .failure = append { refused.add(1, ordering: .relaxed) }
+            }
+        }
+        for next in 1...accepted {
+            #expect(throws: Never.self) {
+                try log.confirm(owner: "o", name: "n", nextOffset: UInt64(next))
+            }
+        }
+        #expect(eventually { refused.load(ordering: .relaxed) > 0 })
+        done.set(true)
+        writer.join()
+        #expect(log.cursor(owner: "o", name: "n")?.nextOffset == UInt64(accepted))
+        log.close()
+    }
+
     final class Flag: Sendable {
         private let value = Atomic(false)
         var isSet: Bool { value.load(ordering: .acquiring) }

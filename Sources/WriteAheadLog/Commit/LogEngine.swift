@@ -15,6 +15,7 @@ final class LogEngine: @unchecked Sendable {
 
     private static let deferredCountMaximum = 4096
     private static let deferredBytesMaximum = 64 << 20
+    private static let changeAttemptsMaximum = 256
     /// How long after the last commit the state slot records it.
     private static let idleNanoseconds: Int64 = 1_000_000_000
 
@@ -136,7 +137,23 @@ final class LogEngine: @unchecked Sendable {
 
     func set(registers: [RegisterUpdate]) throws(LogError) {
         guard !registers.isEmpty else { return }
-        _ = try admitAndWait { pipeline, _ in pipeline.set(registers) }
+        try admitChange { pipeline, _ in pipeline.set(registers) }
+    }
+
+    /// A change without records needs no space. It is refused for lack of it only when it rode in a
+    /// commit whose records had none; then it goes again, until it goes alone.
+    private func admitChange(
+        _ admit: (inout CommitPipeline, _ wallMilliseconds: Int64) -> CommitPipeline.Admission
+    ) throws(LogError) {
+        for _ in 1..<LogEngine.changeAttemptsMaximum {
+            do throws(LogError) {
+                _ = try admitAndWait(admit)
+                return
+            } catch {
+                guard error == .rejected(.noSpace) else { throw error }
+            }
+        }
+        _ = try admitAndWait(admit)
     }
 
     /// Changes a cursor: `change` sees the state with everything admitted and answers with the new
@@ -145,7 +162,7 @@ final class LogEngine: @unchecked Sendable {
         isDeleted: Bool = false,
         _ change: (LogState, _ headOffset: UInt64) -> Result<Cursor?, LogError>
     ) throws(LogError) {
-        _ = try admitAndWait { [self] pipeline, _ in
+        try admitChange { [self] pipeline, _ in
             switch change(pipeline.admittedState, headOffset) {
             case .failure(let error): return .refused(error)
             case .success(nil):
