@@ -55,8 +55,9 @@ struct FactFetch: AsyncParsableCommand {
             let page = try FactPage(bytes)
             StandardOutput.line(page.table)
             StandardOutput.line(
-                "\(page.entries.count) of \(page.headOffset - min(page.nextOffset, page.headOffset)) "
-                    + "more up to the head \(page.headOffset)"
+                "\(page.entries.count) facts, "
+                    + "\(page.headOffset - min(page.nextOffset, page.headOffset)) more up to the head "
+                    + "\(page.headOffset)"
                     + (page.lastOffset.map {
                         "; confirm with: bsfg fact confirm --consumer \(consumer) --offset \($0)"
                     } ?? ""))

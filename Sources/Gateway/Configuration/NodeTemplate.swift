@@ -107,10 +107,15 @@ package struct NodeTemplate: Sendable {
 
         # Who may call this node besides its peers. Nobody may until listed.
         # Roles: producer (append), consumer (fetch and confirm), monitor (health and metrics).
+        # Take the [] away when you list one.
         clients: []
         #  - identity: line-3-historian
         #    roles: [producer]
+        #    streams: [\(StreamConfiguration.defaultName)]      # without it nothing is granted
+        #  - identity: dashboard
+        #    roles: [consumer]
         #    streams: [\(StreamConfiguration.defaultName)]
+        #    origins: [\(zone), plant-b]  # whose facts; default: this zone's own only
 
         log: {level: info}
 
@@ -118,7 +123,8 @@ package struct NodeTemplate: Sendable {
     }
 
     private static let peersText = """
-        # What each peer may take from this node, and where it is called. Nothing else is given.
+        # What each peer may take from this node, and where it is called. Nothing else is given. Both
+        # sides list each other. Take the [] away when you list one.
         peers: []
         #  - id: plant-a                       # its zone
         #    identity: plant-a-bsfg            # the name in its certificate
@@ -128,14 +134,15 @@ package struct NodeTemplate: Sendable {
         #    artifacts: []
         #    origins: []                       # default: this zone's own facts
         #    ca: ../certs/plant-a-ca.crt       # default: tls.ca of bsfg.yaml
-        #    start: auto                       # or manual: pulled only once an operator starts it
+        #    start: auto                       # or manual: not pulled while it says so
 
         """
 
     private static let cursorsText = """
         # What this node pulls. Nothing else is pulled.
         # init_mode decides where the first fetch begins: bounded_backfill_24h (default),
-        # bounded_backfill_Nh, start_now or full_backfill. A cursor that exists always wins.
+        # bounded_backfill_Nh, start_now or full_backfill, by the times at which the source took the
+        # facts. A cursor that exists always wins. Take the [] away when you list one.
         cursors: []
         #  - peer: plant-a
         #    stream: \(StreamConfiguration.defaultName)

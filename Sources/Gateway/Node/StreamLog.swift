@@ -40,13 +40,18 @@ package final class StreamLog: Sendable {
 
 /// All logs of a node, by stream and origin, and who reads which.
 package final class StreamLogs: Sendable {
+    /// Locked while a node runs; where it stands, the logs beside it are a node's.
+    package static let markerName = "node"
+
     package let all: [StreamLog]
+    private let lock: any DiskLock
     private let byName: [StreamLog.Name: StreamLog]
     /// Held while a consumer is made: its name is looked for in every log first.
     private let creation = Monitor()
 
     /// Opens (and where absent makes) every log that the configuration asks for. Blocks.
     package init(_ configuration: NodeConfiguration) throws(NodeError) {
+        lock = try StreamLogs.lock(configuration.dataDirectory)
         var logs: [StreamLog] = []
         for stream in configuration.streams {
             logs.append(
@@ -105,8 +110,25 @@ package final class StreamLogs: Sendable {
         try log.cursors.create(cursor)
     }
 
+    private static func lock(_ directory: String) throws(NodeError) -> any DiskLock {
+        let disk = LinuxDisk()
+        let lock: (any DiskLock)?
+        do throws(DiskError) {
+            try disk.createDirectory(directory)
+            lock = try disk.lock("\(directory)/\(markerName)", exclusive: true)
+        } catch {
+            throw NodeError(error.sentence)
+        }
+        guard let lock else {
+            throw NodeError(
+                "a node runs with the data in \(directory) already; see bsfg status, or stop it first")
+        }
+        return lock
+    }
+
     package func close() {
         for log in all { log.log.close() }
+        lock.release()
     }
 }
 

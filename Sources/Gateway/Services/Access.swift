@@ -54,7 +54,8 @@ struct Access: Sendable {
             else {
                 throw ServiceError(
                     .streamNotGranted,
-                    "\(caller.identity) may not append to \(stream); ask for the grant",
+                    "\(caller.identity) may not append to \(stream); add it to this client's "
+                        + "streams in bsfg.yaml of \(configuration.zone)",
                     field: "stream")
             }
         }
@@ -80,13 +81,16 @@ struct Access: Sendable {
         }
         guard streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) }) else {
             throw ServiceError(
-                .streamNotGranted, "\(stream) is not granted to \(caller.identity); ask for it",
+                .streamNotGranted,
+                "\(stream) is not granted to \(caller.identity); add it to its entry's streams in the "
+                    + "configuration of \(configuration.zone)",
                 field: "stream")
         }
         guard origins.contains(where: { $0.utf8.elementsEqual(origin.utf8) }) else {
             throw ServiceError(
                 .originNotGranted,
-                "facts of \(origin) are not granted to \(caller.identity); ask for it",
+                "facts of \(origin) are not granted to \(caller.identity); add it to its entry's origins "
+                    + "in the configuration of \(configuration.zone)",
                 field: "origin_zone")
         }
     }

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Facts
+internal import Gateway
 internal import WriteAheadLog
 
 struct LogAppend: ParsableCommand {
@@ -11,6 +12,9 @@ struct LogAppend: ParsableCommand {
             record is durable; the outcome is appended, existing or conflict. With --keyed a line is \
             KEY<TAB>PAYLOAD: the same key and payload again is existing, with another payload \
             conflict.
+
+            For logs of your own. In a node's log such a record is no fact, and every reader of that \
+            log stops there: use bsfg fact append or bsfg ingest for a node.
 
             Each line is an append of its own, up to --in-flight of them at once; what is under way \
             together becomes durable together. A line that got no answer may or may not be in the log: \
@@ -44,7 +48,21 @@ struct LogAppend: ParsableCommand {
         }
     }
 
+    /// A node's logs lie two or three levels below its marker.
+    private func refuseLogOfNode() throws {
+        for levels in ["../..", "../../.."] {
+            guard CertificateFiles.exists("\(log.dir)/\(levels)/\(StreamLogs.markerName)") else {
+                continue
+            }
+            throw CommandFailure(
+                .usage,
+                "\(log.dir) is a node's log, whose readers would stop at a record that is no fact; use "
+                    + "bsfg fact append or bsfg ingest")
+        }
+    }
+
     func run() throws {
+        try refuseLogOfNode()
         let opened = try LogError.wrap { () throws(LogError) in
             try Log.open(directory: log.dir, options: try options())
         }

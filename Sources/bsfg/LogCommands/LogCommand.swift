@@ -16,7 +16,9 @@ struct LogCommand: ParsableCommand {
 
 /// The directory that every log command works on.
 struct LogDirectory: ParsableArguments {
-    @Option(help: ArgumentHelp("The log's directory.", valueName: "DIR"))
+    @Option(help: ArgumentHelp(
+            "The log's directory; a node's are DATA/store/STREAM and DATA/forward/STREAM/ORIGIN.",
+            valueName: "DIR"))
     var dir: String
 }
 
