@@ -832,6 +832,16 @@ def test_peer(plant, enterprise):
            bsfg("peer", "redeliver", "mars", "--count", "5", *here), 2, err="nothing is pulled")
 
 
+def test_one_node(plant):
+    expect("a second node on the same data is refused",
+           bsfg("serve", "--config", plant.config), 1, err="a node runs with the data in")
+    head = plant.head()
+    store = next(s["directory"] for s in plant.status()["streams"] if s["role"] == "store")
+    expect("log append keeps out of a node's log",
+           bsfg("log", "append", "--dir", store, stdin="no fact\n"), 2, err="is a node's log")
+    check("and nothing was written", plant.head() == head)
+
+
 def test_end(plant, enterprise):
     check("both logs are of one length",
           wait_until(lambda: enterprise.head("plant-a") == plant.head(), 60))
@@ -858,7 +868,7 @@ def main():
         (test_ingest_terminal, (plant,)), (test_fact_append, (plant,)),
         (test_consumers, (plant, enterprise)), (test_tail, (plant, enterprise)),
         (test_peer, (plant, enterprise)), (test_ingest_kill, (plant, enterprise)),
-        (test_end, (plant, enterprise)),
+        (test_one_node, (plant,)), (test_end, (plant, enterprise)),
     ]
     only = sys.argv[1:]
     for test, arguments in tests:

@@ -81,8 +81,7 @@ import Testing
             "limits: {body_memory: 1MiB}",
             "bsfg.yaml:6:10: body_memory (1MiB) is less than one body of 12MiB"
         ),
-        ("operations: {}", "bsfg.yaml:6:13: 'operations' needs the key 'listen'"),
-        ("operations: {listen: 9464}", "bsfg.yaml:6:22: '9464' is no host:port"),
+        ("operations: {listen: 127.0.0.1:9464}", "bsfg.yaml:6:1: bsfg.yaml has no key 'operations'"),
         (
             "listeners: [{address: 127.0.0.1:0}]",
             "bsfg.yaml:4:1: 'listen' and 'listeners' exclude each other"

@@ -18,7 +18,6 @@ import Testing
             ])
         #expect(node.tls.certificateFile == "\(real)/certs/server.crt")
         #expect(node.tls.identityFrom == [.uri, .dns, .commonName])
-        #expect(node.operations == nil)
         #expect(node.streams.map(\.name) == ["facts.operational", "facts.audit"])
         #expect(node.streams[0].capacityBytes == 1 << 30)
         #expect(node.streams[0].segmentBytes == nil)
@@ -58,7 +57,6 @@ import Testing
               client_ca: clients.crt
               identity_from: [dns, uri]
             admin: {socket: /run/bsfg/admin.sock}
-            operations: {listen: 127.0.0.1:9464}
             zones: [plant-c]
             streams:
               - {name: facts.safety, profile: sil_strict, capacity: 64MiB, segment: 1MiB,
@@ -115,7 +113,6 @@ import Testing
         #expect(node.tls.keyFile == "/keys/server.key")
         #expect(node.tls.identityFrom == [.dns, .uri])
         #expect(node.adminSocketPath == "/run/bsfg/admin.sock")
-        #expect(node.operations == HostPort(host: "127.0.0.1", port: 9464))
         #expect(node.otherZones == ["plant-c"])
         #expect(
             node.streams == [

@@ -284,7 +284,8 @@ import Testing
     }
 
     @Test func `a page that is no page, or does not go on, blocks`() async throws {
-        for broken in [[0xFF, 0xFF, 0xFF], []] as [[UInt8]] {
+        // No protobuf, nothing at all, and an empty page that would move on to offset 9.
+        for broken in [[0xFF, 0xFF, 0xFF], [], [0x10, 9]] as [[UInt8]] {
             let pool = BlockingPool(name: "test", threadCount: 2)
             let (source, receiver) = (try SourceDouble(4), ReceiverDouble())
             source.changePages { $0 = broken }

@@ -12,8 +12,6 @@ package struct NodeConfiguration: Sendable {
     package var listeners: [ListenerConfiguration]
     package var tls: TLSConfiguration
     package var adminSocketPath: String
-    /// Where `/metrics`, `/healthz` and `/readyz` answer without TLS; nil: nowhere.
-    package var operations: HostPort?
     /// Zones that are neither this one nor a peer but may be named.
     package var otherZones: [String]
     package var streams: [StreamConfiguration]

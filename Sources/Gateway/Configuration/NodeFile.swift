@@ -14,7 +14,6 @@ struct NodeFile {
     private var dataDirectory = ""
     private var adminSocketPath = ""
     private var listeners: [ListenerConfiguration] = []
-    private var operations: HostPort?
     private var limits = RPCServerLimits()
     private var logLevel = LogLevel.info
 
@@ -32,10 +31,6 @@ struct NodeFile {
         readListeners(&reader)
         readTLS(&reader, paths)
         readAdmin(&reader, paths)
-        if var section = reader.mapping("operations") {
-            operations = section.hostPort("listen", required: true, allowsPortZero: true)?.value
-            section.finish()
-        }
         otherZones = reader.zoneNames("zones") ?? []
         readStreams(&reader)
         readClients(&reader, paths)
@@ -268,7 +263,7 @@ struct NodeFile {
         return NodeConfiguration(
             directory: directory, zone: zone.value, identity: identity.value,
             dataDirectory: dataDirectory, listeners: listeners, tls: tls,
-            adminSocketPath: adminSocketPath, operations: operations,
+            adminSocketPath: adminSocketPath,
             otherZones: otherZones.map(\.value), streams: streams.map(\.value),
             clients: clients.map(\.value), peers: peers, cursors: cursors, limits: limits,
             logLevel: logLevel)

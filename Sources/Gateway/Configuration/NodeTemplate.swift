@@ -106,7 +106,7 @@ package struct NodeTemplate: Sendable {
             # idempotency: message_id    # or content
 
         # Who may call this node besides its peers. Nobody may until listed.
-        # Roles: producer (append), consumer (fetch and confirm), monitor (health and metrics).
+        # Roles: producer (append), consumer (fetch and confirm), monitor (health).
         # Take the [] away when you list one.
         clients: []
         #  - identity: line-3-historian
