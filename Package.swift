@@ -30,12 +30,20 @@ let package = Package(
         // CRC32C in hardware and the Linux calls that Swift's Glibc module hides.
         .target(name: "CPlatform", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(
             name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
 
-        // The core: a log that any program can embed. Standard library and CPlatform only.
-        .target(name: "WriteAheadLog", dependencies: ["CPlatform"], swiftSettings: settings),
+        // The core: a log that any program can embed. Standard library, liblz4 and libcrypto only.
+        .target(
+            name: "WriteAheadLog", dependencies: ["CPlatform", "CLZ4", "COpenSSL"],
+            swiftSettings: settings),
+
+        // What proves the core: a simulated disk and clock, the crash explorer, the oracle.
+        .target(
+            name: "LogSimulation", dependencies: ["WriteAheadLog", "CPlatform"],
+            swiftSettings: settings),
 
         // The record and the contract: envelope, fact, canonical JSON, digests, wire messages.
         .target(
@@ -103,6 +111,9 @@ let package = Package(
 
         .testTarget(
             name: "WriteAheadLogTests", dependencies: ["WriteAheadLog", "CPlatform"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "LogSimulationTests", dependencies: ["LogSimulation", "WriteAheadLog"],
             swiftSettings: settings),
         .testTarget(
             name: "FactsTests",
