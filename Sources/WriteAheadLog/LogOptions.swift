@@ -44,15 +44,23 @@ package struct LogEnvironment: Sendable {
     /// Nanoseconds of a clock that never jumps.
     package var monotonicNanoseconds: @Sendable () -> Int64
     package var random: @Sendable () -> UInt64
+    /// Whether the kernel says that its clock follows a good one.
+    package var isClockSynchronised: @Sendable () -> Bool
+    /// Without threads nothing happens by itself: blocking calls commit on the caller's thread, and
+    /// whoever runs the log calls its steps.
+    package var threads: Bool
 
     package init(
         wallMilliseconds: @escaping @Sendable () -> Int64,
         monotonicNanoseconds: @escaping @Sendable () -> Int64,
-        random: @escaping @Sendable () -> UInt64
+        random: @escaping @Sendable () -> UInt64,
+        isClockSynchronised: @escaping @Sendable () -> Bool = { true }, threads: Bool = true
     ) {
         self.wallMilliseconds = wallMilliseconds
         self.monotonicNanoseconds = monotonicNanoseconds
         self.random = random
+        self.isClockSynchronised = isClockSynchronised
+        self.threads = threads
     }
 
     package static let linux = LogEnvironment(
