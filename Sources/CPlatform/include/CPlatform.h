@@ -34,3 +34,7 @@ int64_t bsfg_peer_user_id(int descriptor);
 // Loads and stores with release and acquire order on a word that a futex watches.
 uint32_t bsfg_load_acquire(const uint32_t *word);
 void bsfg_store_release(uint32_t *word, uint32_t value);
+
+// Whether the kernel reports the wall clock as synchronised (STA_UNSYNC of adjtimex(2) is clear): 1,
+// or 0 when it does not or cannot be asked.
+int bsfg_clock_synchronised(void);
