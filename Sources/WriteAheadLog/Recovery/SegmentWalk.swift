@@ -3,6 +3,7 @@
 struct SegmentWalk {
     private let opening: LogOpening
     private let table: SegmentTable
+    private let decoder = BlockDecoder()
     private(set) var state: LogState
     private(set) var segments: [SegmentIndex] = []
     private(set) var keys: [Digest256: KeyTable.Entry] = [:]
@@ -107,9 +108,7 @@ struct SegmentWalk {
         do throws(FormatError) {
             var blocks = BlockIterator(body: frame.body)
             while let (block, bytes) = try blocks.next() {
-                guard block.verify(bytes) else { throw .checksum }
-                greatestTime = max(greatestTime, block.baseTimeMilliseconds)
-                try take(block, bytes)
+                greatestTime = max(greatestTime, try take(block, bytes))
             }
         } catch {
             throw corruption(path, frame.position, "a block or record does not verify (\(error))")
@@ -124,14 +123,17 @@ struct SegmentWalk {
             endPosition: frame.endPosition)
     }
 
+    /// - Returns: the append time of its last record.
     private mutating func take(_ block: BlockHeader, _ bytes: UnsafeRawBufferPointer)
-        throws(FormatError)
+        throws(FormatError) -> Int64
     {
-        var rest = UnsafeRawBufferPointer(rebasing: bytes[FormatLimits.blockHeaderBytes...])
+        var time = block.baseTimeMilliseconds
+        var rest = try decoder.records(of: block, in: bytes)
         var offset = block.firstOffset
         for _ in 0..<block.recordCount {
             let record = try RecordView(rest)
             rest = UnsafeRawBufferPointer(rebasing: rest[record.byteCount...])
+            time = block.baseTimeMilliseconds + Int64(record.timeDeltaMilliseconds)
             if block.isControl {
                 try take(control: record)
             } else {
@@ -142,6 +144,7 @@ struct SegmentWalk {
             }
         }
         guard rest.isEmpty else { throw .invalid("a block has bytes after its records") }
+        return time
     }
 
     private mutating func take(control record: RecordView) throws(FormatError) {
