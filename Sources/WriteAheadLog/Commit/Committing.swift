@@ -41,9 +41,10 @@ extension LogEngine {
         let commit = pipeline.takeStaged()
         let group = commit.group
         let state = pipeline.state
+        let began = environment.monotonicNanoseconds()
+        writer.retentionMilliseconds = upkeep.clock.now(monotonicNanoseconds: began)
         monitor.unlock()
 
-        let began = environment.monotonicNanoseconds()
         let result = Result { () throws(SegmentWriter.Failure) in
             try writer.perform(commit, state: state)
         }

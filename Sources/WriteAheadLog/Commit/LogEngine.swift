@@ -25,6 +25,9 @@ final class LogEngine: @unchecked Sendable {
     let directory: String
     let environment: LogEnvironment
     let options: LogOptions
+    let identifier: LogIdentifier
+    /// Of segments that are made now.
+    let segmentBytes: UInt64
     let files: SegmentFiles
     let events: LogEventHub
     let preparer: SegmentPreparer
@@ -69,6 +72,8 @@ final class LogEngine: @unchecked Sendable {
         directory = opening.directory
         environment = opening.environment
         self.options = options
+        identifier = opened.writer.table.identifier
+        segmentBytes = opened.writer.table.segmentBytes
         files = SegmentFiles(disk: opening.disk, directory: opening.directory)
         events = LogEventHub()
         writer = opened.writer
@@ -80,7 +85,7 @@ final class LogEngine: @unchecked Sendable {
         upkeep = Upkeep(opened, options: options, environment: opening.environment)
         pipeline.hasRuns = !runs.isEmpty
         opened.events.forEach(events.emit)
-        judgeRetention()
+        beginRetention()
     }
 
     /// - Parameter atEnd: called once, when nothing will be written any more.

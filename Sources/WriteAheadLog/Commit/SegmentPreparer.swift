@@ -12,7 +12,7 @@ final class SegmentPreparer: @unchecked Sendable {
     private let disk: any Disk
     private let directory: String
     private let segmentBytes: UInt64
-    private let spareCount: Int
+    let spareCount: Int
     private let monitor = Monitor()
     private let changed = Monitor.Condition()
     private var thread: EngineThread?

@@ -32,6 +32,8 @@ final class SegmentWriter: @unchecked Sendable {
     /// One past the last durable record.
     private(set) var headOffset: UInt64
     private(set) var epoch: UInt64
+    /// Retention's time of the commit that is being written.
+    var retentionMilliseconds: Int64 = 0
     private var leastTimeMilliseconds: Int64 = 0
     private var greatestTimeMilliseconds: Int64 = 0
 
@@ -220,6 +222,7 @@ final class SegmentWriter: @unchecked Sendable {
         table.segments[last].leastTimeMilliseconds = leastTimeMilliseconds
         table.segments[last].greatestTimeMilliseconds = greatestTimeMilliseconds
         table.segments[last].fileBytes = header.segmentBytes
+        table.segments[last].retentionMilliseconds = retentionMilliseconds
         if cut { table.segments[last].flags |= SegmentEntry.Flags.cut }
         table.segments.append(
             SegmentEntry(

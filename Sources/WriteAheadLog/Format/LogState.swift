@@ -64,7 +64,7 @@ struct LogState: Equatable, Sendable {
     var headOffset: UInt64 = 0
     var alarmMilliseconds: Int64 = 0
     var epochs: [EpochEntry]
-    var losses: [Loss] = []
+    var losses = LossTable()
     var registers: [Register] = []
     var cursors: [CursorState] = []
 
@@ -117,7 +117,7 @@ struct LogState: Equatable, Sendable {
         writer.append(retentionMilliseconds)
         writer.append(flags)
         writer.append(UInt16(epochs.count))
-        writer.append(UInt16(losses.count))
+        writer.append(UInt16(losses.spans.count))
         writer.append(UInt16(registers.count))
         writer.append(UInt16(cursors.count))
         writer.append(UInt32(0))
@@ -131,7 +131,7 @@ struct LogState: Equatable, Sendable {
             writer.append(entry.beganMilliseconds)
             writer.append(text: entry.reason)
         }
-        for loss in losses {
+        for loss in losses.spans {
             writer.append(loss.first)
             writer.append(loss.last)
             writer.append(loss.timeMilliseconds)
@@ -184,12 +184,14 @@ struct LogState: Equatable, Sendable {
                     epoch: try reader.integer(), firstOffset: try reader.integer(),
                     beganMilliseconds: try reader.integer(), reason: try reader.text()))
         }
+        var spans: [Loss] = []
         for _ in 0..<Int(start.integer(UInt16.self, at: 62)) {
-            losses.append(
+            spans.append(
                 Loss(
                     first: try reader.integer(), last: try reader.integer(),
                     timeMilliseconds: try reader.integer(), reasons: try reader.integer()))
         }
+        losses = try LossTable(spans)
         for _ in 0..<Int(start.integer(UInt16.self, at: 64)) {
             guard case .register(let register) = try StateChange(
                 kind: RecordKind.register, payload: try reader.counted())

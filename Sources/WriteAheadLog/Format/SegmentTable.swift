@@ -44,7 +44,8 @@
 //           anything)
 // 100  u32  header CRC: what the first frame links to
 // 104  u64  length of its file in bytes; 0 for the last segment
-// 112 ..< 128  zero
+// 112  i64  when its last record was appended, by retention's clock; 0 for the last segment
+// 120 ..< 128  zero
 
 struct SegmentEntry: Equatable {
     static let byteCount = 128
@@ -69,6 +70,7 @@ struct SegmentEntry: Equatable {
     var flags: UInt32 = 0
     var headerCRC: UInt32
     var fileBytes: UInt64 = 0
+    var retentionMilliseconds: Int64 = 0
 
     var isSealed: Bool { flags & Flags.sealed != 0 }
 }
@@ -224,6 +226,7 @@ extension SegmentEntry {
         start.set(flags, at: 96)
         start.set(headerCRC, at: 100)
         start.set(fileBytes, at: 104)
+        start.set(retentionMilliseconds, at: 112)
     }
 
     fileprivate init(_ start: UnsafeRawPointer) {
@@ -239,6 +242,7 @@ extension SegmentEntry {
         flags = start.integer(at: 96)
         headerCRC = start.integer(at: 100)
         fileBytes = start.integer(at: 104)
+        retentionMilliseconds = start.integer(at: 112)
     }
 }
 
@@ -279,7 +283,7 @@ extension SegmentTable {
         segments.removeFirst(count)
         if let firstOffset { runs.removeAll { $0.endOffset <= firstOffset } }
         if let place = checkpoint, !segments.contains(where: { $0.id == place.segmentID }) {
-            preconditionFailure("the checkpoint is in a segment that stays")
+            checkpoint = nil
         }
     }
 

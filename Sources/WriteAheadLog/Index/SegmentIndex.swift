@@ -1,15 +1,7 @@
 /// A segment as readers see it: where it begins and ends, and a sparse index into its frames.
 struct SegmentIndex {
     /// One for at least every 32 KiB of frames.
-    struct Point: Equatable {
-        static let byteCount = 24
-
-        /// Of the first record of the frame at `position`.
-        var offset: UInt64
-        var position: UInt64
-        /// The greatest append time up to the end of that frame.
-        var timeMilliseconds: Int64
-    }
+    typealias Point = SegmentFooter.Point
 
     static let pointSpacingBytes: UInt64 = 32 * 1024
 
@@ -64,7 +56,7 @@ struct SegmentIndex {
                 points.append(
                     Point(
                         offset: header.firstOffset, position: position,
-                        timeMilliseconds: entry.greatestTimeMilliseconds))
+                        greatestTimeMilliseconds: entry.greatestTimeMilliseconds))
             }
         }
         endOffset = header.endOffset
@@ -79,7 +71,7 @@ struct SegmentIndex {
 
     /// A position at or before the first frame with a record that was appended at or after `time`.
     func position(atOrAfterMilliseconds time: Int64) -> UInt64 {
-        position { $0.timeMilliseconds < time }
+        position { $0.greatestTimeMilliseconds < time }
     }
 
     /// The last point that is `before`, or the segment's first frame.
@@ -110,7 +102,7 @@ extension SegmentIndex {
         for point in points {
             writer.append(point.offset)
             writer.append(point.position)
-            writer.append(point.timeMilliseconds)
+            writer.append(point.greatestTimeMilliseconds)
         }
         return writer.bytes
     }
@@ -125,13 +117,13 @@ extension SegmentIndex {
                 }
                 let count = Int(try reader.integer(UInt32.self))
                 try reader.skip(4)
-                guard reader.remaining == count * Point.byteCount else { throw .truncated }
+                guard reader.remaining == count * SegmentFooter.pointBytes else { throw .truncated }
                 var points: [Point] = []
                 for _ in 0..<count {
                     points.append(
                         Point(
                             offset: try reader.integer(), position: try reader.integer(),
-                            timeMilliseconds: try reader.integer()))
+                            greatestTimeMilliseconds: try reader.integer()))
                 }
                 return points
             }.get()

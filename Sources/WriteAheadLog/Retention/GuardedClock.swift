@@ -99,6 +99,11 @@ struct GuardedClock: Sendable {
         }
     }
 
+    /// What the clock will show at a moment of the monotonic clock if nothing else is observed.
+    func now(monotonicNanoseconds: Int64) -> Int64 {
+        nowMilliseconds + max(0, monotonicNanoseconds - last.monotonicNanoseconds) / 1_000_000
+    }
+
     var isTrusted: Bool { suspicion == nil }
 
     /// The value for the state slot.
