@@ -34,3 +34,6 @@ int64_t bsfg_peer_user_id(int descriptor);
 // Loads and stores with release and acquire order on a word that a futex watches.
 uint32_t bsfg_load_acquire(const uint32_t *word);
 void bsfg_store_release(uint32_t *word, uint32_t value);
+
+// Asks for the cache line at an address, which need not be valid, and goes on.
+static inline void bsfg_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
