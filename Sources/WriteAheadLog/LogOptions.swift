@@ -13,6 +13,8 @@ public struct LogOptions: Sendable {
     /// segment).
     public var segmentBytes: UInt64?
     public var retention: RetentionOptions
+    /// The memory for the index of keys; all logs of a process share one unless told otherwise.
+    public var indexBudget = KeyIndexBudget.shared
     /// How fast sealed segments are read again to find damage early, in bytes a second; 0: never.
     public var scrubBytesPerSecond: UInt64
     /// From one such pass to the next, in milliseconds from 1 second on.

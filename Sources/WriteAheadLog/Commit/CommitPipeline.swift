@@ -155,7 +155,7 @@ struct CommitPipeline {
     /// - Returns: false when some answer has to wait until the runs are whole again.
     mutating func resolve(
         _ batch: AppendBatch, _ reserved: inout Reserved, owner: UInt64,
-        answers: [KeyRunSet.Answer]
+        answers: [KeyAnswer]
     ) -> Bool {
         var found: [Int: KeyTable.Entry] = [:]
         for (index, answer) in zip(reserved.unresolved, answers) {

@@ -62,7 +62,7 @@ extension LogEngine {
             append.stage = .reserved(reserved, owner: owner)
         }
         if case .reserved(var reserved, let owner) = append.stage {
-            var answers: [KeyRunSet.Answer] = []
+            var answers: [KeyAnswer] = []
             for index in reserved.unresolved {
                 guard let answer = runs.lookUpInMemory(append.batch.entries[index].key!) else {
                     return .later(append)

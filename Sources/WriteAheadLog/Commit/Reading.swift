@@ -68,7 +68,7 @@ extension LogEngine {
     /// What is missing at `offset`: up to the next record that the log holds, or its head. With the
     /// lock.
     func gap(at offset: UInt64) -> Gap? {
-        pipeline.state.losses.gap(at: offset, firstOffset: firstOffset, headOffset: headOffset)
+        pipeline.state.losses.gap(at: offset, firstOffset: firstOffset)
     }
 
     /// Sleeps until the head is beyond `offset`; false when the time was over first.

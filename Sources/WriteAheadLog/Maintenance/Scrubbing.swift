@@ -1,8 +1,8 @@
 /// How far the pass over the sealed segments is.
 struct ScrubbingState {
     var work: SealingVerification?
-    /// The segment that was read last in this pass.
-    var lastID: UInt64 = 0
+    /// Where this pass goes on.
+    var nextOffset: UInt64 = 0
     /// Segments in which a reader met damage: read first.
     var suspects: Set<UInt64> = []
     /// When the next piece may be read.
@@ -130,11 +130,12 @@ extension LogEngine {
                 return false
             }
             return upkeep.scrubbing.suspects.isEmpty
-                ? index.entry.id > upkeep.scrubbing.lastID
+                ? index.entry.baseOffset >= upkeep.scrubbing.nextOffset
+                    && index.endOffset > index.entry.baseOffset
                 : upkeep.scrubbing.suspects.contains(index.entry.id)
         }
         guard let number else {
-            upkeep.scrubbing.lastID = 0
+            upkeep.scrubbing.nextOffset = 0
             upkeep.scrubbing.dueNanoseconds = now + options.scrubIntervalMilliseconds * 1_000_000
             upkeep.scrubbing.suspects = []
             monitor.unlock()
@@ -142,7 +143,7 @@ extension LogEngine {
         }
         let index = segments[number]
         let previous = number == 0 ? upkeep.anchorDigest : segments[number - 1].entry.digest
-        if upkeep.scrubbing.suspects.isEmpty { upkeep.scrubbing.lastID = index.entry.id }
+        if upkeep.scrubbing.suspects.isEmpty { upkeep.scrubbing.nextOffset = index.endOffset }
         monitor.unlock()
         do throws(DiskError) {
             let file = try disk.open(files.path(index.entry.id), .read)

@@ -97,7 +97,7 @@ struct LogOpening {
         return Opened(
             writer: writer, preparer: preparer,
             pipeline: pipeline(table, state, nextOffset: 0, lastSequence: 0, lastTime: 0),
-            segments: [index(entry, header)], runs: KeyRunSet.empty, uncheckpointedBytes: 0,
+            segments: [index(entry, header)], runs: KeyRunSet(), uncheckpointedBytes: 0,
             events: [], report: report)
     }
 
@@ -203,7 +203,7 @@ struct LogOpening {
             segments[segments.count - 1].endOffset = walk.nextOffset
             segments.append(index(writer.table.segments.last!, writer.header))
         }
-        try finishRemoval(recovered, writer, preparer, &segments)
+        try finishRemoval(recovered, writer, options, &segments)
         let (runs, points) = openRuns(writer.table, options, &report)
         if let points, let checkpoint = table.checkpoint,
             let active = segments.firstIndex(where: { $0.entry.id == checkpoint.segmentID })
@@ -254,7 +254,7 @@ struct LogOpening {
                     try Quarantine(disk: disk, directory: directory).copy(
                         ofSegment: piece.segmentID, bytes: piece.bytes))
             } catch {
-                events.append(.derivedWorkFailed("quarantine", error))
+                events.append(.derivedWorkFailed(what: "quarantine", error))
             }
         }
         if walk.decision == .torn {
@@ -284,7 +284,7 @@ struct LogOpening {
     /// A removal whose losses are declared is finished, so that no reader meets a record that was
     /// declared lost.
     private func finishRemoval(
-        _ state: LogState, _ writer: SegmentWriter, _ preparer: SegmentPreparer,
+        _ state: LogState, _ writer: SegmentWriter, _ options: LogOptions,
         _ segments: inout [SegmentIndex]
     ) throws(LogError) {
         guard
@@ -295,7 +295,8 @@ struct LogOpening {
         guard count > 0 else { return }
         let removed = segments.prefix(count).map(\.entry)
         segments.removeFirst(count)
-        let firstOffset = segments[0].entry.baseOffset
+        let keepsKeys = options.retention.dedupeHorizonMilliseconds > 0
+        let firstOffset = keepsKeys ? nil : segments[0].entry.baseOffset
         try onDisk { () throws(DiskError) in
             try writer.changeTable(removing: true) { table in
                 table.removeFirst(removed.count, runsBelow: firstOffset)
@@ -310,7 +311,7 @@ struct LogOpening {
         _ table: SegmentTable, _ options: LogOptions, _ report: inout RecoveryReport
     ) -> (runs: KeyRunSet, points: [SegmentIndex.Point]?) {
         let runs = KeyRunSet.open(
-            disk: disk, directory: directory, table: table,
+            disk: disk, directory: directory, table: table, budget: options.indexBudget,
             keepsExpired: options.retention.dedupeHorizonMilliseconds > 0)
         report.missingKeyRanges = runs.missing
         guard let checkpoint = table.checkpoint else { return (runs, nil) }
@@ -365,7 +366,12 @@ struct LogOpening {
         var leftovers = Leftovers(highestID: table.segments.map(\.id).max() ?? 0)
         leftovers.highestID = max(leftovers.highestID, table.runs.map(\.id).max() ?? 0)
         for name in names {
-            if let run = KeyRunName.id(name), !listedRuns.contains(run) {
+            if KeyRunCopies.isWorkingName(name) {
+                try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
+                report.removedFiles.append(name)
+                continue
+            }
+            if let run = KeyRunLayout.parse(fileName: name)?.id, !listedRuns.contains(run) {
                 // Derived, and in no table: a checkpoint or a merge that was not finished.
                 try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
                 report.removedFiles.append(name)
