@@ -25,21 +25,18 @@ struct RetentionPlanner: Sendable {
     /// The part of a lifetime after which expiry is announced, in percent.
     static let warningPercent: Int64 = 80
 
-    let options: RetentionOptions
-    let capacityBytes: UInt64
-
+    private let options: RetentionOptions
     private let highBytes: UInt64
     private let lowBytes: UInt64
 
     /// - Parameter options: validated.
     init(options: RetentionOptions, capacityBytes: UInt64) {
         self.options = options
-        self.capacityBytes = capacityBytes
         highBytes = UInt64(Double(capacityBytes) * options.highWatermark)
         lowBytes = UInt64(Double(capacityBytes) * options.lowWatermark)
     }
 
-    /// The plan under `silStrict`. O(log segments).
+    /// The plan under `silStrict`. O(segments).
     func plan(_ situation: RetentionSituation, _ policy: StrictPolicy) -> StrictRetentionPlan {
         let confirmed = confirmedPlan(
             ConfirmedSegments(situation), usedBytes: situation.usedBytes,
@@ -51,7 +48,7 @@ struct RetentionPlanner: Sendable {
             nextMomentMilliseconds: confirmed.nextMomentMilliseconds)
     }
 
-    /// The plan under the standard profile. O(log segments).
+    /// The plan under the standard profile. O(segments).
     func plan(_ situation: RetentionSituation, _ policy: StandardPolicy) -> RetentionPlan {
         let confirmed = confirmedPlan(
             ConfirmedSegments(situation), usedBytes: situation.usedBytes,

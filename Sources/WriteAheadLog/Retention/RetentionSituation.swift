@@ -24,7 +24,6 @@ struct RetentionSituation: Equatable, Sendable {
     var runBytes: UInt64
     /// Of prepared segments, manifest and everything else that counts as used.
     var spareBytes: UInt64
-    var capacityBytes: UInt64
     /// From `Frontier.confirmedOffset`.
     var confirmedOffset: UInt64
     var nowMilliseconds: Int64
