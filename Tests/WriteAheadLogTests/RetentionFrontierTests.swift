@@ -51,7 +51,7 @@ struct RetentionFrontierTests {
             },
             activeBaseOffset: 30, activeBytes: 50, activeLastAppendMilliseconds: 3500,
             headOffset: 35, runBytes: 0, spareBytes: 0, confirmedOffset: 0, nowMilliseconds: now,
-            isClockTrusted: isClockTrusted, isRoomNeeded: false, expiryAnnouncedBelow: 0)
+            isClockTrusted: isClockTrusted, isRoomNeeded: false, missingFreeBytes: 0, expiryAnnouncedBelow: 0)
     }
 
     @Test("a cursor beyond its lag in bytes is detached, one at it is not")

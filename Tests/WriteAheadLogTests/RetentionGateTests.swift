@@ -116,10 +116,10 @@ struct RetentionGateTests {
         #expect(space.update(freeBytes: 1000) == nil)
         #expect(space.update(freeBytes: 999) == .lowSpace(freeBytes: 999))
         #expect(space.update(freeBytes: 0) == nil)
-        #expect(space.refusal == .noSpace(freeBytes: 0))
+        #expect(space.refusal == .noSpace(freeBytes: 0) && space.missingBytes == 1250)
         #expect(space.update(freeBytes: 1249) == nil && space.isLow)
         #expect(space.update(freeBytes: 1250) == .spaceRecovered(freeBytes: 1250))
-        #expect(space.refusal == nil)
+        #expect(space.refusal == nil && space.missingBytes == 0)
         var unwatched = FreeSpaceGuard(options: RetentionOptions(freeSpaceReserveBytes: 0))
         #expect(unwatched.update(freeBytes: 0) == nil && unwatched.refusal == nil)
     }

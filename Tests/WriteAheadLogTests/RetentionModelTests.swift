@@ -32,7 +32,7 @@ struct RetentionModelTests {
                 segments: segments, activeBaseOffset: activeBase, activeBytes: activeBytes,
                 activeLastAppendMilliseconds: activeStamp, headOffset: head, runBytes: 7,
                 spareBytes: 11, confirmedOffset: confirmed(policy, isTerminal), nowMilliseconds: now,
-                isClockTrusted: isClockTrusted, isRoomNeeded: false,
+                isClockTrusted: isClockTrusted, isRoomNeeded: false, missingFreeBytes: 0,
                 expiryAnnouncedBelow: announcedBelow)
         }
 
@@ -78,7 +78,7 @@ struct RetentionModelTests {
         var chance = SeededGenerator(seed: seed)
         var lossCount = 0
         var removalCount = 0
-        for round in 0..<20 {
+        for round in 0..<15 {
             let minimum = Int64.random(in: 0...2, using: &chance) * 1000
             let options = RetentionOptions(
                 highWatermark: 0.7, lowWatermark: 0.5,

@@ -18,7 +18,7 @@ struct RetentionPlannerTests {
             },
             activeBaseOffset: count * 10, activeBytes: 50, activeLastAppendMilliseconds: 11_000,
             headOffset: count * 10 + 5, runBytes: 30, spareBytes: 20, confirmedOffset: confirmed,
-            nowMilliseconds: now, isClockTrusted: isClockTrusted, isRoomNeeded: isRoomNeeded,
+            nowMilliseconds: now, isClockTrusted: isClockTrusted, isRoomNeeded: isRoomNeeded, missingFreeBytes: 0,
             expiryAnnouncedBelow: 0)
     }
 
@@ -45,6 +45,23 @@ struct RetentionPlannerTests {
         // Nothing confirmed: nothing goes.
         #expect(planner().plan(situation(confirmed: 9), reject).removalCount == 0)
         #expect(planner().plan(situation(confirmed: 9), reject).fillBytes == 900)
+    }
+
+    @Test("a file system short of space gets confirmed segments back, and no unconfirmed one")
+    func shortOfSpace() {
+        func removed(_ bytes: UInt64, _ policy: StandardPolicy) -> RetentionPlan {
+            var situation = situation(confirmed: 55, count: 8)
+            situation.missingFreeBytes = bytes
+            return planner().plan(situation, policy)
+        }
+        for (bytes, count) in [(0, 0), (1, 1), (80, 1), (81, 2), (400, 5), (.max, 5)]
+            as [(UInt64, Int)]
+        {
+            for policy in [reject, drop] {
+                let plan = removed(bytes, policy)
+                #expect(plan.removalCount == count && plan.losses.isEmpty, "\(bytes) bytes")
+            }
+        }
     }
 
     @Test("age: confirmed segments past the retention go while there is room")

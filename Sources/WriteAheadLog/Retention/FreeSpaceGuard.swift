@@ -15,12 +15,17 @@ struct FreeSpaceGuard: Sendable {
             isLow = true
             return .lowSpace(freeBytes: freeBytes)
         }
-        if isLow, freeBytes >= reserveBytes + reserveBytes / 4 {
+        if isLow, freeBytes >= recoveryBytes {
             isLow = false
             return .spaceRecovered(freeBytes: freeBytes)
         }
         return nil
     }
+
+    /// What has to become free before appends are taken again; 0 while they are.
+    var missingBytes: UInt64 { isLow ? recoveryBytes - freeBytes : 0 }
+
+    private var recoveryBytes: UInt64 { reserveBytes + reserveBytes / 4 }
 
     /// What a new record is answered, nil when it is taken. O(1).
     var refusal: AppendRefusal? { isLow ? .noSpace(freeBytes: freeBytes) : nil }
