@@ -33,6 +33,7 @@ struct RetentionGateTests {
             (750, 900, false, false),
             // Full of what could be reclaimed, but has not been.
             (100, 1000, true, true),
+            (100, 1000, true, true),
             (100, 999, false, false),
         ]
         var first = gate(reject)
