@@ -154,7 +154,8 @@ struct LogOpening {
         }
         try checkFiles(names, table)
         var walk = try SegmentWalk(
-            self, table: table, state: state, isSalvaging: options.profile == .standard)
+            self, table: table, state: state, isTableNewest: contents.damage.isEmpty,
+            isSalvaging: options.profile == .standard)
         try walk.run()
         report.take(walk, table)
         var events: [LogEvent] = []

@@ -14,6 +14,7 @@ struct SegmentWalk {
     private let opening: LogOpening
     private let table: SegmentTable
     private let isSalvaging: Bool
+    private let isTableNewest: Bool
     private let slotGeneration: UInt64
     private let slotHeadOffset: UInt64
     private(set) var state: LogState
@@ -39,12 +40,14 @@ struct SegmentWalk {
     private(set) var isEndUnknown = false
 
     init(
-        _ opening: LogOpening, table: SegmentTable, state: LogState, isSalvaging: Bool
+        _ opening: LogOpening, table: SegmentTable, state: LogState, isTableNewest: Bool,
+        isSalvaging: Bool
     ) throws(LogError) {
         self.opening = opening
         self.table = table
         self.state = state
         self.isSalvaging = isSalvaging
+        self.isTableNewest = isTableNewest
         slotGeneration = state.generation
         slotHeadOffset = state.headOffset
         let first = table.segments.first!
@@ -142,7 +145,8 @@ struct SegmentWalk {
 
     /// How far the log can have written beyond what a checkpoint records: nothing after it is read.
     private func writtenLimit(_ header: SegmentHeader, from position: UInt64) -> UInt64 {
-        guard table.checkpoint != nil else { return header.segmentBytes }
+        // From an older table, when the newer one is damaged, more can have been written.
+        guard table.checkpoint != nil, isTableNewest else { return header.segmentBytes }
         return min(header.segmentBytes, position + FormatLimits.uncheckpointedBytesMaximum)
     }
 
