@@ -64,7 +64,8 @@ final class DenseFrames {
         frame.stateGeneration = max(frame.stateGeneration, source.header.stateGeneration)
         self.frame = frame
         var blocks = BlockIterator(body: source.body)
-        while let (block, bytes) = try blocks.next() where !block.isControl {
+        while let (block, bytes) = try blocks.next() {
+            guard !block.isControl else { continue }
             try append(block, try decoder.records(of: block, in: bytes))
         }
     }

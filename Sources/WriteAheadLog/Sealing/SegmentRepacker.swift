@@ -232,15 +232,22 @@ final class SegmentRepacker {
     // MARK: - Write
 
     private func write(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(DiskError) {
-        let file = try self.file ?? create()
+        let file = try newFile()
         try file.write(bytes, at: position)
     }
 
-    private func create() throws(DiskError) -> any DiskFile {
+    /// The new file, made with its header when it is first needed.
+    private func newFile() throws(DiskError) -> any DiskFile {
+        if let file { return file }
         // One of an attempt before, which could not be removed then.
         if isCreated { try? disk.remove(path) }
+        let created: any DiskFile
+        do throws(DiskError) { created = try disk.open(path, .create) } catch {
+            // Whatever else went wrong, the file may be there now. One that was there is not ours.
+            if error.code != EEXIST { isCreated = true }
+            throw error
+        }
         isCreated = true
-        let created = try disk.open(path, .create)
         file = created
         var bytes = target.encode()
         bytes += [UInt8](repeating: 0, count: Int(target.firstFramePosition) - bytes.count)
@@ -250,7 +257,7 @@ final class SegmentRepacker {
 
     /// Zeros to the end, and everything durable.
     private func finishFile() throws(DiskError) {
-        let file = try self.file ?? create()
+        let file = try newFile()
         let zeros = [UInt8](repeating: 0, count: ZeroFill.chunkBytes)
         var position = logicalEnd
         while position < target.segmentBytes {
