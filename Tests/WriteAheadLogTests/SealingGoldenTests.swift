@@ -190,6 +190,28 @@ struct SealingGoldenTests {
 
     // MARK: - verify
 
+    @Test("any bit of a sealed, compressed segment changed: verify names the file")
+    func anyBit() throws {
+        var chance = SeededGenerator(seed: SeededGenerator.seed("anyBit"))
+        let disk = try RandomLog(profile: .silStrict, compression: .lz4, batchCount: 150).make(&chance)
+        let segment = try ClosedSegment(disk, 0)
+        _ = try segment.seal()
+        let path = logPath + "/" + ManifestLayout.fileName
+        let manifest = ManifestFile(path: path, file: try disk.open(path, .readWrite))
+        var table = try manifest.read().tables[0]
+        table.segments[0].flags |= SegmentEntry.Flags.sealed
+        table.generation += 1
+        try manifest.write(table)
+        #expect(try LogInspector(directory: logPath, disk: disk).verify().isSound)
+        for _ in 0..<60 {
+            let bit = Int.random(in: 0..<segment.bytes.count * 8, using: &chance)
+            disk.edit(segment.path) { $0[bit / 8] ^= 1 << (bit % 8) }
+            let report = try LogInspector(directory: logPath, disk: disk).verify()
+            #expect(report.damage.first?.file == segment.path, "bit \(bit)")
+            disk.edit(segment.path) { $0[bit / 8] ^= 1 << (bit % 8) }
+        }
+    }
+
     @Test("verify finds a footer of another segment, a broken chain and bytes that changed")
     func verifies() throws {
         var chance = SeededGenerator(seed: SeededGenerator.seed("verifies"))

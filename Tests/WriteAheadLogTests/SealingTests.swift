@@ -184,6 +184,40 @@ struct SealingTests {
         #expect(footer.recordCount == 4)
     }
 
+    @Test("on a real disk, past the page cache, it ends the same")
+    func realDisk() throws {
+        var chance = SeededGenerator(seed: SeededGenerator.seed("realDisk"))
+        let memory = try RepackTests.sparseLog(&chance)
+        let segment = try ClosedSegment(memory, 0)
+        let directory = TemporaryDirectory()
+        let path = directory.path + "/" + SegmentHeader.fileName(id: segment.entry.id)
+        let file = try LinuxDisk().open(path, .create)
+        try file.write(array: segment.bytes, at: 0)
+        let repacker = SegmentRepacker(
+            disk: LinuxDisk(), directory: directory.path, source: file, header: segment.header,
+            entry: segment.entry, endOffset: segment.endOffset, id: 99, salt: 7, compression: .lz4)
+        guard case .repacked(let entry, let header) = try repacker.run() else {
+            Issue.record("it was not repacked")
+            return
+        }
+        let newPath = directory.path + "/" + SegmentHeader.fileName(id: 99)
+        for (path, header, entry) in [
+            (path, segment.header, segment.entry), (newPath, header, entry),
+        ] {
+            let file = try LinuxDisk().open(path, .readWrite)
+            let sealer = SegmentSealer(
+                file: file, path: path, header: header, entry: entry,
+                endOffset: segment.endOffset, previousDigest: .zero)
+            guard case .sealed(let footer) = try sealer.run() else {
+                Issue.record("\(path) was not sealed")
+                continue
+            }
+            #expect(footer.endOffset == segment.endOffset)
+            if header == segment.header { #expect(try segment.seal() == footer) }
+            try LinuxDisk().remove(path)
+        }
+    }
+
     @Test("a segment without a commit is sealed")
     func withoutCommits() throws {
         let disk = MemoryDisk()
@@ -337,7 +371,7 @@ struct SealingTests {
     @Test("several damaged places are all told, and a file cut short is damage and no trap")
     func severalPlaces() throws {
         var chance = SeededGenerator(seed: SeededGenerator.seed("severalPlaces"))
-        let disk = try RandomLog(payloadBytes: 100..<5000).make(&chance)
+        let disk = try RandomLog(batchCount: 600, payloadBytes: 100..<5000).make(&chance)
         let segment = try ClosedSegment(disk, 0)
         let (frames, _, _) = try segment.walk()
         let wrong = [3, 9, 10, frames.count - 1]

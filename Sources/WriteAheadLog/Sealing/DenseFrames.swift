@@ -56,7 +56,7 @@ final class DenseFrames {
     /// Takes over the records of a frame that was verified.
     func append(_ source: SegmentWalker.Frame) throws {
         let rawBytes = try rawBytes(of: source)
-        if let frame, frame.epoch != source.header.epoch || !hasRoom(for: rawBytes) { try finish() }
+        if let frame, !(joins(frame, source.header) && hasRoom(for: rawBytes)) { try finish() }
         guard hasRoom(for: rawBytes) else { throw CommitTooLarge() }
         var frame = self.frame ?? begin(source.header)
         frame.sequenceCount = UInt32(source.header.lastSequence - frame.sequence + 1)
@@ -68,6 +68,11 @@ final class DenseFrames {
             guard !block.isControl else { continue }
             try append(block, try decoder.records(of: block, in: bytes))
         }
+    }
+
+    /// Whether one frame can stand for both.
+    private func joins(_ frame: FrameHeader, _ next: FrameHeader) -> Bool {
+        frame.epoch == next.epoch && next.lastSequence - frame.sequence < UInt64(UInt32.max)
     }
 
     private func begin(_ source: FrameHeader) -> FrameHeader {
@@ -116,10 +121,9 @@ final class DenseFrames {
     }
 
     private func append(_ record: UnsafeRawBufferPointer, offset: UInt64, time: Int64) {
-        let isFull =
-            recordBytes + record.count > FormatLimits.blockBytes
-            || time - baseTimeMilliseconds > Int64(UInt32.max)
-        if recordCount > 0, isFull { finishBlock() }
+        let hasRoom = recordBytes + record.count <= FormatLimits.blockBytes
+        let isInReach = (0...Int64(UInt32.max)).contains(time - baseTimeMilliseconds)
+        if recordCount > 0, !(hasRoom && isInReach) { finishBlock() }
         if recordCount == 0 {
             firstOffset = offset
             baseTimeMilliseconds = time

@@ -38,7 +38,7 @@ final class SegmentRepacker {
     private let compression: BlockCompression
     private let path: String
     private var phase = Phase.measure
-    private var walker: SegmentWalker
+    private var walker: SegmentWalker!
     private var frames: DenseFrames!
     private let content = SHA256Stream()
     private var paddingBytes: UInt64 = 0
@@ -86,7 +86,6 @@ final class SegmentRepacker {
         target = header
         target.id = id
         target.salt = salt
-        walker = SegmentRepacker.walker(source, header, entry, entry.logicalEnd, endOffset)
         begin(.measure)
     }
 
@@ -131,9 +130,8 @@ final class SegmentRepacker {
         if isCreated { try? disk.remove(path) }
     }
 
-    private static func walker(
-        _ file: any DiskFile, _ header: SegmentHeader, _ entry: SegmentEntry,
-        _ logicalEnd: UInt64, _ endOffset: UInt64
+    private func walk(
+        _ file: any DiskFile, _ header: SegmentHeader, to logicalEnd: UInt64
     ) -> SegmentWalker {
         SegmentWalker(
             file: file, header: header,
@@ -144,7 +142,7 @@ final class SegmentRepacker {
     /// Begins a walk over the old segment.
     private func begin(_ next: Phase) {
         phase = next
-        walker = SegmentRepacker.walker(source, header, entry, entry.logicalEnd, endOffset)
+        walker = walk(source, header, to: entry.logicalEnd)
         frames = DenseFrames(
             header: target, frameBytesMaximum: Int(header.commitBytesMaximum),
             compression: compression
@@ -268,7 +266,7 @@ final class SegmentRepacker {
         try file.synchronise()
         try disk.synchroniseDirectory(directory)
         phase = .compare
-        walker = SegmentRepacker.walker(file, target, entry, logicalEnd, endOffset)
+        walker = walk(file, target, to: logicalEnd)
         _ = content.finish()
     }
 
