@@ -244,6 +244,11 @@ def read_log(directory):
             if frame is None or frame["sequence"] != sequence + 1 \
                     or frame["previous"] != previous or frame["first"] != offset:
                 break
+            end = position + frame["bytes"]
+            following = (end + step - 1) // step * step
+            if is_last and frame["sequence"] > durable and any(data[end:following]) \
+                    and frame_at(data, following, limit, salt, commit_maximum) is None:
+                break  # Torn in its padding: nobody was told of it.
             if frame["state"] > state_generation:
                 state_generation = read_manifest(directory)[0][0]
                 if frame["state"] > state_generation:
@@ -257,7 +262,7 @@ def read_log(directory):
             sequence += frame["count"]
             previous = frame["crc"]
             durable = max(durable, frame["durable"])
-            position = (position + frame["bytes"] + step - 1) // step * step
+            position = following
         if not is_last:
             if sequence != entry["last"] or position != entry["end"]:
                 raise Damage(f"{name} at {position}: a commit is damaged from offset {offset} on")

@@ -34,6 +34,7 @@ struct SegmentScan {
     let limit: UInt64
     private let bytes: UnsafeRawBufferPointer
     private let readFailure: (position: UInt64, error: DiskError)?
+    private let provenSequence: UInt64
     private(set) var position: UInt64
     private(set) var sequence: UInt64
     private(set) var nextOffset: UInt64
@@ -43,11 +44,15 @@ struct SegmentScan {
     private(set) var watermark: UInt64
     private(set) var stateGeneration: UInt64 = 0
 
-    /// - Parameter bytes: the segment from its first byte, as far as it could be read.
+    /// - Parameters:
+    ///   - bytes: the segment from its first byte, as far as it could be read.
+    ///   - provenSequence: what something else than these bytes proves durable.
     init(
         header: SegmentHeader, bytes: UnsafeRawBufferPointer, logicalEnd: UInt64?,
-        readFailure: (position: UInt64, error: DiskError)? = nil
+        provenSequence: UInt64 = 0, readFailure: (position: UInt64, error: DiskError)? = nil
     ) {
+        // A closed segment's commits are: the next segment was begun behind them.
+        self.provenSequence = logicalEnd == nil ? provenSequence : .max
         self.header = header
         self.bytes = bytes
         self.readFailure = readFailure
@@ -66,6 +71,9 @@ struct SegmentScan {
         switch verdict {
         case .success(let header):
             if let misfit = misfit(header) { return .end(end(misfit)) }
+            if header.sequence > provenSequence, hasTornPadding(header) {
+                return .end(end("the padding behind it is torn"))
+            }
             let start = Int(position) + FormatLimits.frameHeaderBytes
             let body = UnsafeRawBufferPointer(
                 rebasing: bytes[start..<start + Int(header.bodyBytes)])
@@ -112,6 +120,19 @@ struct SegmentScan {
         }
         if header.epoch < epoch { return "epoch \(header.epoch) follows epoch \(epoch)" }
         return nil
+    }
+
+    /// Whether the last commit, which verifies, was cut short in its padding. Nobody was told of it:
+    /// an acknowledged commit has its zeros. Kept, it would leave bytes behind that must be zero and
+    /// are not. Behind any other frame such bytes came later; they are for `verify` to tell.
+    private func hasTornPadding(_ header: FrameHeader) -> Bool {
+        let start = Int(position) + header.frameBytes
+        let end = min(
+            Int(FrameAlignment.end(of: header.frameBytes, at: position, self.header)), bytes.count)
+        guard start < end,
+            bsfg_all_zero(bytes.baseAddress! + start, end - start) == 0
+        else { return false }
+        return laterFrame(until: UInt64(bytes.count)) == nil
     }
 
     private func end(_ reason: String) -> End {

@@ -59,7 +59,7 @@ struct SegmentWalk {
         var index = SegmentIndex(entry: entry, header: header)
         var scan = SegmentScan(
             header: header, bytes: image.bytes, logicalEnd: isLast ? nil : entry.logicalEnd,
-            readFailure: image.readFailure)
+            provenSequence: provenSequence, readFailure: image.readFailure)
         while true {
             switch scan.next() {
             case .frame(let frame):
