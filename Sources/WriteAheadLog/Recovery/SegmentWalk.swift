@@ -222,12 +222,22 @@ struct SegmentWalk {
             frameVerifiesAndLinks: false, readFailed: end.frameReadFailure != nil,
             provenDurable: scan.sequence + 1 <= provenSequence, bytes: end.bytes)
         (row, decision) = DecisionTable.decide(evidence)
+        if decision == .cleanEnd, end.tornPadding != nil {
+            // The last commit is whole; what was to be zero behind it is left behind with a roll.
+            (row, decision) = (.tornTail, .torn)
+        }
         guard decision == .corrupt else { return true }
         // What could not be read may still be there: nothing is given up for a read error.
         if isSalvaging, row != .readError { return false }
         throw corruption(
             path, end.position,
             "row \(row.rawValue): " + (end.frameReadFailure?.sentence ?? end.reason))
+    }
+
+    /// What a torn end leaves behind.
+    var cutBytes: Range<UInt64> {
+        let start = end.tornPadding?.lowerBound ?? end.position
+        return start..<max(start, end.nonZeroEnd)
     }
 
     // MARK: - Damage
