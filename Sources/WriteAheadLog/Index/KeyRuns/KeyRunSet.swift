@@ -76,8 +76,9 @@ final class KeyRunSet: Sendable {
     func lookUp(_ keys: [Digest256]) -> [KeyAnswer] {
         var answers = [KeyAnswer](repeating: notFound, count: keys.count)
         guard !probed.isEmpty else { return answers }
-        withUnsafeTemporaryAllocation(of: KeyHash.self, capacity: KeyRunSet.groupCount) { hashes in
-            withUnsafeTemporaryAllocation(of: Bool.self, capacity: KeyRunSet.groupCount) { isDone in
+        let capacity = min(keys.count, KeyRunSet.groupCount)
+        withUnsafeTemporaryAllocation(of: KeyHash.self, capacity: capacity) { hashes in
+            withUnsafeTemporaryAllocation(of: Bool.self, capacity: capacity) { isDone in
                 keys.withUnsafeBufferPointer { keys in
                     answers.withUnsafeMutableBufferPointer { answers in
                         var scratch: PageBuffer?
