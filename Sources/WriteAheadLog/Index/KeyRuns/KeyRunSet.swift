@@ -68,7 +68,8 @@ final class KeyRunSet: Sendable {
     // MARK: - Looking up
 
     /// Keys that are looked up together: their cache lines are on the way before the first is used.
-    private static let groupCount = 128
+    /// With the next run's lines that is what a processor can have on the way; more was slower.
+    private static let groupCount = 16
 
     /// Answers in the order of the keys. A batch of 1,000 costs less a key than single keys do.
     /// Reads from disk: one page for a key that is found and rarely for another; a filter that is
