@@ -1,0 +1,95 @@
+internal import WriteAheadLog
+
+/// One record as it was submitted.
+package struct ModelRecord: Sendable {
+    var payload: [UInt8]
+    var key: Digest256?
+    var content: Digest256?
+}
+
+/// What a log should hold, said by the answers that it gave. A value: a crash point keeps its copy.
+package struct LogModel: Sendable {
+    struct ModelCursor: Hashable {
+        var nextOffset: UInt64
+        var required: Bool
+    }
+
+    /// What is not records. Cursors all belong to one owner and are told by name.
+    struct SmallState: Hashable {
+        var registers: [String: [UInt8]] = [:]
+        var cursors: [String: ModelCursor] = [:]
+
+        /// Below it everything is confirmed by everyone who is waited for; 0 without any.
+        var confirmedOffset: UInt64 {
+            cursors.values.filter(\.required).map(\.nextOffset).min() ?? 0
+        }
+    }
+
+    /// What one caller asked for. It is there whole or not at all.
+    struct Transaction {
+        var records: [ModelRecord]
+        /// The small state once it is done.
+        var small: SmallState
+    }
+
+    /// By offset, from the log's first day on, acknowledged or found by an opening.
+    private(set) var records: [ModelRecord] = []
+    private(set) var small = SmallState()
+    /// Submitted and not answered, or answered with an unknown outcome, in order.
+    private(set) var pending: [Transaction] = []
+    /// What stood before the newest acknowledged transaction: the honest limit of recovery.
+    private(set) var recordCountBeforeNewest = 0
+    private(set) var smallBeforeNewest = SmallState()
+    /// Records below it may have been removed, because each was confirmed.
+    private(set) var removableOffset: UInt64 = 0
+
+    var projectedSmall: SmallState { pending.last?.small ?? small }
+
+    var projectedCount: Int { pending.reduce(records.count) { $0 + $1.records.count } }
+
+    func projectedRecord(_ offset: Int) -> ModelRecord {
+        if offset < records.count { return records[offset] }
+        var rest = offset - records.count
+        for transaction in pending {
+            if rest < transaction.records.count { return transaction.records[rest] }
+            rest -= transaction.records.count
+        }
+        preconditionFailure("offset \(offset) was never submitted")
+    }
+
+    mutating func submit(_ transaction: Transaction) {
+        pending.append(transaction)
+        removableOffset = max(removableOffset, transaction.small.confirmedOffset)
+    }
+
+    /// The first pending transaction is durable.
+    mutating func acknowledge() {
+        let transaction = pending.removeFirst()
+        recordCountBeforeNewest = records.count
+        smallBeforeNewest = small
+        records += transaction.records
+        small = transaction.small
+    }
+
+    /// The last pending transaction left nothing behind.
+    mutating func withdraw() { pending.removeLast() }
+
+    /// An opening showed that the first `count` pending transactions are there and the rest is not.
+    mutating func resolve(_ count: Int) {
+        for _ in 0..<count { acknowledge() }
+        pending.removeAll()
+    }
+
+    /// Damage took the newest transaction, and the log said so or could not know it.
+    mutating func loseNewest(recordCount: Int, small: SmallState) {
+        records.removeLast(records.count - recordCount)
+        self.small = small
+        pending.removeAll()
+    }
+
+    /// How many records and what small state there are when `count` pending transactions are.
+    func outcome(_ count: Int) -> (recordCount: Int, small: SmallState) {
+        let recordCount = pending.prefix(count).reduce(records.count) { $0 + $1.records.count }
+        return (recordCount, count == 0 ? small : pending[count - 1].small)
+    }
+}
