@@ -17,9 +17,13 @@ final class CrashRecorder {
     private(set) var points: [CrashPoint] = []
     /// One in so many of the moments at which something is unsynced is kept.
     private let spacing: Int
+    private let keepsAll: Bool
     private let thread = pthread_self()
 
-    init(_ session: SimulatedSession, spacing: Int, random: SimulationRandom) {
+    init(
+        _ session: SimulatedSession, spacing: Int, random: SimulationRandom, keepsAll: Bool = false
+    ) {
+        self.keepsAll = keepsAll
         self.session = session
         self.spacing = spacing
         self.random = random
@@ -46,7 +50,7 @@ final class CrashRecorder {
         } else {
             chance = call.operation == .write ? spacing * 2 : spacing
         }
-        guard random.oneIn(chance) else { return }
+        guard keepsAll || random.oneIn(chance) else { return }
         points.append(
             CrashPoint(
                 image: image, model: session.model, call: call,

@@ -28,6 +28,12 @@ package struct DiskImage: Sendable {
         case created(String, file: Int)
         case removed(String)
         case renamed(String, to: String, file: Int)
+
+        var path: String {
+            switch self {
+            case .created(let path, _), .removed(let path), .renamed(_, let path, _): path
+            }
+        }
     }
 
     var files: [File] = []
@@ -93,9 +99,21 @@ package struct DiskImage: Sendable {
         files[file].unsynced.removeAll(keepingCapacity: true)
     }
 
-    mutating func synchroniseNames() {
-        durableNames = names
-        unsyncedNames.removeAll()
+    /// Makes the names of one directory durable.
+    mutating func synchroniseNames(of directory: String) {
+        let changes = unsyncedNames
+        unsyncedNames = []
+        for change in changes {
+            if DiskImage.parent(of: change.path) == directory {
+                apply(change, to: \.durableNames)
+            } else {
+                unsyncedNames.append(change)
+            }
+        }
+    }
+
+    private static func parent(of path: String) -> Substring {
+        path.utf8.lastIndex(of: UInt8(ascii: "/")).map { path[..<$0] } ?? ""
     }
 
     /// What a read past the page cache finds: the device, with what the cache still has to give it.

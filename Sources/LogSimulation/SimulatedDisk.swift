@@ -87,9 +87,12 @@ package final class SimulatedDisk: Disk, @unchecked Sendable {
 
     package func list(_ path: String) throws(DiskError) -> [String] {
         monitor.withLock {
-            image.names.keys.filter { $0.hasPrefix(path + "/") }.map {
-                String($0.dropFirst(path.count + 1))
-            }.sorted()
+            // A directory is there as long as something is in it.
+            Set(
+                image.names.keys.filter { $0.hasPrefix(path + "/") }.map {
+                    String($0.dropFirst(path.count + 1).prefix { $0 != "/" })
+                }
+            ).sorted()
         }
     }
 
@@ -155,7 +158,14 @@ package final class SimulatedDisk: Disk, @unchecked Sendable {
             if begin(.synchroniseDirectory, path) != nil {
                 throw DiskError(.synchroniseDirectory, path, code: EIO)
             }
-            image.synchroniseNames()
+            image.synchroniseNames(of: path)
+        }
+    }
+
+    package func freeBytes(_ path: String) throws(DiskError) -> UInt64 {
+        monitor.withLock {
+            capacity == .max
+                ? UInt64(1) << 40 : UInt64(max(0, capacity - image.usedBytes))
         }
     }
 
@@ -283,6 +293,10 @@ package final class SimulatedDisk: Disk, @unchecked Sendable {
     fileprivate func size(_ file: SimulatedFile) -> UInt64 {
         monitor.withLock { UInt64(image.files[file.number].cache.count) }
     }
+
+    fileprivate func linkCount(_ file: SimulatedFile) -> Int {
+        monitor.withLock { image.names.values.filter { $0 == file.number }.count }
+    }
 }
 
 private final class SimulatedFile: DiskFile {
@@ -315,6 +329,8 @@ private final class SimulatedFile: DiskFile {
     func synchronise() throws(DiskError) { try disk.synchronise(self) }
 
     func size() throws(DiskError) -> UInt64 { disk.size(self) }
+
+    func linkCount() throws(DiskError) -> Int { disk.linkCount(self) }
 }
 
 private final class SimulatedLock: DiskLock, @unchecked Sendable {

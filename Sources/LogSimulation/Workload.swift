@@ -75,13 +75,18 @@ struct Workload {
     private func mixedBatch() -> SimulatedBatch {
         var batch = SimulatedBatch()
         var seen = Set<Digest256>()
+        var byteCount = 0
         for index in 0..<session.random.between(1...8) {
             let fresh = record(bytes: 0...120, keyed: true)
             switch session.random.below(5) {
             case 0, 1:
                 guard let offset = heldKeyedOffset() else { break }
                 let old = session.model.projectedRecord(offset)
-                guard seen.insert(old.key!).inserted else { break }
+                // All of it would have to fit, had it been new.
+                guard byteCount + old.payload.count < 300_000, seen.insert(old.key!).inserted else {
+                    break
+                }
+                byteCount += old.payload.count
                 if session.random.oneIn(2) {
                     batch.add(old, .same(as: offset))
                 } else {
