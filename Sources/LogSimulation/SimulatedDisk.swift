@@ -214,10 +214,9 @@ package final class SimulatedDisk: Disk, @unchecked Sendable {
             case .tornWrite:
                 let sectors = (bytes.count + 511) / 512
                 let kept = min(bytes.count, 512 * random.below(max(1, sectors)))
-                if kept > 0 {
-                    apply(UnsafeRawBufferPointer(rebasing: bytes[..<kept]), at: place, file.number)
-                }
                 image.files[file.number].cache.write(bytes, at: place)
+                image.files[file.number].device.write(
+                    UnsafeRawBufferPointer(rebasing: bytes[..<kept]), at: place)
                 image.files[file.number].device.resize(
                     to: image.files[file.number].cache.count)
             case .misdirectedWrite: misdirect(bytes, at: place, file.number)
