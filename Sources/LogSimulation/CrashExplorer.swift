@@ -15,6 +15,8 @@ final class CrashRecorder {
     private unowned let session: SimulatedSession
     private var random: SimulationRandom
     private(set) var points: [CrashPoint] = []
+    /// A reader saw what was not durable.
+    private(set) var earlyReader: Violation?
     /// One in so many of the moments at which something is unsynced is kept.
     private let spacing: Int
     private let keepsAll: Bool
@@ -33,6 +35,15 @@ final class CrashRecorder {
         session.disk.observe { [unowned self] call, image in see(call, image) }
     }
 
+    /// A commit is being made durable: readers must not see it yet.
+    private func lookForEarlyReaders(_ call: DiskCall) {
+        guard call.operation == .synchronise, call.path.hasSuffix(".segment"),
+            let head = session.log?.headOffset, head > UInt64(session.model.records.count)
+        else { return }
+        earlyReader = Violation(
+            "readers see offset \(head - 1) before call \(call.sentence) made it durable")
+    }
+
     func takePoints() -> [CrashPoint] {
         defer { points.removeAll() }
         return points
@@ -40,6 +51,7 @@ final class CrashRecorder {
 
     private func see(_ call: DiskCall, _ image: DiskImage) {
         guard call.changesDisk, pthread_equal(thread, pthread_self()) != 0 else { return }
+        lookForEarlyReaders(call)
         // Long runs of zeros into a spare are one moment more or less the same.
         let isZeroFill = call.operation == .write && call.byteCount >= 1 << 18
         let chance: Int

@@ -8,6 +8,7 @@ struct DamageExplorer {
         case flippedBit = "flipped bit"
         case zeroedFrame = "zeroed frame"
         case damagedFrame = "damaged frame"
+        case shortenedFrame = "frame with a shorter length"
         case bytesFarBeyondTheEnd = "bytes far beyond the end"
         case oldPage = "page of an earlier time"
         case movedPage = "page of another place"
@@ -73,6 +74,11 @@ struct DamageExplorer {
                 segment, at: frame,
                 damage == .zeroedFrame
                     ? [UInt8](repeating: 0, count: 128) : random.bytes(random.between(1...200)))
+        case .shortenedFrame:
+            guard let (frame, length) = Self.lengthOfFirstBlock(image, segment) else {
+                return false
+            }
+            image.damage(segment, at: frame + 12, withUnsafeBytes(of: length.littleEndian, Array.init))
         case .bytesFarBeyondTheEnd:
             // More than one commit, half a segment at most, beyond the last occupied page.
             guard let newest = segments.last(where: { !Self.frames(image, $0).isEmpty }),
@@ -109,6 +115,25 @@ struct DamageExplorer {
             ]
         }
         return true
+    }
+
+    /// The last frame of a segment that has several blocks, and how long it would be with the first
+    /// one alone.
+    private static func lengthOfFirstBlock(_ image: DiskImage, _ path: String) -> (Int, UInt32)? {
+        for frame in frames(image, path).reversed() {
+            guard let bytes = image.bytes(path, frame..<frame + 160), bytes.count == 160 else {
+                continue
+            }
+            let (length, blockCount, stored) = bytes.withUnsafeBytes {
+                (
+                    UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 12, as: UInt32.self)),
+                    UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 76, as: UInt32.self)),
+                    UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 140, as: UInt32.self))
+                )
+            }
+            if blockCount > 1, stored < length { return (frame, 32 + stored) }
+        }
+        return nil
     }
 
     /// Where frames begin, by their magic.

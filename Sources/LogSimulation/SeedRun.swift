@@ -113,6 +113,7 @@ struct SeedRun {
     }
 
     private mutating func explore(_ recorder: CrashRecorder) throws(Violation) {
+        if let violation = recorder.earlyReader { throw violation }
         for point in recorder.takePoints() {
             tally.images += 1
             try crashes.explore(point, draws: settings.draws)

@@ -3,13 +3,13 @@ internal import WriteAheadLog
 /// Draws operations for a session: what callers of a log do, in no reasonable order.
 struct Workload {
     enum Operation: CaseIterable {
-        case appendFew, appendMany, appendLarge, retry, prepare, appendWithRegister, setRegister
+        case appendFew, appendMany, appendTwoBlocks, appendLarge, retry, prepare, appendWithRegister, setRegister
         case createCursor, confirm, deleteCursor, passTime, stepClock, readSome, observeNothingNew
     }
 
     /// Chances of the operations, in parts of their sum.
     private static let weights: [(Operation, Int)] = [
-        (.appendFew, 44), (.appendMany, 5), (.appendLarge, 4), (.retry, 14), (.prepare, 8),
+        (.appendFew, 44), (.appendMany, 5), (.appendTwoBlocks, 2), (.appendLarge, 4), (.retry, 14), (.prepare, 8),
         (.appendWithRegister, 6), (.setRegister, 5), (.createCursor, 3), (.confirm, 10),
         (.deleteCursor, 1), (.passTime, 4), (.stepClock, 1), (.readSome, 4),
         (.observeNothingNew, 2),
@@ -34,6 +34,7 @@ struct Workload {
         switch operation {
         case .appendFew: try append(batch(count: session.random.between(1...4), bytes: 0...200))
         case .appendMany: try append(batch(count: session.random.between(10...40), bytes: 0...60))
+        case .appendTwoBlocks: try append(twoBlocks())
         case .appendLarge: try append(batch(count: 1, bytes: 200_000...390_000))
         case .retry: try append(mixedBatch())
         case .prepare: try prepare()
@@ -67,6 +68,15 @@ struct Workload {
         for _ in 0..<count {
             batch.add(record(bytes: bytes, keyed: !session.random.oneIn(4)), .new)
         }
+        return batch
+    }
+
+    /// A record that nearly fills a block and a small one in the next: how long such a frame is
+    /// decides whether the second one is seen.
+    private func twoBlocks() -> SimulatedBatch {
+        var batch = SimulatedBatch()
+        batch.add(record(bytes: 65_300...65_400, keyed: true), .new)
+        batch.add(record(bytes: 150...200, keyed: true), .new)
         return batch
     }
 
