@@ -1,4 +1,3 @@
-internal import Glibc
 internal import WriteAheadLog
 
 /// A moment in the trace of a session at which the power may go.
@@ -20,7 +19,6 @@ final class CrashRecorder {
     /// One in so many of the moments at which something is unsynced is kept.
     private let spacing: Int
     private let keepsAll: Bool
-    private let thread = pthread_self()
 
     init(
         _ session: SimulatedSession, spacing: Int, random: SimulationRandom, keepsAll: Bool = false
@@ -50,7 +48,10 @@ final class CrashRecorder {
     }
 
     private func see(_ call: DiskCall, _ image: DiskImage) {
-        guard call.changesDisk, pthread_equal(thread, pthread_self()) != 0 else { return }
+        guard call.changesDisk else { return }
+        if call.operation == .rename, call.path.hasSuffix(".segment") {
+            session.tally.recycledSegments += 1
+        }
         lookForEarlyReaders(call)
         // Long runs of zeros into a spare are one moment more or less the same.
         let isZeroFill = call.operation == .write && call.byteCount >= 1 << 18
@@ -145,6 +146,7 @@ struct CrashExplorer {
     /// opened again, twice.
     private mutating func goOn(_ session: SimulatedSession) throws(Violation) {
         let workload = Workload(session: session)
+        session.maintain(steps: random.below(3))
         for operation in [Workload.Operation.retry, .appendFew, .confirm] {
             try workload.perform(operation)
             try session.checkLive()

@@ -27,6 +27,8 @@ package struct LogModel: Sendable {
 
     /// What one caller asked for. It is there whole or not at all.
     struct Transaction {
+        /// Given when it is submitted.
+        fileprivate(set) var number = 0
         var records: [ModelRecord]
         /// The small state once it is done.
         var small: SmallState
@@ -42,6 +44,7 @@ package struct LogModel: Sendable {
     private(set) var smallBeforeNewest = SmallState()
     /// Records below it may have been removed, because each was confirmed.
     private(set) var removableOffset: UInt64 = 0
+    private var nextNumber = 1
 
     var projectedSmall: SmallState { pending.last?.small ?? small }
 
@@ -57,9 +60,15 @@ package struct LogModel: Sendable {
         preconditionFailure("offset \(offset) was never submitted")
     }
 
-    mutating func submit(_ transaction: Transaction) {
+    /// - Returns: the number that the transaction is told by.
+    @discardableResult
+    mutating func submit(_ transaction: Transaction) -> Int {
+        var transaction = transaction
+        transaction.number = nextNumber
+        nextNumber += 1
         pending.append(transaction)
         removableOffset = max(removableOffset, transaction.small.confirmedOffset)
+        return transaction.number
     }
 
     /// The first pending transaction is durable.
@@ -71,8 +80,8 @@ package struct LogModel: Sendable {
         small = transaction.small
     }
 
-    /// The last pending transaction left nothing behind.
-    mutating func withdraw() { pending.removeLast() }
+    /// A pending transaction left nothing behind.
+    mutating func withdraw(_ number: Int) { pending.removeAll { $0.number == number } }
 
     /// An opening showed that the first `count` pending transactions are there and the rest is not.
     mutating func resolve(_ count: Int) {

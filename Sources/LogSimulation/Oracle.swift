@@ -64,11 +64,7 @@ struct Oracle {
     ) throws(Violation) {
         precondition(model.pending.isEmpty, "judged is what is known")
         let first = Int(log.firstOffset)
-        guard first <= Int(model.removableOffset) else {
-            throw Violation(
-                "the log begins at \(first), but only those below \(model.removableOffset) were "
-                    + "confirmed")
-        }
+        try judgeRemoval(log, model)
         guard Int(log.headOffset) == model.records.count else {
             throw Violation("the head is \(log.headOffset), not \(model.records.count)")
         }
@@ -82,6 +78,26 @@ struct Oracle {
             try read(log, model, range, tally: &tally)
         }
         try lookUp(log, model, first..<model.records.count, &random, tally: &tally)
+    }
+
+    /// What is no longer there was confirmed, or is declared lost and the profile allows that.
+    private static func judgeRemoval(_ log: Log, _ model: LogModel) throws(Violation) {
+        let first = log.firstOffset
+        guard log.gaps(in: first..<max(first, log.headOffset)).isEmpty else {
+            throw Violation("records are declared lost on a disk that damages none")
+        }
+        guard first > model.removableOffset else { return }
+        var offset = model.removableOffset
+        while offset < first {
+            guard log.profile == .standard, let gap = log.gap(at: offset),
+                !gap.reasons.isDisjoint(with: [.dropped, .expired])
+            else {
+                throw Violation(
+                    "the log begins at \(first), but only those below \(offset) were confirmed or "
+                        + "declared lost")
+            }
+            offset = gap.offsets.upperBound
+        }
     }
 
     private static func ranges(
@@ -153,7 +169,7 @@ struct Oracle {
                 : held.lowerBound + random.below(held.count)
             let record = model.records[offset]
             guard let key = record.key else { continue }
-            let found = log.lookUp(key)
+            let found = try place(log, key)
             guard let found, found.offset == UInt64(offset), found.content == record.content else {
                 throw Violation(
                     "the key of offset \(offset) is at "
@@ -163,10 +179,18 @@ struct Oracle {
         }
     }
 
+    private static func place(_ log: Log, _ key: Digest256) throws(Violation) -> (
+        offset: UInt64, content: Digest256
+    )? {
+        do throws(LogError) { return try log.lookUp(key) } catch {
+            throw Violation("a key cannot be looked up: \(error.sentence)")
+        }
+    }
+
     /// Keys of records that are not there lead nowhere.
     static func findNoPhantomKeys(_ log: Log, _ missing: [ModelRecord]) throws(Violation) {
         for record in missing.prefix(8) {
-            if let key = record.key, let found = log.lookUp(key) {
+            if let key = record.key, let found = try place(log, key) {
                 throw Violation(
                     "the key of a record that is not there leads to offset \(found.offset)")
             }

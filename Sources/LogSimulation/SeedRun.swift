@@ -21,13 +21,29 @@ struct SeedRun {
         random = SimulationRandom(seed: seed)
         let isStandard = random.oneIn(2)
         let profile = settings.profile ?? (isStandard ? .standard : .silStrict)
-        let options = LogOptions(
-            profile: profile, capacityBytes: 12 << 20, segmentBytes: 1 << 20)
+        let options = Self.drawOptions(profile, using: &random)
         self.options = options
         blocks = random.element([(512, 512), (512, 4096), (4096, 4096)])
         crashes = CrashExplorer(options: options, random: random.fork())
         damages = DamageExplorer(options: options, random: random.fork())
         faults = FaultExplorer(options: options, random: random.fork())
+    }
+
+    /// Small logs, some of which run full, under each policy.
+    private static func drawOptions(_ profile: Profile, using random: inout SimulationRandom)
+        -> LogOptions
+    {
+        let high = random.element([0.35, 0.5, 0.8])
+        let standard = StandardPolicy(
+            whenFull: random.oneIn(2) ? .reject : .dropOldest,
+            unconfirmedLifetimeMilliseconds: random.oneIn(3) ? 900_000 : nil)
+        return LogOptions(
+            policy: profile == .standard ? .standard(standard) : .silStrict(StrictPolicy()),
+            capacityBytes: UInt64(random.between(8...14)) << 20, segmentBytes: 1 << 20,
+            retention: RetentionOptions(
+                highWatermark: high, lowWatermark: high - 0.05,
+                retentionMilliseconds: random.oneIn(3) ? nil : 60_000,
+                dedupeHorizonMilliseconds: random.oneIn(3) ? 300_000 : 0))
     }
 
     mutating func run() throws(Violation) {
@@ -85,6 +101,10 @@ struct SeedRun {
             try workload.step()
         }
         try session.checkLive()
+        if random.oneIn(3) {
+            session.maintain(steps: random.between(1...4))
+            try session.checkLive()
+        }
     }
 
     /// Ends the log's life in one of three ways and begins the next.

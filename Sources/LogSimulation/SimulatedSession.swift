@@ -79,7 +79,11 @@ package final class SimulatedSession {
     }
 
     private func noteCounters(_ log: Log) {
-        tally.rolls += Int(log.statistics().counters.rolls)
+        let counters = log.statistics().counters
+        tally.rolls += Int(counters.rolls)
+        tally.truncations += Int(counters.segmentsRemoved)
+        tally.checkpoints += Int(counters.checkpoints)
+        tally.sealedSegments += Int(counters.segmentsSealed)
     }
 
     /// Goes on with another disk, as after a restart of the machine.
@@ -91,8 +95,36 @@ package final class SimulatedSession {
     }
 
     func setFaults(_ triggers: [FaultTrigger]) {
+        noticePoison()
         isFaulty = !triggers.isEmpty
         disk.setFaults(triggers)
+    }
+
+    /// Maintenance may have met the fault.
+    func noticePoison() {
+        if isFaulty, log?.statistics().poison != nil { isPoisoned = true }
+    }
+
+    // MARK: - What threads would do
+
+    /// Some steps of the log's own work.
+    func maintain(steps: Int) {
+        guard let log else { return }
+        for _ in 0..<steps {
+            switch random.below(8) {
+            case 0: log.stepIdle()
+            case 1: _ = log.stepPreparer()
+            default: _ = log.stepMaintainer()
+            }
+        }
+        noticePoison()
+    }
+
+    /// Everything that the log has to do now.
+    func maintainUntilIdle() {
+        guard let log else { return }
+        while log.stepMaintainer() || log.stepPreparer() {}
+        noticePoison()
     }
 
     func takeFiredFaults() { tally.faults.merge(disk.firedFaults) { $0 + $1 } }
@@ -112,29 +144,41 @@ package final class SimulatedSession {
         _ body: (Log) throws(LogError) -> String?
     ) throws(Violation) {
         guard let log else { preconditionFailure("operations need an open log") }
-        if let transaction { model.submit(transaction) }
+        let number = transaction.map { model.submit($0) }
         let answer = Result { () throws(LogError) in try body(log) }
         switch answer {
         case .success(let wrong):
             if let wrong { throw Violation(wrong) }
             if transaction != nil { model.acknowledge() }
-        case .failure(.rejected(let reason)):
-            if transaction != nil { model.withdraw() }
-            guard mayBeRejected(reason) || (isFaulty && reason == .noSpace) else {
-                throw Violation("rejected without cause: \(reason.sentence)")
-            }
-        case .failure(.outcomeUnknown(let cause)):
-            guard isFaulty else { throw Violation("unknown without a fault: \(cause.error.sentence)") }
-            isPoisoned = true
-        case .failure(.poisoned(let cause)):
-            if transaction != nil { model.withdraw() }
-            guard isFaulty else { throw Violation("poisoned without a fault: \(cause.error.sentence)") }
-            isPoisoned = true
+        case .failure(.rejected(let reason)) where mayBeRejected(reason):
+            if let number { model.withdraw(number) }
         case .failure(let error):
-            if transaction != nil { model.withdraw() }
-            guard isFaulty, case .disk = error else {
-                throw Violation("an error without a fault: \(error.sentence)")
+            if case .outcomeUnknown = error {} else if let number { model.withdraw(number) }
+            if let wrong = wrongRefusal(error) { throw Violation(wrong) }
+        }
+    }
+
+    /// What is wrong with an error that was answered, nil when it is right.
+    func wrongRefusal(_ error: LogError) -> String? {
+        switch error {
+        case .rejected(let reason):
+            guard let log, isRefusalRight(reason, log) else {
+                return "rejected without cause: \(reason.sentence)"
             }
+        case .outcomeUnknown, .poisoned:
+            guard isFaulty else { return "stopped without a fault: \(error.sentence)" }
+            isPoisoned = true
+        case .disk where isFaulty: break
+        default: return "an error without a fault: \(error.sentence)"
+        }
+        return nil
+    }
+
+    private func isRefusalRight(_ reason: RejectionReason, _ log: Log) -> Bool {
+        switch reason {
+        case .full: !log.statistics().isAcceptingRecords
+        case .noSpace, .lowSpace, .indexRebuilding: isFaulty
+        default: false
         }
     }
 

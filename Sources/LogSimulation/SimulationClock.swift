@@ -29,7 +29,7 @@ package final class SimulationClock: @unchecked Sendable {
     package var environment: LogEnvironment {
         LogEnvironment(
             wallMilliseconds: { [self] in wallMilliseconds },
-            monotonicNanoseconds: LogEnvironment.linux.monotonicNanoseconds,
-            random: { [self] in monitor.withLock { random.next() | 1 } })
+            monotonicNanoseconds: { [self] in monitor.withLock { monotonic } },
+            random: { [self] in monitor.withLock { random.next() | 1 } }, threads: false)
     }
 }

@@ -26,6 +26,10 @@ package struct SimulationTally: Sendable {
     package var rolls = 0
     package var truncations = 0
     package var recycledSegments = 0
+    package var checkpoints = 0
+    package var sealedSegments = 0
+    /// Damage that the log declared as lost records, exactly.
+    package var declaredGaps = 0
     package var reopenings = 0
     package var rows: [RecoveryRow: Int] = [:]
     package var faults: [DiskFault: Int] = [:]
@@ -50,6 +54,9 @@ package struct SimulationTally: Sendable {
         rolls += other.rolls
         truncations += other.truncations
         recycledSegments += other.recycledSegments
+        checkpoints += other.checkpoints
+        sealedSegments += other.sealedSegments
+        declaredGaps += other.declaredGaps
         reopenings += other.reopenings
         rows.merge(other.rows) { $0 + $1 }
         faults.merge(other.faults) { $0 + $1 }

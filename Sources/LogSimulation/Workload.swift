@@ -3,13 +3,13 @@ internal import WriteAheadLog
 /// Draws operations for a session: what callers of a log do, in no reasonable order.
 struct Workload {
     enum Operation: CaseIterable {
-        case appendFew, appendMany, appendTwoBlocks, appendLarge, retry, prepare, appendWithRegister, setRegister
+        case appendFew, appendMany, appendTwoBlocks, appendLarge, appendQueued, retry, prepare, appendWithRegister, setRegister
         case createCursor, confirm, deleteCursor, passTime, stepClock, readSome, observeNothingNew
     }
 
     /// Chances of the operations, in parts of their sum.
     private static let weights: [(Operation, Int)] = [
-        (.appendFew, 44), (.appendMany, 5), (.appendTwoBlocks, 2), (.appendLarge, 4), (.retry, 14), (.prepare, 8),
+        (.appendFew, 44), (.appendMany, 5), (.appendTwoBlocks, 2), (.appendLarge, 4), (.appendQueued, 9), (.retry, 14), (.prepare, 8),
         (.appendWithRegister, 6), (.setRegister, 5), (.createCursor, 3), (.confirm, 10),
         (.deleteCursor, 1), (.passTime, 4), (.stepClock, 1), (.readSome, 4),
         (.observeNothingNew, 2),
@@ -36,6 +36,7 @@ struct Workload {
         case .appendMany: try append(batch(count: session.random.between(10...40), bytes: 0...60))
         case .appendTwoBlocks: try append(twoBlocks())
         case .appendLarge: try append(batch(count: 1, bytes: 200_000...390_000))
+        case .appendQueued: try appendQueued()
         case .retry: try append(mixedBatch())
         case .prepare: try prepare()
         case .appendWithRegister:
@@ -45,7 +46,10 @@ struct Workload {
         case .confirm: try confirm()
         case .deleteCursor: try deleteCursor()
         case .passTime:
-            session.clock.advance(milliseconds: Int64(session.random.below(5_000)))
+            let isLong = session.random.oneIn(3)
+            session.clock.advance(
+                milliseconds: Int64(session.random.below(isLong ? 400_000 : 5_000)))
+            if isLong { session.maintainUntilIdle() }
         case .stepClock:
             session.clock.step(
                 wallMilliseconds: Int64(session.random.below(200_000)) - 100_000)
@@ -173,6 +177,27 @@ struct Workload {
         }
     }
 
+    /// Several callers that do not wait for each other: their batches queue and share a commit, and
+    /// some retry what is only queued.
+    private func appendQueued() throws(Violation) {
+        guard let log = session.log else { return }
+        let answers = QueuedAnswers(session)
+        let small = session.model.projectedSmall
+        for _ in 0..<session.random.between(2...5) {
+            let batch = session.random.oneIn(2) ? mixedBatch() : self.batch(count: 2, bytes: 0...99)
+            let (outcomes, written) = batch.predict(session.model)
+            let number = written.isEmpty
+                ? nil
+                : session.model.submit(LogModel.Transaction(records: written, small: small))
+            log.append(batch.encode()) { result in
+                answers.take(result, transaction: number, expected: outcomes)
+            }
+            answers.submittedCount += 1
+        }
+        while log.stepCommit() {}
+        try answers.judge()
+    }
+
     private static func difference(_ answered: [AppendOutcome], _ expected: [AppendOutcome])
         -> String?
     {
@@ -241,7 +266,7 @@ struct Workload {
         let cursor = Cursor(
             owner: Oracle.owner, name: name,
             nextOffset: UInt64(head - session.random.below(min(head, 10) + 1)),
-            required: name != "west")
+            required: log.profile == .silStrict || name != "west")
         small.cursors[name] = LogModel.ModelCursor(
             nextOffset: cursor.nextOffset, required: cursor.required)
         try session.perform(LogModel.Transaction(records: [], small: small)) {
