@@ -203,14 +203,16 @@ struct DamageExplorer {
             guard head >= model.recordCountBeforeNewest || isEndDeclared else {
                 tally.lost += model.records.count - head
                 throw Violation(
-                    "\(model.records.count - head) acknowledged records are missing in silence")
+                    "\(model.records.count - head) acknowledged records are missing in silence "
+                        + "(row \(log.recovery.row.rawValue), losses \(log.recovery.losses))")
             }
             if !isEndDeclared { tally.newestLost += 1 }
             model.loseNewest(recordCount: head, small: model.smallBeforeNewest)
         }
         let small = Oracle.smallState(log)
         guard small == model.small || small == model.smallBeforeNewest || isDeclared else {
-            throw Violation("cursors and registers went back in silence: \(small), not \(model.small)")
+            throw Violation("cursors and registers went back in silence (row \(log.recovery.row.rawValue)): "
+                    + "\(small), not \(model.small)")
         }
         try readWhatItGives(log, model, tally: &tally)
     }

@@ -15,9 +15,18 @@ package struct LogModel: Sendable {
     }
 
     /// What is not records. Cursors all belong to one owner and are told by name.
-    struct SmallState: Hashable {
+    struct SmallState: Hashable, CustomStringConvertible {
         var registers: [String: [UInt8]] = [:]
         var cursors: [String: ModelCursor] = [:]
+
+        /// Short, for sentences: values by their first bytes.
+        var description: String {
+            let registers = registers.sorted { $0.key < $1.key }.map {
+                "\($0.key) \($0.value.prefix(4).map { String($0, radix: 16) }.joined(separator: " "))"
+            }
+            let cursors = cursors.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value.nextOffset)" }
+            return (registers + cursors).joined(separator: ", ")
+        }
 
         /// Below it everything is confirmed by everyone who is waited for; 0 without any.
         var confirmedOffset: UInt64 {
@@ -39,12 +48,13 @@ package struct LogModel: Sendable {
     private(set) var small = SmallState()
     /// Submitted and not answered, or answered with an unknown outcome, in order.
     private(set) var pending: [Transaction] = []
-    /// What stood before the newest acknowledged transaction: the honest limit of recovery.
+    /// What stood before the newest acknowledged commit: the honest limit of recovery.
     private(set) var recordCountBeforeNewest = 0
     private(set) var smallBeforeNewest = SmallState()
     /// Records below it may have been removed, because each was confirmed.
     private(set) var removableOffset: UInt64 = 0
     private var nextNumber = 1
+    private var newestSequence: UInt64?
 
     var projectedSmall: SmallState { pending.last?.small ?? small }
 
@@ -72,10 +82,15 @@ package struct LogModel: Sendable {
     }
 
     /// The first pending transaction is durable.
-    mutating func acknowledge() {
+    ///
+    /// - Parameter sequence: of its commit, when others may share that.
+    mutating func acknowledge(sequence: UInt64? = nil) {
         let transaction = pending.removeFirst()
-        recordCountBeforeNewest = records.count
-        smallBeforeNewest = small
+        if sequence == nil || sequence != newestSequence {
+            recordCountBeforeNewest = records.count
+            smallBeforeNewest = small
+        }
+        newestSequence = sequence
         records += transaction.records
         small = transaction.small
     }
@@ -85,7 +100,10 @@ package struct LogModel: Sendable {
 
     /// An opening showed that the first `count` pending transactions are there and the rest is not.
     mutating func resolve(_ count: Int) {
+        let (recordCount, small) = (records.count, small)
         for _ in 0..<count { acknowledge() }
+        // They may have shared one commit.
+        if count > 0 { (recordCountBeforeNewest, smallBeforeNewest) = (recordCount, small) }
         pending.removeAll()
     }
 

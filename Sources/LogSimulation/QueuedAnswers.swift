@@ -22,7 +22,7 @@ final class QueuedAnswers: @unchecked Sendable {
                 guard session.model.pending.first?.number == transaction else {
                     return fail("answers were given in another order than the appends")
                 }
-                session.model.acknowledge()
+                session.model.acknowledge(sequence: receipt.sequence)
             }
             if !isShifted, receipt.outcomes != expected {
                 fail("answered \(receipt.outcomes) where \(expected) is right")

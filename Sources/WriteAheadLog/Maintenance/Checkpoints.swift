@@ -49,9 +49,16 @@ extension LogEngine {
             return false
         }
         let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
+            // Changes that rode in frames before the checkpoint are read from the slots alone from
+            // now on: from either of them.
+            let state = monitor.withLock { pipeline.state }
+            try writer.writeStateSlot(state)
+            try writer.writeStateSlot(state)
+            var checkpoint = capture.checkpoint
+            checkpoint.stateGeneration = writer.stateGeneration
             try writer.changeTable { table in
                 table.runs.append(entry)
-                table.checkpoint = capture.checkpoint
+                table.checkpoint = checkpoint
             }
             monitor.withLock {
                 publish(runs: runs.runs + [run], missing: runs.missing)
