@@ -29,6 +29,8 @@ struct SeedRun {
         faults = FaultExplorer(options: options, random: random.fork())
     }
 
+    private static let retentionMilliseconds: Int64 = 60_000
+
     /// Small logs, some of which run full, under each policy.
     private static func drawOptions(_ profile: Profile, using random: inout SimulationRandom)
         -> LogOptions
@@ -42,7 +44,7 @@ struct SeedRun {
             capacityBytes: UInt64(random.between(8...14)) << 20, segmentBytes: 1 << 20,
             retention: RetentionOptions(
                 highWatermark: high, lowWatermark: high - 0.05,
-                retentionMilliseconds: random.oneIn(3) ? nil : 60_000,
+                retentionMilliseconds: Self.retentionMilliseconds,
                 dedupeHorizonMilliseconds: random.oneIn(3) ? 300_000 : 0))
     }
 
@@ -60,6 +62,7 @@ struct SeedRun {
                 tally.add(part)
             }
             tally.seeds = 1
+            tally.completeSeeds = tally.isComplete ? 1 : 0
         }
         recorder.attach()
         try session.openAndJudge(.everything)
@@ -67,6 +70,9 @@ struct SeedRun {
         var older = session.disk.snapshot
         for number in 0..<settings.operations {
             try step(session, number)
+            if number % (settings.operations / 3) == settings.operations / 4 {
+                try truncate(session)
+            }
             if session.isPoisoned || random.oneIn(60) {
                 try reopen(session, recorder)
             }
@@ -105,6 +111,20 @@ struct SeedRun {
             session.maintain(steps: random.between(1...4))
             try session.checkLive()
         }
+    }
+
+    /// Everyone confirms everything, time passes, and what is confirmed goes; the file is used again.
+    private mutating func truncate(_ session: SimulatedSession) throws(Violation) {
+        session.setFaults([])
+        guard !session.isPoisoned else { return }
+        session.note("truncate")
+        let workload = Workload(session: session)
+        for _ in 0..<4 { try workload.perform(.appendLarge) }
+        try workload.confirmAll()
+        session.clock.advance(milliseconds: Self.retentionMilliseconds + 1)
+        // The preparer comes last: it then finds files to use again.
+        session.maintainUntilIdle()
+        try session.checkLive()
     }
 
     /// Ends the log's life in one of three ways and begins the next.

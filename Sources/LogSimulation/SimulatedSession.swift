@@ -123,7 +123,8 @@ package final class SimulatedSession {
     /// Everything that the log has to do now.
     func maintainUntilIdle() {
         guard let log else { return }
-        while log.stepMaintainer() || log.stepPreparer() {}
+        while log.stepMaintainer() {}
+        while log.stepPreparer() {}
         noticePoison()
     }
 

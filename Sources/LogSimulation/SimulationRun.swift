@@ -28,6 +28,35 @@ package struct SimulationReport: Sendable {
     package var durationMilliseconds: Int64 = 0
 
     package var isSound: Bool { failures.isEmpty && tally.lost == 0 && tally.phantom == 0 }
+
+    /// Rows of the decision table and kinds of faults that were met less often than a proof asks for,
+    /// each in a few words.
+    package func shortfalls(minimum: Int) -> [String] {
+        let rows = RecoveryRow.allCases.map { ("row \($0.rawValue)", tally.rows[$0, default: 0]) }
+        let faults = DiskFault.allCases.map { ($0.rawValue, tally.faults[$0, default: 0]) }
+        return (rows + faults).filter { $0.1 < minimum }.map {
+            "\($0.0): \($0.1) times, fewer than \(minimum)"
+        }
+    }
+
+    /// Names and figures, in the order in which they are to be shown.
+    package var figures: [(name: String, value: Int)] {
+        [
+            ("seeds", tally.seeds), ("complete seeds", tally.completeSeeds),
+            ("operations", tally.operations), ("crashes", tally.crashes),
+            ("crashes during recovery", tally.crashesDuringRecovery),
+            ("openings", tally.openings), ("damaged disks", tally.damages),
+            ("refusals", tally.refusals), ("declared gaps", tally.declaredGaps),
+            ("records checked", tally.recordsChecked), ("keys checked", tally.keysChecked),
+            ("lost", tally.lost), ("phantom", tally.phantom),
+            ("newest commit lost to damage", tally.newestLost),
+            ("lost to a lying flush (outside the contract)", tally.lostToLyingFlush),
+            ("rolls", tally.rolls), ("removed segments", tally.truncations),
+            ("recycled segments", tally.recycledSegments), ("checkpoints", tally.checkpoints),
+            ("sealed segments", tally.sealedSegments), ("reopenings", tally.reopenings),
+        ] + RecoveryRow.allCases.map { ("row \($0.rawValue)", tally.rows[$0, default: 0]) }
+            + DiskFault.allCases.map { ($0.rawValue, tally.faults[$0, default: 0]) }
+    }
 }
 
 /// Runs seeds on several threads.

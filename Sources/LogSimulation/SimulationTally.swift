@@ -3,6 +3,8 @@ package import WriteAheadLog
 /// What a simulation did and found; tallies of several seeds are added up.
 package struct SimulationTally: Sendable {
     package var seeds = 0
+    /// Seeds with at least 200 operations, 2 rolls, a truncation, a recycled segment and a reopening.
+    package var completeSeeds = 0
     package var operations = 0
     /// Crash states that were recovered and judged.
     package var crashes = 0
@@ -38,6 +40,7 @@ package struct SimulationTally: Sendable {
 
     package mutating func add(_ other: SimulationTally) {
         seeds += other.seeds
+        completeSeeds += other.completeSeeds
         operations += other.operations
         crashes += other.crashes
         crashesDuringRecovery += other.crashesDuringRecovery
@@ -60,6 +63,11 @@ package struct SimulationTally: Sendable {
         reopenings += other.reopenings
         rows.merge(other.rows) { $0 + $1 }
         faults.merge(other.faults) { $0 + $1 }
+    }
+
+    var isComplete: Bool {
+        operations >= 200 && rolls >= 2 && truncations >= 1 && recycledSegments >= 1
+            && reopenings >= 1
     }
 
     /// Counts the row by which an opening decided, also where it refused.

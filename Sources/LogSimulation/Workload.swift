@@ -258,10 +258,15 @@ struct Workload {
     }
 
     private func createCursor() throws(Violation) {
-        var small = session.model.projectedSmall
+        let small = session.model.projectedSmall
         let names = ["north", "south", "east", "west"].filter { small.cursors[$0] == nil }
-        guard !names.isEmpty, let log = session.log else { return }
-        let name = session.random.element(names)
+        guard !names.isEmpty else { return }
+        try createCursor(named: session.random.element(names))
+    }
+
+    private func createCursor(named name: String) throws(Violation) {
+        guard let log = session.log else { return }
+        var small = session.model.projectedSmall
         let head = Int(log.headOffset)
         let cursor = Cursor(
             owner: Oracle.owner, name: name,
@@ -277,7 +282,7 @@ struct Workload {
     }
 
     private func confirm() throws(Violation) {
-        var small = session.model.projectedSmall
+        let small = session.model.projectedSmall
         guard !small.cursors.isEmpty, let log = session.log else { return try createCursor() }
         let name = session.random.element(small.cursors.keys.sorted())
         let head = log.headOffset
@@ -287,6 +292,12 @@ struct Workload {
             session.random.oneIn(5)
             ? UInt64(session.random.below(Int(stands) + 1))
             : head - UInt64(session.random.below(min(Int(head - min(stands, head)), 40) + 1))
+        try confirm(name, wanted: wanted)
+    }
+
+    private func confirm(_ name: String, wanted: UInt64) throws(Violation) {
+        var small = session.model.projectedSmall
+        let stands = small.cursors[name]!.nextOffset
         let target = max(wanted, stands)
         small.cursors[name]!.nextOffset = target
         let transaction = LogModel.Transaction(records: [], small: small)
@@ -294,6 +305,18 @@ struct Workload {
             let cursor = try log.confirm(owner: Oracle.owner, name: name, nextOffset: wanted)
             return cursor.nextOffset == target
                 ? nil : "confirming \(wanted) answered \(cursor.nextOffset), not \(target)"
+        }
+    }
+
+    /// Every cursor moves to the head; there is one afterwards.
+    func confirmAll() throws(Violation) {
+        if session.model.projectedSmall.cursors.values.allSatisfy({ !$0.required }) {
+            try createCursor(named: "north")
+        }
+        let head = UInt64(session.model.projectedCount)
+        for (name, cursor) in session.model.projectedSmall.cursors.sorted(by: { $0.key < $1.key })
+        where cursor.nextOffset < head {
+            try confirm(name, wanted: head)
         }
     }
 
