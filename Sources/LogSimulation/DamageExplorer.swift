@@ -110,7 +110,7 @@ struct DamageExplorer {
         case .readError:
             faults = [
                 FaultTrigger(
-                    .readError, .call(random.between(1...6)),
+                    .readError, .call(random.between(1...4)),
                     pathSuffix: random.oneIn(4) ? "manifest" : ".segment")
             ]
         }
@@ -203,8 +203,9 @@ struct DamageExplorer {
             guard head >= model.recordCountBeforeNewest || isEndDeclared else {
                 tally.lost += model.records.count - head
                 throw Violation(
-                    "\(model.records.count - head) acknowledged records are missing in silence "
-                        + "(row \(log.recovery.row.rawValue), losses \(log.recovery.losses))")
+                    "\(model.records.count - head) acknowledged records are missing in silence: "
+                        + "the head is \(head), before the newest commit it was "
+                        + "\(model.recordCountBeforeNewest) (row \(log.recovery.row.rawValue), losses \(log.recovery.losses))")
             }
             if !isEndDeclared { tally.newestLost += 1 }
             model.loseNewest(recordCount: head, small: model.smallBeforeNewest)

@@ -83,8 +83,11 @@ struct Oracle {
     /// What is no longer there was confirmed, or is declared lost and the profile allows that.
     private static func judgeRemoval(_ log: Log, _ model: LogModel) throws(Violation) {
         let first = log.firstOffset
-        guard log.gaps(in: first..<max(first, log.headOffset)).isEmpty else {
-            throw Violation("records are declared lost on a disk that damages none")
+        let gaps = log.gaps(in: first..<max(first, log.headOffset))
+        guard gaps.isEmpty else {
+            throw Violation(
+                "\(gaps.map(\.offsets)) are declared lost and still there: the log holds "
+                    + "\(first) up to \(log.headOffset)")
         }
         guard first > model.removableOffset else { return }
         var offset = model.removableOffset

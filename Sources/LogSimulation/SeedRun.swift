@@ -92,13 +92,12 @@ struct SeedRun {
 
     private mutating func step(_ session: SimulatedSession, _ number: Int) throws(Violation) {
         let workload = Workload(session: session)
-        if session.isFaulty, random.oneIn(6) {
+        if session.isFaulty, random.oneIn(8) {
             session.setFaults([])
-        } else if !session.isFaulty, random.oneIn(40) {
-            session.setFaults([
-                FaultTrigger(random.element(DiskFault.admitted), .call(random.between(1...9)))
-            ])
-            session.note("faults from here on")
+        } else if !session.isFaulty, random.oneIn(20) {
+            let fault = random.element(DiskFault.admitted)
+            session.setFaults([FaultTrigger(fault, .call(random.between(1...6)))])
+            session.note("from here on there may be a \(fault.rawValue)")
         }
         // Enough bytes for two rolls, whatever is drawn besides.
         if number % (settings.operations / 8) == 5 {
@@ -122,7 +121,15 @@ struct SeedRun {
         for _ in 0..<4 { try workload.perform(.appendLarge) }
         try workload.confirmAll()
         session.clock.advance(milliseconds: Self.retentionMilliseconds + 1)
-        // The preparer comes last: it then finds files to use again.
+        if random.oneIn(2) {
+            // Names change here more than anywhere else.
+            let fault = random.element([DiskFault.directorySyncError, .nameError])
+            session.setFaults([FaultTrigger(fault, .call(random.between(1...3)))])
+            session.maintainUntilIdle()
+            session.setFaults([])
+            // What failed and may be tried again is, a while later.
+            session.clock.advance(milliseconds: 2_000)
+        }
         session.maintainUntilIdle()
         try session.checkLive()
     }

@@ -120,7 +120,8 @@ package final class SimulatedSession {
         noticePoison()
     }
 
-    /// Everything that the log has to do now.
+    /// Everything that the log has to do now. The preparer comes last, when there are files that it
+    /// can use again.
     func maintainUntilIdle() {
         guard let log else { return }
         while log.stepMaintainer() {}

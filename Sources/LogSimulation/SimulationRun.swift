@@ -12,7 +12,7 @@ package struct SimulationSettings: Sendable {
     /// Crash images drawn at a crash point.
     package var draws = 3
     /// Damaged images at each of the moments that are chosen for it.
-    package var damages = 4
+    package var damages = 5
 
     package init() {}
 }
