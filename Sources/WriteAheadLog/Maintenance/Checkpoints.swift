@@ -49,11 +49,9 @@ extension LogEngine {
             return false
         }
         let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
-            // Changes that rode in frames before the checkpoint are read from the slots alone from
-            // now on: from either of them.
-            let state = monitor.withLock { pipeline.state }
-            try writer.writeStateSlot(state)
-            try writer.writeStateSlot(state)
+            // Changes of the state in frames before the checkpoint are read by nobody any more: the
+            // slot has them first.
+            try writer.writeStateSlot(monitor.withLock { pipeline.state })
             var checkpoint = capture.checkpoint
             checkpoint.stateGeneration = writer.stateGeneration
             try writer.changeTable { table in
