@@ -143,17 +143,24 @@ public final class Log: Sendable {
             guard let place else { return next }
             defer { engine.giveBack(place) }
             let index = engine.files.indexed(place.index)
-            let more = try scan(
-                index, from: next, startingAt: index.position(of: next), until: place.gapOffset
-            ) { record in
-                guard count < maximumCount else { return false }
-                if count > 0, bytes + record.payload.count > maximumBytes { return false }
-                count += 1
-                bytes += record.payload.count
-                next = record.offset + 1
-                return visit(record)
+            do throws(LogError) {
+                let more = try scan(
+                    index, from: next, startingAt: index.position(of: next), until: place.gapOffset
+                ) { record in
+                    guard count < maximumCount else { return false }
+                    if count > 0, bytes + record.payload.count > maximumBytes { return false }
+                    count += 1
+                    bytes += record.payload.count
+                    next = record.offset + 1
+                    return visit(record)
+                }
+                guard more else { return next }
+            } catch {
+                // Its file may have been removed since the place was found.
+                guard let gap = gap(at: next) else { throw error }
+                guard count > 0 else { throw .gap(gap) }
+                return next
             }
-            guard more else { return next }
         }
         return next
     }

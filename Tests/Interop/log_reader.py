@@ -246,9 +246,6 @@ def read_log(directory):
                 break
             end = position + frame["bytes"]
             following = (end + step - 1) // step * step
-            if is_last and frame["sequence"] > durable and any(data[end:following]) \
-                    and frame_at(data, following, limit, salt, commit_maximum) is None:
-                break  # Torn in its padding: nobody was told of it.
             if frame["state"] > state_generation:
                 state_generation = read_manifest(directory)[0][0]
                 if frame["state"] > state_generation:

@@ -111,7 +111,7 @@ package final class LogInspector {
             }
             var scan = SegmentScan(
                 header: header, bytes: image.bytes, logicalEnd: isLast ? nil : entry.logicalEnd,
-                provenSequence: slot.durableSequence, readFailure: image.readFailure)
+                readFailure: image.readFailure)
             var shown = SegmentInformation(entry, header)
             scanning: while true {
                 switch scan.next() {
@@ -183,7 +183,7 @@ package final class LogInspector {
             guard isLast else { return (image, header, .cleanEnd) }
             var scan = SegmentScan(
                 header: header, bytes: image.bytes, logicalEnd: nil,
-                provenSequence: provenSequence, readFailure: image.readFailure)
+                readFailure: image.readFailure)
             while case .frame = scan.next() {}
             guard case .end(let end) = scan.next() else { continue }
             let proven = max(

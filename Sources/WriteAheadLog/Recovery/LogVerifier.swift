@@ -248,27 +248,21 @@ private struct LogVerifier {
         var position = header.firstFramePosition
         checkZero(image, UInt64(FormatLimits.segmentHeaderBytes), position, path)
         var watermark = max(slot.durableSequence, entry.firstSequence - 1)
+        let isCut = entry.flags & SegmentEntry.Flags.cut != 0
         while position < limit {
             let verdict = Result { () throws(FormatError) in
                 try frame(at: position, limit, image, header, chain)
             }
             switch verdict {
             case .success(let frame):
-                let frameEnd = FrameAlignment.end(of: frame.frameBytes, at: position, header)
-                if isLast, frame.sequence > watermark,
-                    image.isTorn(position + UInt64(frame.frameBytes)..<frameEnd),
-                    laterFrame(after: position, limit, image, header, chain.sequence) == nil
-                {
-                    // Opening cuts it, as it does any commit that is not all there.
-                    end(
-                        .invalid("the padding behind it is torn"), position, image, header, path,
-                        chain, watermark)
-                    return position
-                }
                 take(frame, image, at: position, path)
                 watermark = max(watermark, frame.durableSequence)
                 chain.advance(frame)
-                checkZero(image, position + UInt64(frame.frameBytes), frameEnd, path)
+                let frameEnd = FrameAlignment.end(of: frame.frameBytes, at: position, header)
+                // A cut leaves the last commit's padding behind as the power left it.
+                if !(isCut && frameEnd == limit) {
+                    checkZero(image, position + UInt64(frame.frameBytes), frameEnd, path)
+                }
                 position = frameEnd
             case .failure(let error):
                 let later = laterFrame(after: position, limit, image, header, chain.sequence)
@@ -446,13 +440,6 @@ extension LogVerifier.Chain {
 }
 
 extension SegmentImage {
-    /// Whether a frame's padding is not zero.
-    fileprivate func isTorn(_ padding: Range<UInt64>) -> Bool {
-        let end = min(Int(padding.upperBound), byteCount)
-        let start = min(Int(padding.lowerBound), end)
-        return !UnsafeRawBufferPointer(rebasing: bytes[start..<end]).isAllZero
-    }
-
     /// One past the last non-zero byte at or after `start`, or `start`.
     fileprivate func nonZeroEnd(from start: UInt64) -> UInt64 {
         let start = min(Int(start), byteCount)

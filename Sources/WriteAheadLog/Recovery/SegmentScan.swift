@@ -25,6 +25,9 @@ struct SegmentScan {
         var bytes: RecoveryEvidence.Bytes
         /// One past the last non-zero byte.
         var nonZeroEnd: UInt64
+        /// Bytes in the last good frame's padding that are not zero. The frame is whole and stays; the
+        /// padding was being written when the power went.
+        var tornPadding: Range<UInt64>?
         /// The next frame after the place whose header verifies, if there is one.
         var laterFrame: (position: UInt64, header: FrameHeader)?
 
@@ -66,7 +69,6 @@ struct SegmentScan {
     /// The file position of the first of `bytes`.
     private let origin: UInt64
     private let readFailure: (position: UInt64, error: DiskError)?
-    private let provenSequence: UInt64
     private(set) var position: UInt64
     private(set) var sequence: UInt64
     private(set) var nextOffset: UInt64
@@ -75,18 +77,16 @@ struct SegmentScan {
     /// The highest durable watermark and state generation that any frame carried.
     private(set) var watermark: UInt64
     private(set) var stateGeneration: UInt64 = 0
+    /// Of the frame before.
+    private var padding: Range<UInt64> = 0..<0
 
-    /// - Parameters:
-    ///   - bytes: the segment from `origin` on, as far as it could be read.
-    ///   - provenSequence: what something else than these bytes proves durable.
+    /// - Parameter bytes: the segment from `origin` on, as far as it could be read.
     init(
         header: SegmentHeader, bytes: UnsafeRawBufferPointer, origin: UInt64 = 0,
-        start: Start? = nil, logicalEnd: UInt64?, provenSequence: UInt64 = 0,
+        start: Start? = nil, logicalEnd: UInt64?,
         readFailure: (position: UInt64, error: DiskError)? = nil
     ) {
         let start = start ?? Start(header)
-        // A closed segment's commits are: the next segment was begun behind them.
-        self.provenSequence = logicalEnd == nil ? provenSequence : .max
         self.header = header
         self.bytes = bytes
         self.origin = origin
@@ -100,13 +100,10 @@ struct SegmentScan {
         watermark = header.firstSequence - 1
     }
 
-    init(
-        header: SegmentHeader, image: SegmentImage, start: Start? = nil, logicalEnd: UInt64?,
-        provenSequence: UInt64 = 0
-    ) {
+    init(header: SegmentHeader, image: SegmentImage, start: Start? = nil, logicalEnd: UInt64?) {
         self.init(
             header: header, bytes: image.bytes, origin: image.origin, start: start,
-            logicalEnd: logicalEnd, provenSequence: provenSequence, readFailure: image.readFailure)
+            logicalEnd: logicalEnd, readFailure: image.readFailure)
     }
 
     /// Goes on at a frame behind damage, as if everything before it were there.
@@ -124,9 +121,6 @@ struct SegmentScan {
         switch verdict {
         case .success(let header):
             if let misfit = misfit(header) { return .end(end(misfit)) }
-            if header.sequence > provenSequence, hasTornPadding(header) {
-                return .end(end("the padding behind it is torn"))
-            }
             let start = Int(position - origin) + FormatLimits.frameHeaderBytes
             let body = UnsafeRawBufferPointer(
                 rebasing: bytes[start..<start + Int(header.bodyBytes)])
@@ -134,6 +128,7 @@ struct SegmentScan {
                 position: position,
                 endPosition: FrameAlignment.end(of: header.frameBytes, at: position, self.header),
                 header: header, body: body)
+            padding = position + UInt64(header.frameBytes)..<frame.endPosition
             position = frame.endPosition
             sequence = header.lastSequence
             nextOffset = header.endOffset
@@ -176,20 +171,6 @@ struct SegmentScan {
         return nil
     }
 
-    /// Whether the last commit, which verifies, was cut short in its padding. Nobody was told of it:
-    /// an acknowledged commit has its zeros. Kept, it would leave bytes behind that must be zero and
-    /// are not. Behind any other frame such bytes came later; they are for `verify` to tell.
-    private func hasTornPadding(_ header: FrameHeader) -> Bool {
-        let start = Int(position - origin) + header.frameBytes
-        let end = min(
-            Int(FrameAlignment.end(of: header.frameBytes, at: position, self.header) - origin),
-            bytes.count)
-        guard start < end, bsfg_all_zero(bytes.baseAddress! + start, end - start) == 0 else {
-            return false
-        }
-        return laterFrame(until: limit) == nil
-    }
-
     private func end(_ reason: String) -> End {
         let nonZeroEnd = max(position, self.nonZeroEnd(from: position))
         let within = nonZeroEnd <= position + UInt64(header.commitBytesMaximum)
@@ -197,8 +178,18 @@ struct SegmentScan {
             position: position, frameReadFailure: readFailure?.error, reason: reason,
             bytes: nonZeroEnd == position
                 ? .allZero : within ? .nonZeroWithinOneCommit : .nonZeroBeyondOneCommit,
-            nonZeroEnd: nonZeroEnd,
+            nonZeroEnd: nonZeroEnd, tornPadding: tornPadding,
             laterFrame: nonZeroEnd == position ? nil : laterFrame(until: nonZeroEnd))
+    }
+
+    private var tornPadding: Range<UInt64>? {
+        guard padding.lowerBound >= origin else { return nil }
+        let end = min(Int(padding.upperBound - origin), bytes.count)
+        let start = Int(padding.lowerBound - origin)
+        guard start < end,
+            bsfg_all_zero(bytes.baseAddress! + start, end - start) == 0
+        else { return nil }
+        return padding
     }
 
     /// One past the last non-zero byte at or after `start`, or `start`.

@@ -135,7 +135,9 @@ final class SegmentRepacker {
     ) -> SegmentWalker {
         SegmentWalker(
             file: file, header: header,
-            to: .init(position: logicalEnd, lastSequence: entry.lastSequence, offset: endOffset),
+            to: .init(
+                position: logicalEnd, lastSequence: entry.lastSequence, offset: endOffset,
+                isCut: header == self.header && entry.flags & SegmentEntry.Flags.cut != 0),
             isUncached: true)
     }
 
