@@ -59,6 +59,10 @@ struct BlockHeader: Equatable {
         guard Int(storedBytes) <= bytes.count - FormatLimits.blockHeaderBytes else {
             throw .invalid("a block's length leaves its frame")
         }
+        // Times of records are sums with it.
+        guard baseTimeMilliseconds.magnitude < FormatLimits.counterMaximum else {
+            throw .invalid("a block's time is of no log")
+        }
         guard codec == BlockCodec.none else { throw .unsupported(UInt64(codec)) }
         guard rawBytes == storedBytes else { throw .invalid("an uncompressed block has two lengths") }
     }
