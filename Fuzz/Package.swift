@@ -105,7 +105,7 @@ let package = Package(
         fuzzer(
             "Wire",
             [
-                "Facts", "Replication", "Buffers",
+                "Facts",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ]),
         fuzzer("HTTP1", http),
