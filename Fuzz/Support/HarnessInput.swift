@@ -21,7 +21,7 @@ struct HarnessInput {
 
     mutating func all() -> [UInt8] { take(rest.count) }
 
-    private mutating func take(_ count: Int) -> [UInt8] {
+    mutating func take(_ count: Int) -> [UInt8] {
         let part = rest.prefix(count)
         rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
         return Array(part)

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// Hands the program to libFuzzer: its options are those of the command line, every input goes to
 /// `check`, and what `check` does not survive (a trap, a read out of bounds, a leak) is a finding.
 public func fuzz(
@@ -22,3 +24,9 @@ private func runDriver(
     _ argumentCount: UnsafeMutablePointer<CInt>, _ arguments: UnsafeMutablePointer<Arguments>,
     _ test: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
 ) -> CInt
+
+/// A server's thread pools live as long as the program, out of the sight of the leak detector.
+@_cdecl("__lsan_default_suppressions")
+func suppressions() -> UnsafePointer<CChar>? {
+    UnsafePointer(strdup("leak:NIOThreadPool\n"))
+}
