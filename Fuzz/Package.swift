@@ -101,6 +101,8 @@ let package = Package(
         fuzzer("Scanner", ["WriteAheadLog"]),
         fuzzer("Manifest", ["WriteAheadLog"]),
         fuzzer("Log", ["WriteAheadLog"]),
+        fuzzer("Sealed", ["WriteAheadLog"]),
+        fuzzer("Run", ["WriteAheadLog"]),
         fuzzer("JSON", ["Facts"]),
         fuzzer(
             "Wire",

@@ -19,6 +19,8 @@ PROGRAMS = {
     "scanner": "FuzzScanner",
     "manifest": "FuzzManifest",
     "log": "FuzzLog",
+    "sealed": "FuzzSealed",
+    "run": "FuzzRun",
     "json": "FuzzJSON",
     "wire": "FuzzWire",
     "http1": "FuzzHTTP1",

@@ -28,9 +28,11 @@ enum Corpus {
 
     /// Writes first inputs where BSFG_WRITE_CORPUS is set: after a change of format they are made
     /// again from what the program writes.
-    static func write(_ target: String, _ seeds: [(name: String, bytes: [UInt8])]) {
+    static func write(
+        _ target: String, _ seeds: @autoclosure () throws -> [(name: String, bytes: [UInt8])]
+    ) rethrows {
         guard getenv("BSFG_WRITE_CORPUS") != nil else { return }
-        for seed in seeds {
+        for seed in try seeds() {
             guard let file = fopen("\(root)/Fuzz/corpus/\(target)/\(seed.name)", "w") else {
                 fatalError("\(target)/\(seed.name) cannot be written")
             }

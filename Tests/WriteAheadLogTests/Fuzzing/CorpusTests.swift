@@ -21,6 +21,16 @@ struct CorpusTests {
         #expect(Corpus.replay("log", LogHarness.check) > 0)
     }
 
+    @Test("sealed segments and footers") func sealed() throws {
+        try Corpus.write("sealed", Self.sealedSeeds())
+        #expect(Corpus.replay("sealed", SealedHarness.check) > 0)
+    }
+
+    @Test("key runs") func runs() throws {
+        try Corpus.write("run", Self.runSeeds())
+        #expect(Corpus.replay("run", RunHarness.check) > 0)
+    }
+
     // MARK: First inputs
 
     /// A log of each kind, small, with everything that a frame can hold.
@@ -28,6 +38,7 @@ struct CorpusTests {
         [
             ("golden", try GoldenTests.example()), ("standard", try sample(.standard)),
             ("strict", try sample(.silStrict)), ("rolled", try rolled()),
+            ("compressed", try compressed()),
         ]
     }
 
@@ -50,6 +61,18 @@ struct CorpusTests {
         return disk
     }
 
+    /// A log with a block that LZ4 makes smaller.
+    private static func compressed() throws -> MemoryDisk {
+        let disk = MemoryDisk()
+        let log = try openLog(disk)
+        let batch = AppendBatch(compression: .lz4)
+        try batch.add(key: digest("a"), content: digest("A"), payload: payload(1, bytes: 5000))
+        try batch.add(payload: payload(2, bytes: 300))
+        _ = try log.append(batch)
+        log.close()
+        return disk
+    }
+
     /// A log that was cut at a torn commit: two segments.
     private static func rolled() throws -> MemoryDisk {
         let disk = try sample(.standard)
@@ -67,9 +90,11 @@ struct CorpusTests {
         disk.files.filter { $0.key.hasSuffix(".segment") }.sorted { $0.key < $1.key }.map(\.value)
             .filter { $0.contains { $0 != 0 } }
             .map { bytes in
-                trimmed(
+                // Without the room for the footer, which is at the end.
+                let room = FormatLimits.footerBytes(segmentBytes: UInt64(bytes.count))
+                return trimmed(
                     Array(bytes[..<SegmentHarness.headerFrontBytes])
-                        + bytes[FormatLimits.segmentHeaderBytes...])
+                        + bytes[FormatLimits.segmentHeaderBytes..<bytes.count - Int(room)])
             }
     }
 
@@ -114,10 +139,7 @@ struct CorpusTests {
     }
 
     private static func logSeeds() throws -> [(name: String, bytes: [UInt8])] {
-        func part(_ bytes: [UInt8]) -> [UInt8] {
-            [UInt8(bytes.count & 0xFF), UInt8(bytes.count >> 8)] + bytes
-        }
-        return try samples().flatMap { sample in
+        try samples().flatMap { sample in
             let (states, tables) = slots(sample.disk)
             return [0, 1, 5, 7].map { (options: UInt8) in
                 let bytes = part([options]) + part(states.last!) + part(tables.last!)
@@ -125,5 +147,50 @@ struct CorpusTests {
                 return ("\(sample.name)-\(options)", bytes)
             }
         }
+    }
+
+    private static func part(_ bytes: [UInt8]) -> [UInt8] {
+        [UInt8(bytes.count & 0xFF), UInt8(bytes.count >> 8)] + bytes
+    }
+
+    private static func sealedSeeds() throws -> [(name: String, bytes: [UInt8])] {
+        var seeds: [(name: String, bytes: [UInt8])] = []
+        for sample in try samples() {
+            for (number, bytes) in segments(sample.disk).enumerated() {
+                seeds.append(("\(sample.name)-\(number)", [7] + bytes))
+            }
+        }
+        let footer = SegmentFooter(
+            identifier: LogIdentifier(bytes: Array(0..<16)), segmentID: 1, salt: 2, baseOffset: 0,
+            endOffset: 3, firstSequence: 1, lastSequence: 2, logicalEnd: 8192, frameCount: 2,
+            recordCount: 3, keyedRecordCount: 1, leastTimeMilliseconds: 5,
+            greatestTimeMilliseconds: 9, previousDigest: .zero, digest: digest("d"),
+            points: [
+                .init(offset: 0, position: 4096, greatestTimeMilliseconds: 5),
+                .init(offset: 2, position: 4480, greatestTimeMilliseconds: 9),
+            ])
+        return seeds + [("footer", [2] + trimmed(footer.encode(roomBytes: 5120)))]
+    }
+
+    private static func runSeeds() throws -> [(name: String, bytes: [UInt8])] {
+        let pageBytes = KeyRunLayout.pageBytes
+        var seeds: [(name: String, bytes: [UInt8])] = []
+        for shape in KeyShape.allCases {
+            for count: UInt64 in [0, 3, 60] {
+                let directory = RunDirectory()
+                let entry = try directory.write(
+                    (0..<count).map { keyEntry($0, shape) }, attachment: [1, 2, 3])
+                let file = directory.disk.files[directory.path(entry)]!
+                let run = try directory.open(entry)
+                var bytes = [1] + Array(file[..<RunHarness.headerFrontBytes])
+                let indexPages = Int(run.header.attachmentPosition) / pageBytes
+                for page in 1..<max(1, indexPages) {
+                    let start = page * pageBytes + KeyRunLayout.pageHeaderBytes
+                    bytes += part(trimmed(Array(file[start..<(page + 1) * pageBytes])))
+                }
+                seeds.append(("\(shape)-\(count)", bytes + part([1, 2, 3])))
+            }
+        }
+        return seeds
     }
 }
