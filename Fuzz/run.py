@@ -95,10 +95,11 @@ def minimise(scratch_path, target):
     small = scratch_path / "minimised" / target
     subprocess.run(["rm", "-rf", str(small)], check=True)
     small.mkdir(parents=True)
-    # The inputs with names come first, so that they stay.
+    # Places reached count, not how often: that keeps few inputs.
     subprocess.run(
-        [program(scratch_path, target), "-merge=1", f"-max_len={INPUT_BYTES_MAXIMUM}", str(small),
-         str(corpus), str(scratch_path / "work" / target)],
+        [program(scratch_path, target), "-set_cover_merge=1", "-use_counters=0",
+         f"-max_len={INPUT_BYTES_MAXIMUM}", str(small), str(corpus),
+         str(scratch_path / "work" / target)],
         env=environment(), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL)
     return small
