@@ -79,7 +79,7 @@ package final class LogInspector {
                 }
                 return (state, table, damage)
             }
-            usleep(LogInspector.pauseMicroseconds)
+            if attempt < attempts { usleep(LogInspector.pauseMicroseconds) }
         }
         throw .corrupt(
             Corruption(
