@@ -63,6 +63,11 @@ public final class Log: Sendable {
 
     // MARK: - Append
 
+    /// An empty batch that compresses as the log's options say.
+    public func makeBatch(capacityBytes: Int = 1024) -> AppendBatch {
+        AppendBatch(capacityBytes: capacityBytes, compression: engine.options.compression)
+    }
+
     /// Appends a batch as one commit and returns when it is durable. Blocks.
     ///
     /// Keys that are there already are answered, not written; `registers` change with the records or
