@@ -51,9 +51,19 @@ package final class SimulatedSession {
         switch open() {
         case .failure(let error): throw Violation("opening is refused: \(error.sentence)")
         case .success(let log):
-            try resolve(log)
-            try Oracle.judge(log, model, depth, using: &random, tally: &tally)
+            do throws(Violation) {
+                try resolve(log)
+                try Oracle.judge(log, model, depth, using: &random, tally: &tally)
+            } catch {
+                throw Violation("\(error.sentence) (\(Self.describe(log.recovery)))")
+            }
         }
+    }
+
+    private static func describe(_ report: RecoveryReport) -> String {
+        "row \(report.row.rawValue), \(report.segmentCount) segments, \(report.frameCount) frames, "
+            + "end \(report.endFile) at \(report.endPosition), losses \(report.losses), "
+            + "manifest \(report.manifestDamage)"
     }
 
     private func resolve(_ log: Log) throws(Violation) {
