@@ -251,7 +251,7 @@ struct SealingGoldenTests {
             }
             let report = try LogInspector(directory: logPath, disk: copy).verify()
             #expect(report.isSound, "\(report.damage)")
-            #expect(report.notices.contains { $0.contains("unfinished footer") })
+            #expect(report.notices.contains { $0.reason.contains("unfinished footer") })
         }
         // One that it does call sealed: any bit of the room is damage.
         let path = logPath + "/" + ManifestLayout.fileName
