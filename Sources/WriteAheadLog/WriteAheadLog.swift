@@ -265,8 +265,10 @@ public final class Log: Sendable {
 
     /// Makes a cursor durable. Blocks.
     ///
-    /// - Throws: `cursorExists`; `offsetOutOfRange` when it would begin beyond the head.
+    /// - Throws: `cursorExists`; `offsetOutOfRange` when it would begin beyond the head;
+    ///   `rejected(.invalidOptions)` under `silStrict` for one that need not be waited for.
     public func createCursor(_ cursor: Cursor) throws(LogError) {
+        try engine.options.policy.validate(cursor)
         try engine.setCursor { state, head in
             if state.cursor(cursor.identity) != nil {
                 return .failure(.cursorExists(owner: cursor.owner, name: cursor.name))

@@ -86,6 +86,9 @@ final class LogEngine: @unchecked Sendable {
         pipeline.hasRuns = !runs.isEmpty
         opened.events.forEach(events.emit)
         beginRetention()
+        if let suspicion = upkeep.clock.suspicion {
+            events.emit(.clockSuspect(reason: suspicion.text))
+        }
     }
 
     /// - Parameter atEnd: called once, when nothing will be written any more.
