@@ -132,10 +132,12 @@ package final class SimulatedSession {
 
     /// Everything that the log has to do now. The preparer comes last, when there are files that it
     /// can use again.
-    func maintainUntilIdle() {
+    ///
+    /// - Parameter prepares: whether spares are made too.
+    func maintainUntilIdle(prepares: Bool = true) {
         guard let log else { return }
         while log.stepMaintainer() {}
-        while log.stepPreparer() {}
+        while prepares, log.stepPreparer() {}
         noticePoison()
     }
 
