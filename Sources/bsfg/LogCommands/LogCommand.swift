@@ -9,6 +9,7 @@ struct LogCommand: ParsableCommand {
         subcommands: [
             LogAppend.self,
             LogDump.self,
+            LogExercise.self,
             LogInfo.self,
             LogVerify.self,
         ])
