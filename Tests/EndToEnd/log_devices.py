@@ -55,7 +55,8 @@ class LoopFileSystem:
                  request_kilobytes=None):
         self.kind = kind
         # The loop driver tells of a write that was cut short by a full backing file as if it were
-        # whole (seen with Linux 6.18). A request of one page is written or fails.
+        # whole (seen with Linux 6.18). A request of one page is written or fails; the file system's
+        # blocks are pages too, or a request would lie across two.
         self.request_kilobytes = request_kilobytes
         self.restore = None
         self.image = os.path.join(image_directory or root, f"image.{kind}")
@@ -63,7 +64,8 @@ class LoopFileSystem:
         os.makedirs(self.point, exist_ok=True)
         with open(self.image, "wb") as file:
             file.truncate(image_bytes or IMAGE_BYTES[kind])
-        made = run(*MAKE[kind], self.image)
+        page = ("-b", "4096") if request_kilobytes and kind == "ext4" else ()
+        made = run(*MAKE[kind], *page, self.image)
         if made.returncode != 0:
             raise Unmountable("cannot make a file system: " + made.stdout.decode().strip())
         self.mounted = False

@@ -72,6 +72,20 @@ def give_room(pool):
     os.unlink(os.path.join(pool, "ballast"))
 
 
+def takes_names(system):
+    path = os.path.join(system.point, "probe")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.unlink(path)
+        return True
+    except OSError:
+        return False
+
+
 def send(layer, writer, count, bytes_maximum):
     chance = layer.random
     for _ in range(count):
@@ -131,8 +145,8 @@ def case(layer, system, pool, directory, profile):
             first.kill()
         give_room(pool)
 
-    if os.statvfs(system.point).f_flag & os.ST_RDONLY:
-        # The journal found no room either, and ext4 takes no more writes until it is mounted anew.
+    if not takes_names(system):
+        # The journal found no room either, and ext4 takes no more names until it is mounted anew.
         layer.note("journal aborted")
         same_mount = False
     if same_mount:
