@@ -60,12 +60,16 @@ class Layer:
     def seconds(self):
         return time.monotonic() - self.began
 
-    def more(self):
-        if self.failures:
-            return False
+    def tick(self):
+        """Tells how far it is, now and again."""
         if time.monotonic() - self.told > 10:
             self.told = time.monotonic()
             self.tell()
+
+    def more(self):
+        self.tick()
+        if self.failures:
+            return False
         return self.cases < self.options.cases or self.seconds < self.options.minutes * 60
 
     def note(self, name, count=1):
