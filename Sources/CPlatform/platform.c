@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,4 +76,9 @@ int64_t bsfg_peer_user_id(int descriptor) {
 uint32_t bsfg_load_acquire(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 void bsfg_store_release(uint32_t *word, uint32_t value) {
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+int bsfg_clock_synchronised(void) {
+    struct timex state = {.modes = 0};
+    return adjtimex(&state) != -1 && !(state.status & STA_UNSYNC);
 }

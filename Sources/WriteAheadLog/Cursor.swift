@@ -15,8 +15,16 @@ public struct Cursor: Hashable, Sendable {
     /// The log that the records go to, when the reader is another log.
     public var receiver: LogIdentifier?
     public var receiverEpoch: UInt64
-    /// Whether truncation waits for it.
+    /// Whether truncation waits for it, however long. One that is not required holds truncation
+    /// within its lag limits and is detached beyond them; without limits it never holds it.
     public var required: Bool
+    /// How far a cursor that is not required may fall behind the head before it is detached, in bytes
+    /// of the log and in the age of its oldest unconfirmed record; nil: no limit of that kind.
+    public var maximumLagBytes: UInt64?
+    public var maximumLagMilliseconds: Int64?
+    /// Why it was detached; nil while it is attached. A detached cursor holds nothing and is not
+    /// moved until it is attached again.
+    public var detachReason: String?
     /// How its start was chosen, in the owner's words, and when (milliseconds since 1970).
     public var initialisation: String
     public var createdMilliseconds: Int64
@@ -24,7 +32,8 @@ public struct Cursor: Hashable, Sendable {
     public init(
         owner: String, name: String, nextOffset: UInt64 = 0, epoch: UInt64 = 1,
         digest: Digest256? = nil, digestOffset: UInt64? = nil, receiver: LogIdentifier? = nil,
-        receiverEpoch: UInt64 = 0, required: Bool = true, initialisation: String = "",
+        receiverEpoch: UInt64 = 0, required: Bool = true, maximumLagBytes: UInt64? = nil,
+        maximumLagMilliseconds: Int64? = nil, initialisation: String = "",
         createdMilliseconds: Int64 = 0
     ) {
         self.owner = owner
@@ -36,9 +45,15 @@ public struct Cursor: Hashable, Sendable {
         self.receiver = receiver
         self.receiverEpoch = receiverEpoch
         self.required = required
+        self.maximumLagBytes = maximumLagBytes
+        self.maximumLagMilliseconds = maximumLagMilliseconds
         self.initialisation = initialisation
         self.createdMilliseconds = createdMilliseconds
     }
+
+    public var isDetached: Bool { detachReason != nil }
+
+    var hasLagLimit: Bool { maximumLagBytes != nil || maximumLagMilliseconds != nil }
 
     var identity: CursorIdentity { CursorIdentity(owner: owner, name: name) }
 }

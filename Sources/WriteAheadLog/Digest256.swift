@@ -6,6 +6,9 @@ public struct Digest256: Hashable, Sendable {
 
     public static let byteCount = 32
 
+    /// 32 zero bytes: stands before the first digest of a chain.
+    static let zero = Digest256(bytes: [UInt8](repeating: 0, count: byteCount))
+
     /// Copies exactly 32 bytes.
     public init(bytes: UnsafeRawBufferPointer) {
         precondition(bytes.count == Digest256.byteCount, "a digest has 32 bytes")

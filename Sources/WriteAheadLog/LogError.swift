@@ -18,6 +18,10 @@ public enum LogError: Error, Hashable, Sendable {
     case profileMismatch(stored: Profile, asked: Profile)
     case unsupportedFormat(directory: String, version: UInt64)
     case offsetOutOfRange(offset: UInt64, first: UInt64, head: UInt64)
+    /// The log no longer has what was asked for; reading goes on at the gap's end.
+    case gap(Gap)
+    /// The cursor was detached: it is not moved until it is attached again.
+    case cursorDetached(owner: String, name: String, reason: String)
     case cursorNotFound(owner: String, name: String)
     case cursorExists(owner: String, name: String)
     case epochMismatch(given: UInt64, current: UInt64)
@@ -36,6 +40,12 @@ public enum RejectionReason: Hashable, Sendable {
     case noSpace
     /// More is queued than the engine keeps in memory.
     case overloaded
+    /// The high watermark is reached; taken again at the low one, without a restart.
+    case full(fill: Double, retryAfterMilliseconds: Int)
+    /// The file system has less free space than the reserve.
+    case lowSpace(freeBytes: UInt64)
+    /// Whether a key is new cannot be told before damaged parts of the key index are rebuilt.
+    case indexRebuilding
 }
 
 /// The first error of a log that stopped writing.
@@ -93,6 +103,12 @@ extension LogError {
             "\(directory) was written in format \(version) by a later release; use that release"
         case .offsetOutOfRange(let offset, let first, let head):
             "offset \(offset) is not in the log, which holds \(first) up to \(head) exclusive"
+        case .gap(let gap):
+            "offsets \(gap.offsets.lowerBound) up to \(gap.offsets.upperBound) exclusive are no "
+                + "longer in the log (\(gap.reasons.names.joined(separator: ", "))); go on at "
+                + "\(gap.offsets.upperBound)"
+        case .cursorDetached(let owner, let name, let reason):
+            "cursor \(name) of \(owner) is detached (\(reason)); attach it again"
         case .cursorNotFound(let owner, let name):
             "there is no cursor \(name) of \(owner); create it first"
         case .cursorExists(let owner, let name):
@@ -119,6 +135,13 @@ extension RejectionReason {
         case .tooMany(let what, let maximum):
             "the log holds at most \(maximum) \(what); remove one first"
         case .noSpace: "there is no room for the next segment; free disk space and retry"
+        case .full(let fill, let milliseconds):
+            "the log is \(Int(fill * 100)) % full; retry in \(milliseconds) ms, and see that its "
+                + "readers confirm"
+        case .lowSpace(let bytes):
+            "the file system has \(bytes) free bytes, less than the reserve; free disk space"
+        case .indexRebuilding:
+            "a damaged part of the key index is being rebuilt; retry in a moment"
         case .overloaded: "more is queued than the log keeps in memory; retry after a moment"
         }
     }

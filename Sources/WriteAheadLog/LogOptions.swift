@@ -2,23 +2,61 @@ internal import Glibc
 
 /// How a log is made and opened.
 public struct LogOptions: Sendable {
-    /// Kept for the life of the log; asking for another one later is an error.
-    public var profile: Profile
-    /// What the log may fill, in bytes; decides the segment size. At least 8 segments.
+    /// What the log promises and what it may do with unconfirmed records. The profile in it is kept
+    /// for the life of the log: asking for another one later is an error.
+    public var policy: LogPolicy
+    /// What the log may fill, in bytes; decides the segment size. At least 8 segments. May change
+    /// with every opening.
     public var capacityBytes: UInt64
-    /// Bytes of a segment, a multiple of 64 KiB from 1 MiB on; nil: capacity / 64 within 16 MiB and
-    /// 256 MiB. Smaller segments lower the limits of record and commit (half a segment).
+    /// Bytes of a segment that is to be made, a multiple of 64 KiB from 1 MiB on; nil: capacity / 64
+    /// within 16 MiB and 256 MiB. Smaller segments lower the limits of record and commit (half a
+    /// segment).
     public var segmentBytes: UInt64?
+    public var retention: RetentionOptions
+    /// The memory for the index of keys; all logs of a process share one unless told otherwise.
+    public var indexBudget = KeyIndexBudget.shared
+    /// How fast sealed segments are read again to find damage early, in bytes a second; 0: never.
+    public var scrubBytesPerSecond: UInt64
+    /// From one such pass to the next, in milliseconds from 1 second on.
+    public var scrubIntervalMilliseconds: Int64
 
     public init(
-        profile: Profile = .standard, capacityBytes: UInt64 = 1 << 30, segmentBytes: UInt64? = nil
+        policy: LogPolicy = .standard(StandardPolicy()), capacityBytes: UInt64 = 1 << 30,
+        segmentBytes: UInt64? = nil, retention: RetentionOptions = RetentionOptions(),
+        scrubBytesPerSecond: UInt64 = 16 << 20,
+        scrubIntervalMilliseconds: Int64 = 24 * 3600 * 1000
     ) {
-        self.profile = profile
+        self.policy = policy
         self.capacityBytes = capacityBytes
         self.segmentBytes = segmentBytes
+        self.retention = retention
+        self.scrubBytesPerSecond = scrubBytesPerSecond
+        self.scrubIntervalMilliseconds = scrubIntervalMilliseconds
     }
 
+    /// A profile with its default policy.
+    public init(
+        profile: Profile, capacityBytes: UInt64 = 1 << 30, segmentBytes: UInt64? = nil,
+        retention: RetentionOptions = RetentionOptions()
+    ) {
+        self.init(
+            policy: profile == .standard
+                ? .standard(StandardPolicy()) : .silStrict(StrictPolicy()),
+            capacityBytes: capacityBytes, segmentBytes: segmentBytes, retention: retention)
+    }
+
+    public var profile: Profile { policy.profile }
+
+    /// - Returns: bytes of a segment.
     func validate() throws(LogError) -> UInt64 {
+        try policy.validate()
+        try retention.validate()
+        guard scrubIntervalMilliseconds >= 1000 else {
+            throw .rejected(
+                .invalidOptions(
+                    "sealed segments are read again every second at most, not every "
+                        + "\(scrubIntervalMilliseconds) milliseconds"))
+        }
         let segment = segmentBytes ?? FormatLimits.segmentBytes(capacityBytes: capacityBytes)
         guard segment >= FormatLimits.segmentBytesMinimum, segment % 65536 == 0,
             segment <= FormatLimits.segmentBytesMaximum
@@ -44,21 +82,30 @@ package struct LogEnvironment: Sendable {
     /// Nanoseconds of a clock that never jumps.
     package var monotonicNanoseconds: @Sendable () -> Int64
     package var random: @Sendable () -> UInt64
+    /// Whether the kernel says that its clock follows a good one.
+    package var isClockSynchronised: @Sendable () -> Bool
+    /// Without threads nothing happens by itself: blocking calls commit on the caller's thread, and
+    /// whoever runs the log calls its steps.
+    package var threads: Bool
 
     package init(
         wallMilliseconds: @escaping @Sendable () -> Int64,
         monotonicNanoseconds: @escaping @Sendable () -> Int64,
-        random: @escaping @Sendable () -> UInt64
+        random: @escaping @Sendable () -> UInt64,
+        isClockSynchronised: @escaping @Sendable () -> Bool = { true }, threads: Bool = true
     ) {
         self.wallMilliseconds = wallMilliseconds
         self.monotonicNanoseconds = monotonicNanoseconds
         self.random = random
+        self.isClockSynchronised = isClockSynchronised
+        self.threads = threads
     }
 
     package static let linux = LogEnvironment(
         wallMilliseconds: { now(CLOCK_REALTIME) / 1_000_000 },
         monotonicNanoseconds: { now(CLOCK_MONOTONIC) },
-        random: { UInt64.random(in: 1...UInt64.max) })
+        random: { UInt64.random(in: 1...UInt64.max) },
+        isClockSynchronised: { KernelClock.isSynchronised })
 
     private static func now(_ clock: clockid_t) -> Int64 {
         var time = timespec()

@@ -34,3 +34,9 @@ int64_t bsfg_peer_user_id(int descriptor);
 // Loads and stores with release and acquire order on a word that a futex watches.
 uint32_t bsfg_load_acquire(const uint32_t *word);
 void bsfg_store_release(uint32_t *word, uint32_t value);
+
+// Whether the kernel reports the wall clock as synchronised (STA_UNSYNC of adjtimex(2) is clear): 1,
+// or 0 when it does not or cannot be asked.
+int bsfg_clock_synchronised(void);
+// Asks for the cache line at an address, which need not be valid, and goes on.
+static inline void bsfg_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }

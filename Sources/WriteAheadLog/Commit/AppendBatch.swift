@@ -18,7 +18,12 @@ public final class AppendBatch {
         var firstEntry: Int
         var entryCount: Int
         var start: Int
+        /// Raw, as in `memory`.
         var byteCount: Int
+        var codec: UInt8
+        /// Where the stored bytes begin: in `memory` with no codec, else in `compressed`.
+        var storedStart: Int
+        var storedBytes: Int
         var storedCRC: UInt32
     }
 
@@ -28,18 +33,30 @@ public final class AppendBatch {
     private(set) var entries: [Entry] = []
     private(set) var groups: [Group] = []
     private(set) var keyedCount = 0
+    private let compression: BlockCompression
+    /// Blocks for which compression pays; the records stay as they are in `memory`, because another
+    /// batch may take over some of them.
+    private var compressed = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
-    public init(capacityBytes: Int = 1024) {
+    /// - Parameters:
+    ///   - capacityBytes: room for records that is made at once; more is made when needed.
+    ///   - compression: done by whoever appends the batch, before any lock is taken. A batch of which
+    ///     the log holds some records already is stored as it is.
+    public init(capacityBytes: Int = 1024, compression: BlockCompression = .none) {
+        self.compression = compression
         capacity = max(256, capacityBytes)
         memory = .allocate(byteCount: capacity, alignment: 16)
     }
 
-    deinit { memory.deallocate() }
+    deinit {
+        memory.deallocate()
+        compressed.deallocate()
+    }
 
     /// The number of records.
     public var count: Int { entries.count }
 
-    /// Bytes of records with their headers, as they will be stored before padding.
+    /// Bytes of records with their headers, before compression and padding.
     public var encodedBytes: Int { byteCount }
 
     /// Adds one record. A key needs a content digest and the other way round; both are SHA-256
@@ -106,8 +123,8 @@ public final class AppendBatch {
         groups.removeAll(keepingCapacity: true)
     }
 
-    /// Divides the records into blocks of at most 64 KiB and computes their checksums, before any
-    /// lock. Nothing happens when that was done already.
+    /// Divides the records into blocks of at most 64 KiB, compresses those for which it pays and
+    /// computes their checksums, before any lock. Nothing happens when that was done already.
     func seal() {
         guard groups.isEmpty else { return }
         for (index, entry) in entries.enumerated() {
@@ -120,12 +137,43 @@ public final class AppendBatch {
                 groups.append(
                     Group(
                         firstEntry: index, entryCount: 1, start: entry.start,
-                        byteCount: entry.byteCount, storedCRC: 0))
+                        byteCount: entry.byteCount, codec: BlockCodec.none,
+                        storedStart: entry.start, storedBytes: 0, storedCRC: 0))
             }
         }
+        for index in groups.indices { groups[index].storedBytes = groups[index].byteCount }
+        if compression == .lz4 { compress() }
         for index in groups.indices {
-            groups[index].storedCRC = Checksum.extend(
-                0, UnsafeRawPointer(memory + groups[index].start), groups[index].byteCount)
+            groups[index].storedCRC = Checksum.of(storedBytes(of: groups[index]))
+        }
+    }
+
+    /// A block as it goes to disk, behind its header.
+    func storedBytes(of group: Group) -> UnsafeRawBufferPointer {
+        let base =
+            group.codec == BlockCodec.none
+            ? UnsafeRawPointer(memory) : UnsafeRawPointer(compressed.baseAddress!)
+        return UnsafeRawBufferPointer(start: base + group.storedStart, count: group.storedBytes)
+    }
+
+    private func compress() {
+        // Each block has the room that it may take at most, so the blocks never meet.
+        let needed = groups.reduce(0) { $0 + LZ4Block.storedBytesMaximum(rawBytes: $1.byteCount) }
+        if compressed.count < needed {
+            compressed.deallocate()
+            compressed = .allocate(byteCount: needed, alignment: 16)
+        }
+        var place = 0
+        for index in groups.indices {
+            let raw = UnsafeRawBufferPointer(
+                start: memory + groups[index].start, count: groups[index].byteCount)
+            guard raw.count >= LZ4Block.rawBytesMinimum,
+                let count = LZ4Block.compress(raw, into: compressed.baseAddress! + place)
+            else { continue }
+            groups[index].codec = BlockCodec.lz4
+            groups[index].storedStart = place
+            groups[index].storedBytes = count
+            place += count
         }
     }
 

@@ -17,12 +17,23 @@ struct CommitPipeline {
         case admitted(Ticket)
         /// A key is reserved by someone else, or the staged commit is full: ask again after a change.
         case mustWait
+        /// Its keys have to be looked up in the runs first: reserve, look up, resolve, admit.
+        case mustLookUp
         case refused(LogError)
     }
 
     enum Reservation {
-        case reserved([PreparedOutcome], dependency: CommitGroup?)
+        case reserved(Reserved)
         case mustWait
+    }
+
+    /// What is known of a batch whose keys are reserved.
+    struct Reserved {
+        var outcomes: [PreparedOutcome]
+        /// The commit that answers about existing records wait for.
+        var dependency: CommitGroup?
+        /// Records whose keys are new as far as memory knows: the runs decide.
+        var unresolved: [Int] = []
     }
 
     struct Limits {
@@ -31,8 +42,16 @@ struct CommitPipeline {
         var capacityBytes: UInt64
     }
 
+    /// Whether new records are let in.
+    enum Gate: Equatable {
+        case open
+        case closed(RejectionReason)
+        /// Opening would have to read too much: wait until the next checkpoint.
+        case waiting
+    }
+
     let limits: Limits
-    private(set) var keys = KeyTable()
+    var keys = KeyTable()
     /// What is durable, and what it will be once everything admitted is.
     private(set) var state: LogState
     private(set) var admittedState: LogState
@@ -48,8 +67,11 @@ struct CommitPipeline {
     private var stagedControlBytes = 0
     private(set) var lastSequence: UInt64
     private(set) var poison: PoisonCause?
-    /// Bytes that the log's segments take, for the fill in receipts.
-    var usedBytes: UInt64 = 0
+    /// Bytes that may not be reclaimed now, for the fill in receipts.
+    var fillBytes: UInt64 = 0
+    var gate = Gate.open
+    /// Whether there are key runs to look into.
+    var hasRuns = false
 
     init(
         limits: Limits, state: LogState, nextOffset: UInt64, lastSequence: UInt64,
@@ -64,7 +86,7 @@ struct CommitPipeline {
         nextRevision = state.revision + 1
     }
 
-    var fill: Double { Double(usedBytes) / Double(limits.capacityBytes) }
+    var fill: Double { Double(fillBytes) / Double(limits.capacityBytes) }
 
     mutating func takeOwner() -> UInt64 {
         nextOwner += 1
@@ -76,6 +98,12 @@ struct CommitPipeline {
         keys.publish(key, KeyTable.Entry(offset: offset, content: content))
     }
 
+    /// Changes what only the state slots hold: losses, flags, clock.
+    mutating func changeSlotFacts(_ change: (inout LogState) -> Void) {
+        change(&state)
+        change(&admittedState)
+    }
+
     // MARK: - Reserve
 
     /// Reserves all keys of a batch or none.
@@ -83,6 +111,7 @@ struct CommitPipeline {
         var outcomes: [PreparedOutcome] = []
         outcomes.reserveCapacity(batch.count)
         var dependency: CommitGroup?
+        var unresolved: [Int] = []
         for (index, record) in batch.entries.enumerated() {
             guard let key = record.key, let content = record.content else {
                 outcomes.append(.new)
@@ -104,7 +133,7 @@ struct CommitPipeline {
                     release(batch, upTo: index, owner: owner)
                     return .mustWait
                 }
-            } else if let durable = keys.durable[key] {
+            } else if let durable = keys.durable(key) {
                 outcomes.append(
                     durable.content == content
                         ? .existing(offset: durable.offset)
@@ -113,9 +142,50 @@ struct CommitPipeline {
                 keys.pending[key] = KeyTable.Pending(
                     owner: owner, index: Int32(index), content: content, admitted: nil)
                 outcomes.append(.new)
+                if hasRuns { unresolved.append(index) }
             }
         }
-        return .reserved(outcomes, dependency: dependency)
+        return .reserved(
+            Reserved(outcomes: outcomes, dependency: dependency, unresolved: unresolved))
+    }
+
+    /// Takes what the runs said about the unresolved records. A key that is in a run is no longer
+    /// reserved; later records of the batch with the same key are judged by what the run holds.
+    ///
+    /// - Returns: false when some answer has to wait until the runs are whole again.
+    mutating func resolve(
+        _ batch: AppendBatch, _ reserved: inout Reserved, owner: UInt64,
+        answers: [KeyAnswer]
+    ) -> Bool {
+        var found: [Int: KeyTable.Entry] = [:]
+        for (index, answer) in zip(reserved.unresolved, answers) {
+            switch answer {
+            case .absent: break
+            case .retryLater: return false
+            case .found(let offset, let content):
+                found[index] = KeyTable.Entry(offset: offset, content: content)
+            }
+        }
+        reserved.unresolved = []
+        guard !found.isEmpty else { return true }
+        for index in reserved.outcomes.indices {
+            let stored: KeyTable.Entry
+            switch reserved.outcomes[index] {
+            case .duplicate(let original), .conflictWithin(let original):
+                guard let entry = found[original] else { continue }
+                stored = entry
+            case .new:
+                guard let entry = found[index] else { continue }
+                stored = entry
+                keys.release(batch.entries[index].key!, owner: owner)
+            case .existing, .conflict: continue
+            }
+            reserved.outcomes[index] =
+                stored.content == batch.entries[index].content
+                ? .existing(offset: stored.offset)
+                : .conflict(offset: stored.offset, stored: stored.content)
+        }
+        return true
     }
 
     /// Drops the reservations of a batch that was not admitted.
@@ -166,13 +236,15 @@ struct CommitPipeline {
                 batch, outcomes: nil, prepared: nil, owner: 0, dependency: nil,
                 registers: registers, wallMilliseconds: wallMilliseconds)
         }
+        guard !hasRuns else { return .mustLookUp }
         let owner = takeOwner()
         switch reserve(batch, owner: owner) {
         case .mustWait: return .mustWait
-        case .reserved(let outcomes, let dependency):
+        case .reserved(let reserved):
             let admission = admit(
-                batch, outcomes: outcomes, prepared: nil, owner: owner, dependency: dependency,
-                registers: registers, wallMilliseconds: wallMilliseconds)
+                batch, outcomes: reserved.outcomes, prepared: nil, owner: owner,
+                dependency: reserved.dependency, registers: registers,
+                wallMilliseconds: wallMilliseconds)
             if case .admitted = admission { return admission }
             release(batch, owner: owner)
             return admission
@@ -204,6 +276,13 @@ struct CommitPipeline {
         if worst > limits.dataBytes {
             return .refused(.rejected(.batchTooLarge(bytes: worst, maximumBytes: limits.dataBytes)))
         }
+        if gate != .open, CommitPipeline.writesRecords(outcomes, prepared) {
+            switch gate {
+            case .open: break
+            case .closed(let reason): return .refused(.rejected(reason))
+            case .waiting: return .mustWait
+            }
+        }
         if staged.bodyBytes > 0, staged.bodyBytes + worst > limits.dataBytes { return .mustWait }
         switch stage(registers) {
         case .some(let refusal): return refusal
@@ -233,6 +312,21 @@ struct CommitPipeline {
                 group: wrote
                     ? staged.group : dependency.flatMap { $0.isFinished ? nil : $0 },
                 receipt: receipt))
+    }
+
+    /// Whether a batch has anything that takes an offset: only that is refused under backpressure.
+    private static func writesRecords(_ outcomes: [PreparedOutcome]?, _ prepared: PreparedBatch?)
+        -> Bool
+    {
+        guard let outcomes else { return true }
+        for (index, outcome) in outcomes.enumerated() {
+            switch prepared?.dispositions?[index] ?? .asPrepared {
+            case .skip: continue
+            case .replace: return true
+            case .asPrepared: if outcome == .new { return true }
+            }
+        }
+        return false
     }
 
     /// Copies what is new into the staged commit and gives it offsets.

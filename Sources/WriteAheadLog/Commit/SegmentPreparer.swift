@@ -1,5 +1,5 @@
-/// Makes the next segment's file ahead of need: zero-filled, synced, its name durable. A spare is in
-/// no manifest; a crash leaves a file that opening removes.
+/// Makes the next segments' files ahead of need: zero-filled, synced, their names durable. A spare is
+/// in no manifest; a crash leaves a file that opening finds and uses again.
 ///
 /// A failure here is no failure of the log: nothing acknowledged lies in a spare. It is kept, told to
 /// whoever needs a segment, and the next need tries again.
@@ -9,31 +9,43 @@ final class SegmentPreparer: @unchecked Sendable {
         var file: any DiskFile
     }
 
-    private enum Status {
-        case idle
-        case wanted
-        case ready(Spare)
-        case failed(DiskError)
-    }
-
     private let disk: any Disk
     private let directory: String
     private let segmentBytes: UInt64
+    let spareCount: Int
     private let monitor = Monitor()
     private let changed = Monitor.Condition()
-    private var status = Status.wanted
-    private var nextID: UInt64
-    private var isStopping = false
     private var thread: EngineThread?
 
-    init(disk: any Disk, directory: String, segmentBytes: UInt64, nextID: UInt64) {
+    // Guarded by `monitor`.
+    private var spares: [Spare] = []
+    /// Removed segments and leftovers of a crash: files to make spares of.
+    private var recyclable: [UInt64]
+    private var nextID: UInt64
+    private var isMaking = false
+    private var failure: DiskError?
+    private var isStopping = false
+    private var onFailure: (@Sendable (DiskError) -> Void)?
+
+    /// - Parameters:
+    ///   - spareCount: how many are kept ready.
+    ///   - recyclable: ids of files with the segments' length that hold nothing any more.
+    init(
+        disk: any Disk, directory: String, segmentBytes: UInt64, spareCount: Int, nextID: UInt64,
+        recyclable: [UInt64] = []
+    ) {
         self.disk = disk
         self.directory = directory
         self.segmentBytes = segmentBytes
+        self.spareCount = spareCount
         self.nextID = nextID
+        self.recyclable = recyclable
     }
 
-    func start() {
+    /// - Parameter onFailure: called for each spare that could not be made.
+    func start(threads: Bool, onFailure: @escaping @Sendable (DiskError) -> Void) {
+        monitor.withLock { self.onFailure = onFailure }
+        guard threads else { return }
         thread = EngineThread(name: "bsfg-prepare") { [self] in run() }
     }
 
@@ -46,63 +58,100 @@ final class SegmentPreparer: @unchecked Sendable {
         thread = nil
     }
 
-    /// The spare, waiting for it if it is being made; asks for the next one at once.
+    /// Bytes of spares and of files that become some.
+    var preparedBytes: UInt64 {
+        monitor.withLock {
+            UInt64(spares.count + recyclable.count + (isMaking ? 1 : 0)) * segmentBytes
+        }
+    }
+
+    /// Whether a file that is no longer needed would be kept as a spare.
+    var wantsRecycled: Bool { monitor.withLock { spares.count + recyclable.count < spareCount } }
+
+    /// Takes the file of a removed segment, to be zeroed again under another name.
+    func recycle(_ id: UInt64) {
+        monitor.withLock {
+            recyclable.append(id)
+            changed.broadcast()
+        }
+    }
+
+    /// Tries again after a failure: there may be room now.
+    func retry() {
+        monitor.withLock {
+            failure = nil
+            changed.broadcast()
+        }
+    }
+
+    /// A spare, waiting for it if it is being made; asks for the next one at once.
     func take() throws(DiskError) -> Spare {
         monitor.lock()
         defer { monitor.unlock() }
         var asked = false
         while true {
-            switch status {
-            case .ready(let spare):
-                status = .wanted
+            if !spares.isEmpty {
                 changed.broadcast()
-                return spare
-            case .failed(let error) where asked:
-                throw error
-            case .idle, .failed:
-                asked = true
-                status = .wanted
+                return spares.removeFirst()
+            }
+            if asked, let failure { throw failure }
+            asked = true
+            failure = nil
+            if thread == nil {
+                makeOne()
+            } else {
                 changed.broadcast()
-            case .wanted:
-                asked = true
                 monitor.wait(changed)
             }
         }
     }
 
-    /// Makes a spare on the calling thread, before the preparer's own thread runs.
-    func prepareFirst() throws(DiskError) -> Spare { try make(id: takeID()) }
+    /// Makes one spare when one is wanted; false when there are enough or the last attempt failed.
+    func step() -> Bool {
+        monitor.lock()
+        defer { monitor.unlock() }
+        guard spares.count < spareCount, failure == nil, !isMaking else { return false }
+        makeOne()
+        return true
+    }
 
     private func run() {
         monitor.lock()
         defer { monitor.unlock() }
         while !isStopping {
-            guard case .wanted = status else {
+            if spares.count < spareCount, failure == nil {
+                makeOne()
+            } else {
                 monitor.wait(changed)
-                continue
             }
-            let id = nextID
-            nextID += 1
-            monitor.unlock()
-            let made = Result { () throws(DiskError) in try make(id: id) }
-            monitor.lock()
-            switch made {
-            case .success(let spare): status = .ready(spare)
-            case .failure(let error): status = .failed(error)
-            }
-            changed.broadcast()
         }
     }
 
-    private func takeID() -> UInt64 {
-        monitor.withLock {
-            nextID += 1
-            return nextID - 1
+    /// Called and left with the lock, which is not held while the file is made.
+    private func makeOne() {
+        let old = recyclable.popLast()
+        let id = nextID
+        nextID += 1
+        isMaking = true
+        monitor.unlock()
+        let made = Result { () throws(DiskError) in try make(id: id, from: old) }
+        monitor.lock()
+        isMaking = false
+        switch made {
+        case .success(let spare): spares.append(spare)
+        case .failure(let error):
+            failure = error
+            onFailure?(error)
         }
+        changed.broadcast()
     }
 
-    private func make(id: UInt64) throws(DiskError) -> Spare {
+    private func make(id: UInt64, from old: UInt64?) throws(DiskError) -> Spare {
         let path = directory + "/" + SegmentHeader.fileName(id: id)
+        if let old, let file = recycled(old, path) {
+            try disk.synchroniseDirectory(directory)
+            return Spare(id: id, file: file)
+        }
         let file = try disk.open(path, .create)
         do throws(DiskError) {
             try ZeroFill.fill(file, byteCount: segmentBytes)
@@ -113,5 +162,23 @@ final class SegmentPreparer: @unchecked Sendable {
             throw error
         }
         return Spare(id: id, file: file)
+    }
+
+    /// The file of a removed segment, zero again and under its new name; nil when it cannot be used,
+    /// and then it is gone. It keeps its old name until it is zero: a crash in between leaves a file
+    /// that opening knows as a removed segment.
+    private func recycled(_ old: UInt64, _ path: String) -> (any DiskFile)? {
+        let oldPath = directory + "/" + SegmentHeader.fileName(id: old)
+        do throws(DiskError) {
+            let file = try disk.open(oldPath, .readWrite)
+            if try file.size() == segmentBytes {
+                try ZeroFill.fill(file, byteCount: segmentBytes)
+                try disk.rename(oldPath, to: path)
+                // Opened by its new name: a file knows the name that it was opened by.
+                return try disk.open(path, .readWrite)
+            }
+        } catch {}
+        try? disk.remove(oldPath)
+        return nil
     }
 }

@@ -29,6 +29,11 @@ final class SegmentWriter: @unchecked Sendable {
     /// The last sequence written, and so durable: one commit is in flight, ever.
     private(set) var sequence: UInt64
     private(set) var stateGeneration: UInt64
+    /// One past the last durable record.
+    private(set) var headOffset: UInt64
+    private(set) var epoch: UInt64
+    /// Retention's time of the commit that is being written.
+    var retentionMilliseconds: Int64 = 0
     private var leastTimeMilliseconds: Int64 = 0
     private var greatestTimeMilliseconds: Int64 = 0
 
@@ -39,6 +44,8 @@ final class SegmentWriter: @unchecked Sendable {
         var position: UInt64
         var previousHeaderCRC: UInt32
         var sequence: UInt64
+        var headOffset: UInt64
+        var epoch: UInt64
         var stateGeneration: UInt64
         var leastTimeMilliseconds: Int64
         var greatestTimeMilliseconds: Int64
@@ -59,6 +66,8 @@ final class SegmentWriter: @unchecked Sendable {
         position = start.position
         previousHeaderCRC = start.previousHeaderCRC
         sequence = start.sequence
+        headOffset = start.headOffset
+        epoch = start.epoch
         stateGeneration = start.stateGeneration
         leastTimeMilliseconds = start.leastTimeMilliseconds
         greatestTimeMilliseconds = start.greatestTimeMilliseconds
@@ -78,7 +87,10 @@ final class SegmentWriter: @unchecked Sendable {
             timeMilliseconds: commit.lastTimeMilliseconds)
         let frameBytes = aligned(FormatLimits.frameHeaderBytes + commit.bodyBytes)
         var rolled = false
-        if position + UInt64(frameBytes) > header.frameLimit {
+        // A segment of an earlier, smaller segment size may take less in one commit.
+        if position + UInt64(frameBytes) > header.frameLimit
+            || FormatLimits.frameHeaderBytes + commit.bodyBytes > Int(header.commitBytesMaximum)
+        {
             try roll(state: state, baseOffset: commit.firstOffset)
             rolled = true
         }
@@ -90,6 +102,7 @@ final class SegmentWriter: @unchecked Sendable {
         var slot = state
         slot.generation = stateGeneration + 1
         slot.durableSequence = sequence
+        slot.headOffset = headOffset
         try manifest.write(slot)
         stateGeneration += 1
     }
@@ -126,6 +139,8 @@ final class SegmentWriter: @unchecked Sendable {
         position += UInt64(frameBytes)
         previousHeaderCRC = frame.headerCRC
         sequence += 1
+        headOffset = frame.endOffset
+        self.epoch = frame.epoch
         if leastTimeMilliseconds == 0 { leastTimeMilliseconds = commit.lastTimeMilliseconds }
         greatestTimeMilliseconds = commit.lastTimeMilliseconds
         return .frame(position: place, header: frame, endPosition: position, rolled: rolled)
@@ -143,11 +158,48 @@ final class SegmentWriter: @unchecked Sendable {
         }
     }
 
-    /// The roll after a torn tail was cut: the old segment ends where its last good frame does.
-    func rollAfterCut(state: LogState, baseOffset: UInt64) throws(DiskError) {
-        let spare = try preparer.prepareFirst()
+    /// The roll after bytes at the end were cut: the old segment ends where its last good frame does.
+    /// `baseOffset` lies beyond that when records were lost there, which `state` then declares.
+    func rollAfterCut(state: LogState, baseOffset: UInt64, isDamaged: Bool) throws(DiskError) {
+        let spare = try preparer.take()
+        self.epoch = state.epoch
+        headOffset = baseOffset
         try writeStateSlot(state)
+        if isDamaged {
+            table.segments[table.segments.count - 1].flags |= SegmentEntry.Flags.damaged
+        }
         try begin(spare, epoch: state.epoch, baseOffset: baseOffset, cut: true)
+    }
+
+    // MARK: - Between commits
+
+    /// From where opening would read if this moment were recorded.
+    var checkpoint: Checkpoint {
+        Checkpoint(
+            segmentID: header.id, position: position, sequence: sequence, nextOffset: headOffset,
+            previousHeaderCRC: previousHeaderCRC, epoch: epoch,
+            greatestTimeMilliseconds: max(
+                greatestTimeMilliseconds,
+                table.segments.dropLast().last?.greatestTimeMilliseconds ?? 0),
+            stateGeneration: stateGeneration)
+    }
+
+    /// Changes the table and makes the new one durable. `removing` says that files go which the table
+    /// before names: then both slots take the new one first, so that no slot ever names what is gone.
+    func changeTable(removing: Bool = false, _ change: (inout SegmentTable) -> Void)
+        throws(DiskError)
+    {
+        change(&table)
+        for _ in 0..<(removing ? 2 : 1) {
+            table.generation += 1
+            try manifest.write(table)
+        }
+    }
+
+    /// Uses another capacity and segment size from now on.
+    func take(capacityBytes: UInt64, segmentBytes: UInt64) {
+        table.capacityBytes = capacityBytes
+        table.segmentBytes = segmentBytes
     }
 
     private func begin(
@@ -169,6 +221,8 @@ final class SegmentWriter: @unchecked Sendable {
         table.segments[last].logicalEnd = position
         table.segments[last].leastTimeMilliseconds = leastTimeMilliseconds
         table.segments[last].greatestTimeMilliseconds = greatestTimeMilliseconds
+        table.segments[last].fileBytes = header.segmentBytes
+        table.segments[last].retentionMilliseconds = retentionMilliseconds
         if cut { table.segments[last].flags |= SegmentEntry.Flags.cut }
         table.segments.append(
             SegmentEntry(
@@ -180,6 +234,7 @@ final class SegmentWriter: @unchecked Sendable {
 
         file = spare.file
         header = next
+        headOffset = baseOffset
         position = next.firstFramePosition
         previousHeaderCRC = next.crc
         leastTimeMilliseconds = 0

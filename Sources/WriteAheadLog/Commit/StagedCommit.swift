@@ -47,18 +47,20 @@ final class StagedCommit: @unchecked Sendable {
         return memory + FormatLimits.frameHeaderBytes + bodyBytes
     }
 
-    /// Appends one block of records that were encoded and summed before.
+    /// Appends one block of records that were encoded, compressed and summed before.
     func append(
         block group: AppendBatch.Group, from batch: AppendBatch, firstOffset: UInt64,
         timeMilliseconds: Int64
     ) {
-        let place = grow(by: FormatLimits.blockHeaderBytes + group.byteCount)
+        let stored = batch.storedBytes(of: group)
+        let place = grow(by: FormatLimits.blockHeaderBytes + stored.count)
         BlockHeader(
-            recordCount: group.entryCount, bytes: group.byteCount, firstOffset: firstOffset,
+            codec: group.codec, recordCount: group.entryCount, bytes: group.byteCount,
+            storedBytes: stored.count, firstOffset: firstOffset,
             baseTimeMilliseconds: timeMilliseconds
         ).write(at: place, storedCRC: group.storedCRC)
         (place + FormatLimits.blockHeaderBytes).copyMemory(
-            from: batch.memory + group.start, byteCount: group.byteCount)
+            from: stored.baseAddress!, byteCount: stored.count)
         blockCount += 1
     }
 

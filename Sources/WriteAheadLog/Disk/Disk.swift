@@ -7,6 +7,7 @@ public struct DiskError: Error, Hashable, Sendable {
         case synchroniseDirectory = "sync directory"
         case remove, rename, lock
         case size = "get the size"
+        case freeSpace = "get the free space"
     }
 
     public var operation: Operation
@@ -35,6 +36,8 @@ package protocol Disk: Sendable {
     func rename(_ path: String, to newPath: String) throws(DiskError)
     /// Makes names that were created, renamed or removed in a directory durable.
     func synchroniseDirectory(_ path: String) throws(DiskError)
+    /// Bytes that a program may still fill on the file system under a path.
+    func freeBytes(_ path: String) throws(DiskError) -> UInt64
     /// Logical and physical block size under a path, in bytes; 512 and 4,096 where unknown.
     func blockBytes(_ path: String) -> (logical: UInt32, physical: UInt32)
 }
@@ -59,6 +62,8 @@ package protocol DiskFile: AnyObject, Sendable {
     /// Makes everything written durable (data and the size).
     func synchronise() throws(DiskError)
     func size() throws(DiskError) -> UInt64
+    /// How many names the file has: more than one when somebody keeps a hard link to it.
+    func linkCount() throws(DiskError) -> Int
 }
 
 /// Held until it is released or dropped.

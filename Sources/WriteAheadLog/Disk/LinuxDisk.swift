@@ -79,6 +79,14 @@ package struct LinuxDisk: Disk {
         }
     }
 
+    package func freeBytes(_ path: String) throws(DiskError) -> UInt64 {
+        var information = statvfs()
+        guard statvfs(path, &information) == 0 else {
+            throw DiskError(.freeSpace, path, code: errno)
+        }
+        return UInt64(information.f_bavail) * UInt64(information.f_frsize)
+    }
+
     package func blockBytes(_ path: String) -> (logical: UInt32, physical: UInt32) {
         let logical = bsfg_logical_block_bytes(path)
         let physical = bsfg_physical_block_bytes(path)
@@ -159,10 +167,16 @@ private final class LinuxFile: DiskFile {
         guard fdatasync(descriptor) == 0 else { throw DiskError(.synchronise, path, code: errno) }
     }
 
-    func size() throws(DiskError) -> UInt64 {
-        var info = stat()
-        guard fstat(descriptor, &info) == 0 else { throw DiskError(.size, path, code: errno) }
-        return UInt64(info.st_size)
+    func size() throws(DiskError) -> UInt64 { UInt64(try information().st_size) }
+
+    func linkCount() throws(DiskError) -> Int { Int(try information().st_nlink) }
+
+    private func information() throws(DiskError) -> stat {
+        var information = stat()
+        guard fstat(descriptor, &information) == 0 else {
+            throw DiskError(.size, path, code: errno)
+        }
+        return information
     }
 }
 

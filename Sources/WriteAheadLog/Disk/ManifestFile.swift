@@ -6,6 +6,10 @@
 final class ManifestFile: @unchecked Sendable {
     let path: String
     private let file: any DiskFile
+    /// How many bytes of each slot may not be zero: a shorter version clears what the longer one
+    /// before it left, so that every byte of the file is either covered by a checksum or zero.
+    private var stateBytes = [FormatLimits.stateSlotBytes, FormatLimits.stateSlotBytes]
+    private var tableBytes = [ManifestLayout.tableSlotBytes, ManifestLayout.tableSlotBytes]
 
     init(path: String, file: any DiskFile) {
         self.path = path
@@ -41,18 +45,26 @@ final class ManifestFile: @unchecked Sendable {
     }
 
     func write(_ state: LogState) throws(DiskError) {
+        let slot = Int(state.generation % 2)
         try write(
-            state.encode(), at: ManifestLayout.stateSlotPosition(Int(state.generation % 2)))
+            state.encode(), at: ManifestLayout.stateSlotPosition(slot), clearing: &stateBytes[slot])
     }
 
     func write(_ table: SegmentTable) throws(DiskError) {
+        let slot = Int(table.generation % 2)
         try write(
-            table.encode(), at: ManifestLayout.tableSlotPosition(Int(table.generation % 2)))
+            table.encode(), at: ManifestLayout.tableSlotPosition(slot), clearing: &tableBytes[slot])
     }
 
-    private func write(_ bytes: [UInt8], at position: UInt64) throws(DiskError) {
+    private func write(_ bytes: [UInt8], at position: UInt64, clearing used: inout Int)
+        throws(DiskError)
+    {
+        var bytes = bytes
+        let count = bytes.count
+        if count < used { bytes += [UInt8](repeating: 0, count: used - count) }
         try file.write(array: bytes, at: position)
         try file.synchronise()
+        used = count
     }
 
     /// What the device holds of a slot, past the page cache.

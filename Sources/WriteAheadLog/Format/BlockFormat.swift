@@ -1,11 +1,11 @@
 // A block: records that were told together, at most 64 KiB raw unless one record is larger.
 //
 //   0  u32  CRC-32C of the stored bytes, then of bytes 4 ..< 32 of this header
-//   4  u8   codec: 0 none, 1 LZ4 block
+//   4  u8   codec: 0 none, 1 LZ4 block (see BlockCompression.swift)
 //   5  u8   flags: 1 control records, which take no offset
 //   6  u16  count of records
-//   8  u32  raw length
-//  12  u32  stored length
+//   8  u32  raw length: of the records
+//  12  u32  stored length: the same with codec 0, less with codec 1
 //  16  u64  first offset
 //  24  i64  base time, milliseconds since 1970
 //
@@ -59,18 +59,32 @@ struct BlockHeader: Equatable {
         guard Int(storedBytes) <= bytes.count - FormatLimits.blockHeaderBytes else {
             throw .invalid("a block's length leaves its frame")
         }
-        guard codec == BlockCodec.none else { throw .unsupported(UInt64(codec)) }
-        guard rawBytes == storedBytes else { throw .invalid("an uncompressed block has two lengths") }
+        // So that counting on from them cannot overflow.
+        guard firstOffset < FormatLimits.counterMaximum,
+            baseTimeMilliseconds.magnitude < FormatLimits.counterMaximum
+        else { throw .invalid("a block's numbers are not those of any log") }
+        switch codec {
+        case BlockCodec.none:
+            guard rawBytes == storedBytes else {
+                throw .invalid("an uncompressed block has two lengths")
+            }
+        case BlockCodec.lz4:
+            guard storedBytes > 0, storedBytes < rawBytes,
+                Int(rawBytes) <= LZ4Block.rawBytesMaximum(recordCount: recordCount)
+            else { throw .invalid("a compressed block's lengths are out of bounds") }
+        default: throw .unsupported(UInt64(codec))
+        }
     }
 
     init(
-        flags: UInt8 = 0, recordCount: Int, bytes: Int, firstOffset: UInt64,
-        baseTimeMilliseconds: Int64
+        codec: UInt8 = BlockCodec.none, flags: UInt8 = 0, recordCount: Int, bytes: Int,
+        storedBytes: Int? = nil, firstOffset: UInt64, baseTimeMilliseconds: Int64
     ) {
+        self.codec = codec
         self.flags = flags
         self.recordCount = UInt16(recordCount)
         rawBytes = UInt32(bytes)
-        storedBytes = UInt32(bytes)
+        self.storedBytes = UInt32(storedBytes ?? bytes)
         self.firstOffset = firstOffset
         self.baseTimeMilliseconds = baseTimeMilliseconds
     }

@@ -19,6 +19,7 @@ enum FormatLimits {
     static let segmentsPerCapacity: UInt64 = 64
     static let segmentsPerCapacityMinimum: UInt64 = 8
     static let segmentCountMaximum = 4096
+    static let runCountMaximum = 1024
 
     static let commitAlignmentMaximum: UInt32 = 64 * 1024
 
@@ -34,6 +35,14 @@ enum FormatLimits {
 
     /// Room kept in every commit for the control records that ride in it.
     static let controlBytesMaximum = 60 * 1024
+
+    /// Bytes of frames after which a checkpoint is taken.
+    static func checkpointBytes(segmentBytes: UInt64) -> UInt64 { min(16 << 20, segmentBytes) }
+    /// Bytes of frames beyond the last durable checkpoint at which no more are written before the
+    /// next one; and what can stand there then, a commit more.
+    static let uncheckpointedBytesLimit: UInt64 = 32 << 20
+    static let uncheckpointedBytesMaximum =
+        uncheckpointedBytesLimit + UInt64(commitBytesMaximum + Int(commitAlignmentMaximum))
 
     /// No log counts this far. What its bytes say beyond is refused before anyone adds to it.
     static let counterMaximum: UInt64 = 1 << 62

@@ -12,12 +12,14 @@
 //  16  u64  generation: the highest valid slot is the state
 //  24  16   log identifier
 //  40  u64  durable sequence: the highest known durable when this was written
-//  48  u64  observed open time, milliseconds
-//  56  u32  event flags
+//  48  u64  retention's clock: milliseconds since 1970 as far as the log has observed them
+//  56  u32  event flags: 1 dedupe horizon lost, 2 halted, 4 alarm (until it is acknowledged)
 //  60  u16  count of epochs     62  u16  of losses     64  u16  of registers     66  u16  of cursors
 //  68  u32  zero
 //  72  u64  revision: every change up to it is in this slot
-//  80 ..< 128  zero
+//  80  u64  head offset: one past the last durable record when this was written
+//  88  i64  when the alarm began, milliseconds since 1970
+//  96 ..< 128  zero
 // 128  epochs: u64 epoch, u64 first offset, i64 began, u16 length, reason
 //      losses: u64 first, u64 last, i64 time, u32 reasons
 //      registers: u16 length, register record payload
@@ -32,6 +34,12 @@ struct LogState: Equatable, Sendable {
         var last: UInt64
         var timeMilliseconds: Int64
         var reasons: UInt32
+    }
+
+    struct Flags {
+        static let dedupeHorizonLost: UInt32 = 1
+        static let halted: UInt32 = 2
+        static let alarm: UInt32 = 4
     }
 
     struct Register: Equatable, Sendable {
@@ -51,10 +59,12 @@ struct LogState: Equatable, Sendable {
     var generation: UInt64 = 0
     var revision: UInt64 = 0
     var durableSequence: UInt64 = 0
-    var observedOpenMilliseconds: UInt64 = 0
+    var retentionMilliseconds: UInt64 = 0
     var flags: UInt32 = 0
+    var headOffset: UInt64 = 0
+    var alarmMilliseconds: Int64 = 0
     var epochs: [EpochEntry]
-    var losses: [Loss] = []
+    var losses = LossTable()
     var registers: [Register] = []
     var cursors: [CursorState] = []
 
@@ -104,14 +114,16 @@ struct LogState: Equatable, Sendable {
         writer.append(generation)
         writer.append(raw: identifier.bytes)
         writer.append(durableSequence)
-        writer.append(observedOpenMilliseconds)
+        writer.append(retentionMilliseconds)
         writer.append(flags)
         writer.append(UInt16(epochs.count))
-        writer.append(UInt16(losses.count))
+        writer.append(UInt16(losses.spans.count))
         writer.append(UInt16(registers.count))
         writer.append(UInt16(cursors.count))
         writer.append(UInt32(0))
         writer.append(revision)
+        writer.append(headOffset)
+        writer.append(alarmMilliseconds)
         writer.append(raw: [UInt8](repeating: 0, count: LogState.headerBytes - writer.bytes.count))
         for entry in epochs {
             writer.append(entry.epoch)
@@ -119,7 +131,7 @@ struct LogState: Equatable, Sendable {
             writer.append(entry.beganMilliseconds)
             writer.append(text: entry.reason)
         }
-        for loss in losses {
+        for loss in losses.spans {
             writer.append(loss.first)
             writer.append(loss.last)
             writer.append(loss.timeMilliseconds)
@@ -159,8 +171,10 @@ struct LogState: Equatable, Sendable {
         revision = start.integer(at: 72)
         identifier = LogIdentifier(bytes: Array(bytes[24..<40]))
         durableSequence = start.integer(at: 40)
-        observedOpenMilliseconds = start.integer(at: 48)
+        retentionMilliseconds = start.integer(at: 48)
         flags = start.integer(at: 56)
+        headOffset = start.integer(at: 80)
+        alarmMilliseconds = start.integer(at: 88)
         epochs = []
         var reader = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[..<length]))
         try reader.skip(LogState.headerBytes)
@@ -170,12 +184,14 @@ struct LogState: Equatable, Sendable {
                     epoch: try reader.integer(), firstOffset: try reader.integer(),
                     beganMilliseconds: try reader.integer(), reason: try reader.text()))
         }
+        var spans: [Loss] = []
         for _ in 0..<Int(start.integer(UInt16.self, at: 62)) {
-            losses.append(
+            spans.append(
                 Loss(
                     first: try reader.integer(), last: try reader.integer(),
                     timeMilliseconds: try reader.integer(), reasons: try reader.integer()))
         }
+        losses = try LossTable(spans)
         for _ in 0..<Int(start.integer(UInt16.self, at: 64)) {
             guard case .register(let register) = try StateChange(
                 kind: RecordKind.register, payload: try reader.counted())
@@ -195,9 +211,11 @@ struct LogState: Equatable, Sendable {
 /// One change of the state; the payload of a control record.
 ///
 ///     register: u64 revision, u16 length, name, u16 length, value
-///     cursor:   u64 revision, u16 flags (1 required, 2 digest, 4 receiver, 8 deleted),
+///     cursor:   u64 revision, u16 flags (1 required, 2 digest, 4 receiver, 8 deleted,
+///               16 detached, 32 lag limits),
 ///               u64 next offset, u64 epoch, u64 receiver epoch, i64 created,
-///               u64 digest offset and 32 digest, 16 receiver, as flagged,
+///               u64 digest offset and 32 digest, 16 receiver, u16 length and detach reason,
+///               u64 maximum lag in bytes and i64 in milliseconds (0: none), as flagged,
 ///               u16 length, owner, u16 length, name, u16 length, initialisation
 enum StateChange: Equatable, Sendable {
     case register(LogState.Register)
@@ -208,6 +226,8 @@ enum StateChange: Equatable, Sendable {
         static let digest: UInt16 = 2
         static let receiver: UInt16 = 4
         static let deleted: UInt16 = 8
+        static let detached: UInt16 = 16
+        static let lag: UInt16 = 32
     }
 
     var revision: UInt64 {
@@ -237,7 +257,9 @@ enum StateChange: Equatable, Sendable {
                 (cursor.required ? CursorFlags.required : 0)
                     | (cursor.digest != nil ? CursorFlags.digest : 0)
                     | (cursor.receiver != nil ? CursorFlags.receiver : 0)
-                    | (state.isDeleted ? CursorFlags.deleted : 0))
+                    | (state.isDeleted ? CursorFlags.deleted : 0)
+                    | (cursor.detachReason != nil ? CursorFlags.detached : 0)
+                    | (cursor.hasLagLimit ? CursorFlags.lag : 0))
             writer.append(cursor.nextOffset)
             writer.append(cursor.epoch)
             writer.append(cursor.receiverEpoch)
@@ -247,6 +269,11 @@ enum StateChange: Equatable, Sendable {
                 writer.append(raw: digest.bytes)
             }
             if let receiver = cursor.receiver { writer.append(raw: receiver.bytes) }
+            if let reason = cursor.detachReason { writer.append(text: reason) }
+            if cursor.hasLagLimit {
+                writer.append(cursor.maximumLagBytes ?? 0)
+                writer.append(cursor.maximumLagMilliseconds ?? 0)
+            }
             writer.append(text: cursor.owner)
             writer.append(text: cursor.name)
             writer.append(text: cursor.initialisation)
@@ -283,6 +310,13 @@ enum StateChange: Equatable, Sendable {
             }
             if flags & CursorFlags.receiver != 0 {
                 cursor.receiver = LogIdentifier(bytes: try reader.raw(LogIdentifier.byteCount))
+            }
+            if flags & CursorFlags.detached != 0 { cursor.detachReason = try reader.text() }
+            if flags & CursorFlags.lag != 0 {
+                let bytes: UInt64 = try reader.integer()
+                let milliseconds: Int64 = try reader.integer()
+                cursor.maximumLagBytes = bytes == 0 ? nil : bytes
+                cursor.maximumLagMilliseconds = milliseconds <= 0 ? nil : milliseconds
             }
             cursor.owner = try reader.text()
             cursor.name = try reader.text()

@@ -1,7 +1,9 @@
-/// Which key is at which offset, with what content: in memory, rebuilt when the log is opened.
+/// Which key is at which offset, with what content, as far as it is in memory: keys on their way into
+/// the log, and those since the last checkpoint. Older ones are in the key runs.
 ///
-/// A key passes from `pending` (reserved by a caller, then admitted to a commit) to `durable`; it is
-/// put in the next place before it leaves the one before. Guarded by the log's lock.
+/// A key passes from `pending` (reserved by a caller, then admitted to a commit) to `recent`, from
+/// there with a checkpoint to `flushing` and then into a run: it is put in the next place before it
+/// leaves the one before. Guarded by the log's lock.
 struct KeyTable {
     struct Entry {
         var offset: UInt64
@@ -17,11 +19,18 @@ struct KeyTable {
         var admitted: (offset: UInt64, group: CommitGroup)?
     }
 
-    private(set) var durable: [Digest256: Entry] = [:]
     var pending: [Digest256: Pending] = [:]
+    private(set) var recent: [Digest256: Entry] = [:]
+    /// Being written into a run.
+    private(set) var flushing: [Digest256: Entry] = [:]
+
+    /// Where a durable key that is still in memory stands.
+    func durable(_ key: Digest256) -> Entry? { recent[key] ?? flushing[key] }
+
+    var count: Int { recent.count + flushing.count }
 
     mutating func publish(_ key: Digest256, _ entry: Entry) {
-        durable[key] = entry
+        recent[key] = entry
         pending.removeValue(forKey: key)
     }
 
@@ -31,4 +40,17 @@ struct KeyTable {
             pending.removeValue(forKey: key)
         }
     }
+
+    /// Sets the recent keys apart for a run.
+    ///
+    /// - Precondition: the run before has been written.
+    mutating func beginFlush() -> [Digest256: Entry] {
+        precondition(flushing.isEmpty, "one run is written at a time")
+        flushing = recent
+        recent = [:]
+        return flushing
+    }
+
+    /// The run is there: its keys need not be kept.
+    mutating func endFlush() { flushing = [:] }
 }

@@ -23,6 +23,7 @@ struct FrameReader {
     private var held: Range<UInt64> = 0..<0
 
     private let profile: Profile
+    private let decoder = BlockDecoder()
 
     init(index: SegmentIndex, path: String, file: any DiskFile, profile: Profile) {
         self.index = index
@@ -44,7 +45,7 @@ struct FrameReader {
                 position + UInt64(FormatLimits.frameHeaderBytes), Int(frame.bodyBytes), position)
             if frame.endOffset > offset {
                 let more = Result { () throws(FormatError) in
-                    try FrameReader.visit(frame, body, from: offset, visit)
+                    try FrameReader.visit(frame, body, decoder, from: offset, visit)
                 }
                 switch more {
                 case .success(true): break
@@ -70,16 +71,15 @@ struct FrameReader {
     }
 
     private static func visit(
-        _ frame: FrameHeader, _ body: UnsafeRawBufferPointer, from offset: UInt64,
-        _ visit: (LogRecord) -> Bool
+        _ frame: FrameHeader, _ body: UnsafeRawBufferPointer, _ decoder: BlockDecoder,
+        from offset: UInt64, _ visit: (LogRecord) -> Bool
     ) throws(FormatError) -> Bool {
         var blocks = BlockIterator(body: body)
         while let (block, bytes) = try blocks.next() {
             if block.isControl || block.firstOffset + UInt64(block.recordCount) <= offset {
                 continue
             }
-            guard block.verify(bytes) else { throw .checksum }
-            var rest = UnsafeRawBufferPointer(rebasing: bytes[FormatLimits.blockHeaderBytes...])
+            var rest = try decoder.records(of: block, in: bytes)
             for number in 0..<UInt64(block.recordCount) {
                 let record = try RecordView(rest)
                 rest = UnsafeRawBufferPointer(rebasing: rest[record.byteCount...])

@@ -28,4 +28,7 @@ final class SegmentFiles: Sendable {
         }
         return file
     }
+
+    /// Lets go of a segment that is removed.
+    func forget(_ id: UInt64) { open.withLock { _ = $0.removeValue(forKey: id) } }
 }

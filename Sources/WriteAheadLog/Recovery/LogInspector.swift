@@ -101,6 +101,7 @@ package final class LogInspector {
         var nextOffset = table.segments[0].baseOffset
         var sequence = table.segments[0].firstSequence - 1
         var greatestGeneration: UInt64 = 0
+        let decoder = BlockDecoder()
         for (number, entry) in table.segments.enumerated() {
             let isLast = number == table.segments.count - 1
             let (image, header, decision) = try segment(
@@ -116,7 +117,7 @@ package final class LogInspector {
                 switch scan.next() {
                 case .frame(let frame):
                     do throws(FormatError) {
-                        try FrameBody.walk(frame.header, frame.body) { item in
+                        try FrameBody.walk(frame.header, frame.body, decoder) { item in
                             switch item {
                             case .record(let record): visit(record)
                             case .change(let change): state.apply(change)
@@ -238,18 +239,17 @@ enum FrameBody {
 
     static func walk(
         _ frame: FrameHeader, _ body: UnsafeRawBufferPointer,
-        _ visit: (Item) throws(FormatError) -> Void
+        _ decoder: BlockDecoder = BlockDecoder(), _ visit: (Item) throws(FormatError) -> Void
     ) throws(FormatError) {
         var blocks = BlockIterator(body: body)
         var blockCount: UInt32 = 0
         var controlCount: UInt32 = 0
         var offset = frame.firstOffset
         while let (block, bytes) = try blocks.next() {
-            guard block.verify(bytes) else { throw .checksum }
+            var rest = try decoder.records(of: block, in: bytes)
             guard block.firstOffset == offset else {
                 throw .invalid("a block's first offset does not follow the one before")
             }
-            var rest = UnsafeRawBufferPointer(rebasing: bytes[FormatLimits.blockHeaderBytes...])
             for _ in 0..<block.recordCount {
                 let record = try RecordView(rest)
                 rest = UnsafeRawBufferPointer(rebasing: rest[record.byteCount...])

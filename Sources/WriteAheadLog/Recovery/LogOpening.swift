@@ -11,6 +11,11 @@ struct LogOpening {
         var preparer: SegmentPreparer
         var pipeline: CommitPipeline
         var segments: [SegmentIndex]
+        var runs: KeyRunSet
+        /// Bytes of frames that the last checkpoint does not know.
+        var uncheckpointedBytes: UInt64
+        /// What is to be told once somebody can listen.
+        var events: [LogEvent]
         var report: RecoveryReport
     }
 
@@ -20,7 +25,7 @@ struct LogOpening {
         let names = try onDisk { () throws(DiskError) in try disk.list(directory) }
         var opened: Opened
         if names.contains(ManifestLayout.fileName) {
-            opened = try reopen(names, options)
+            opened = try reopen(names, options, segmentBytes: segmentBytes)
         } else {
             opened = try create(names, options, segmentBytes: segmentBytes)
         }
@@ -50,11 +55,12 @@ struct LogOpening {
         table.generation = 1
 
         let preparer = SegmentPreparer(
-            disk: disk, directory: directory, segmentBytes: segmentBytes, nextID: 1)
+            disk: disk, directory: directory, segmentBytes: segmentBytes,
+            spareCount: spareCount(options, segmentBytes), nextID: 1)
         let manifestFile = try onDisk { () throws(DiskError) in
             try ManifestFile.begin(disk, directory: directory)
         }
-        let spare = try onDisk { () throws(DiskError) in try preparer.prepareFirst() }
+        let spare = try onDisk { () throws(DiskError) in try preparer.take() }
         var header = SegmentHeader(
             commitAlignment: table.commitAlignment, identifier: identifier, id: spare.id,
             salt: environment.random(), previousID: 0, firstSequence: 1, baseOffset: 0, epoch: 1,
@@ -81,8 +87,8 @@ struct LogOpening {
             start: SegmentWriter.Start(
                 table: table, file: spare.file, header: header,
                 position: header.firstFramePosition, previousHeaderCRC: header.crc,
-                sequence: 0, stateGeneration: state.generation, leastTimeMilliseconds: 0,
-                greatestTimeMilliseconds: 0))
+                sequence: 0, headOffset: 0, epoch: 1, stateGeneration: state.generation,
+                leastTimeMilliseconds: 0, greatestTimeMilliseconds: 0))
         var report = RecoveryReport()
         report.created = true
         report.segmentCount = 1
@@ -91,7 +97,13 @@ struct LogOpening {
         return Opened(
             writer: writer, preparer: preparer,
             pipeline: pipeline(table, state, nextOffset: 0, lastSequence: 0, lastTime: 0),
-            segments: [index(entry, header)], report: report)
+            segments: [index(entry, header)], runs: KeyRunSet(), uncheckpointedBytes: 0,
+            events: [], report: report)
+    }
+
+    /// Two segments are kept ready; one when two would be a large part of the capacity.
+    private func spareCount(_ options: LogOptions, _ segmentBytes: UInt64) -> Int {
+        options.capacityBytes / segmentBytes < 16 ? 1 : 2
     }
 
     /// A creation that was cut short leaves the manifest's working name and a segment without
@@ -102,7 +114,7 @@ struct LogOpening {
         let isUnfinished = names.contains(ManifestFile.workingName)
         for name in names {
             guard SegmentHeader.id(fileName: name) != nil else { continue }
-            switch try unlisted(name, nil) {
+            switch try unlisted(name, nil).0 {
             case .unused: break
             case .foreign where isUnfinished: break
             case .foreign, .frames:
@@ -121,7 +133,9 @@ struct LogOpening {
 
     // MARK: - Reopen
 
-    private func reopen(_ names: [String], _ options: LogOptions) throws(LogError) -> Opened {
+    private func reopen(_ names: [String], _ options: LogOptions, segmentBytes: UInt64)
+        throws(LogError) -> Opened
+    {
         var report = RecoveryReport()
         let manifest = try onDisk { () throws(DiskError) in
             ManifestFile(
@@ -138,61 +152,173 @@ struct LogOpening {
         guard table.profile == options.profile else {
             throw .profileMismatch(stored: table.profile, asked: options.profile)
         }
-        var walk = try SegmentWalk(self, table: table, state: state)
-        try walk.run(uncached: true)
-        report.segmentCount = table.segments.count
-        report.frameCount = walk.frameCount
-        report.recordCount = walk.recordCount
-        report.keyCount = UInt64(walk.keys.count)
-        report.row = walk.row
-        report.decision = walk.decision
-        report.endFile = SegmentHeader.fileName(id: walk.lastHeader.id)
-        report.endPosition = walk.end.position
-        report.provenSequence = walk.provenSequence
-        report.lastSequence = walk.sequence
-        if walk.decision == .torn { report.cutBytes = walk.end.nonZeroEnd - walk.end.position }
+        try checkFiles(names, table)
+        var walk = try SegmentWalk(
+            self, table: table, state: state, isSalvaging: options.profile == .standard)
+        try walk.run()
+        report.take(walk, table)
+        var events: [LogEvent] = []
+        // Before the segment is left behind: its damaged bytes are for a person to look at.
+        events += keepCopies(walk, table, &report)
 
-        let highestID = try removeUnlisted(names, table, &report)
+        let leftovers = try sortUnlisted(
+            names, table, segmentBytes: segmentBytes, &report)
         let preparer = SegmentPreparer(
-            disk: disk, directory: directory, segmentBytes: table.segmentBytes,
-            nextID: max(table.nextSegmentID, highestID + 1))
+            disk: disk, directory: directory, segmentBytes: segmentBytes,
+            spareCount: spareCount(options, segmentBytes),
+            nextID: max(table.nextSegmentID, leftovers.highestID + 1),
+            recyclable: leftovers.recyclable)
         var segments = walk.segments
+        var recovered = walk.state
+        try declareLosses(walk, segments[0].entry.baseOffset, &recovered)
         let writer = SegmentWriter(
             disk: disk, directory: directory, environment: environment, manifest: manifest,
             preparer: preparer,
             start: SegmentWriter.Start(
                 table: table, file: walk.lastFile, header: walk.lastHeader,
                 position: walk.end.position, previousHeaderCRC: walk.previousHeaderCRC,
-                sequence: walk.sequence, stateGeneration: state.generation,
+                sequence: walk.sequence, headOffset: walk.nextOffset, epoch: recovered.epoch,
+                stateGeneration: state.generation,
                 leastTimeMilliseconds: segments.last!.entry.leastTimeMilliseconds,
                 greatestTimeMilliseconds: segments.last!.entry.greatestTimeMilliseconds))
-        let recovered = walk.state
-        guard walk.decision != .torn
-            || table.segments.count < FormatLimits.segmentCountMaximum
+        writer.take(capacityBytes: options.capacityBytes, segmentBytes: segmentBytes)
+        let isCut = walk.decision == .torn || !walk.losses.isEmpty || walk.isEndUnknown
+        guard !isCut || table.segments.count < FormatLimits.segmentCountMaximum
         else { throw .rejected(.noSpace) }
         try onDisk { () throws(DiskError) in
             // The last good frames may be in the file by luck of an unsynced write: make them stay
             // before anybody is told that they are there.
             try walk.lastFile.synchronise()
-            if walk.decision == .torn {
-                try writer.rollAfterCut(state: recovered, baseOffset: walk.nextOffset)
+            if isCut {
+                try writer.rollAfterCut(
+                    state: recovered, baseOffset: walk.nextOffset,
+                    isDamaged: walk.decision != .torn)
             } else {
                 try writer.writeStateSlot(recovered)
             }
         }
-        if walk.decision == .torn {
-            segments[segments.count - 1].entry = writer.table.segments[segments.count - 1]
+        if isCut {
+            segments[segments.count - 1].entry =
+                writer.table.segments[writer.table.segments.count - 2]
+            segments[segments.count - 1].endOffset = walk.nextOffset
             segments.append(index(writer.table.segments.last!, writer.header))
         }
+        try finishRemoval(recovered, writer, options, &segments)
+        let (runs, points) = openRuns(writer.table, options, &report)
+        if let points, let checkpoint = table.checkpoint,
+            let active = segments.firstIndex(where: { $0.entry.id == checkpoint.segmentID })
+        {
+            segments[active].take(points: points + segments[active].points)
+        }
         var pipeline = pipeline(
-            table, recovered, nextOffset: walk.nextOffset, lastSequence: walk.sequence,
+            writer.table, recovered, nextOffset: walk.nextOffset, lastSequence: walk.sequence,
             lastTime: walk.lastTimeMilliseconds)
         for (key, entry) in walk.keys {
             pipeline.restore(key: key, offset: entry.offset, content: entry.content)
         }
         return Opened(
-            writer: writer, preparer: preparer, pipeline: pipeline, segments: segments,
-            report: report)
+            writer: writer, preparer: preparer, pipeline: pipeline, segments: segments, runs: runs,
+            uncheckpointedBytes: walk.frameBytes, events: events, report: report)
+    }
+
+    /// Every file that the manifest names is there; what is in those before the checkpoint is looked
+    /// at when somebody reads it.
+    private func checkFiles(_ names: [String], _ table: SegmentTable) throws(LogError) {
+        let present = Set(names)
+        for entry in table.segments {
+            let name = SegmentHeader.fileName(id: entry.id)
+            guard present.contains(name) else {
+                throw .corrupt(
+                    Corruption(
+                        file: path(name), position: 0, offset: entry.baseOffset,
+                        reason: "the file is missing"))
+            }
+        }
+    }
+
+    /// Copies what is cut off or passed over into the folder `quarantine`. A copy that fails is told
+    /// and no more: the bytes stay where they are.
+    private func keepCopies(
+        _ walk: SegmentWalk, _ table: SegmentTable, _ report: inout RecoveryReport
+    ) -> [LogEvent] {
+        var pieces = walk.damage
+        if walk.decision == .torn {
+            pieces.append(
+                SegmentWalk.Damage(
+                    segmentID: walk.lastHeader.id, bytes: walk.end.position..<walk.end.nonZeroEnd))
+        }
+        var events: [LogEvent] = []
+        for piece in pieces where !piece.bytes.isEmpty {
+            do throws(DiskError) {
+                report.quarantinedFiles.append(
+                    try Quarantine(disk: disk, directory: directory).copy(
+                        ofSegment: piece.segmentID, bytes: piece.bytes))
+            } catch {
+                events.append(.derivedWorkFailed(what: "quarantine", error))
+            }
+        }
+        if walk.decision == .torn {
+            events.append(.tailCut(bytes: walk.end.nonZeroEnd - walk.end.position))
+        }
+        return events
+    }
+
+    /// Enters what the walk passed over. Where the number of lost records is not known, a new epoch
+    /// begins: its offsets are not those of the lost ones, whatever they were.
+    private func declareLosses(
+        _ walk: SegmentWalk, _ firstOffset: UInt64, _ state: inout LogState
+    ) throws(LogError) {
+        for offsets in walk.losses {
+            try state.losses.declare(
+                offsets, reasons: .corrupt, timeMilliseconds: environment.wallMilliseconds(),
+                firstOffset: firstOffset)
+        }
+        if walk.isEndUnknown, state.epochs.count < FormatLimits.epochCountMaximum {
+            state.epochs.append(
+                EpochEntry(
+                    epoch: state.epoch + 1, firstOffset: walk.nextOffset,
+                    beganMilliseconds: environment.wallMilliseconds(), reason: "damaged end"))
+        }
+    }
+
+    /// A removal whose losses are declared is finished, so that no reader meets a record that was
+    /// declared lost.
+    private func finishRemoval(
+        _ state: LogState, _ writer: SegmentWriter, _ options: LogOptions,
+        _ segments: inout [SegmentIndex]
+    ) throws(LogError) {
+        guard
+            let end = state.losses.unfinishedRemovalEnd(
+                firstOffset: segments[0].entry.baseOffset)
+        else { return }
+        let count = segments.dropLast().prefix { $0.endOffset <= end }.count
+        guard count > 0 else { return }
+        let removed = segments.prefix(count).map(\.entry)
+        segments.removeFirst(count)
+        let keepsKeys = options.retention.dedupeHorizonMilliseconds > 0
+        let firstOffset = keepsKeys ? nil : segments[0].entry.baseOffset
+        try onDisk { () throws(DiskError) in
+            try writer.changeTable(removing: true) { table in
+                table.removeFirst(removed.count, runsBelow: firstOffset)
+            }
+            for entry in removed { try disk.remove(path(SegmentHeader.fileName(id: entry.id))) }
+        }
+    }
+
+    /// Opens the key runs of the table. One that cannot be used leaves a range that is looked up
+    /// again once it is rebuilt.
+    private func openRuns(
+        _ table: SegmentTable, _ options: LogOptions, _ report: inout RecoveryReport
+    ) -> (runs: KeyRunSet, points: [SegmentIndex.Point]?) {
+        let runs = KeyRunSet.open(
+            disk: disk, directory: directory, table: table, budget: options.indexBudget,
+            keepsExpired: options.retention.dedupeHorizonMilliseconds > 0)
+        report.missingKeyRanges = runs.missing
+        guard let checkpoint = table.checkpoint else { return (runs, nil) }
+        let points = runs.attachment(endingAt: checkpoint.nextOffset).flatMap {
+            SegmentIndex.points($0, ofSegment: checkpoint.segmentID)
+        }
+        return (runs, points)
     }
 
     private func choose(_ contents: ManifestFile.Contents) throws(LogError) -> (
@@ -222,24 +348,46 @@ struct LogOpening {
         return (state, table)
     }
 
-    /// Removes segment files that the manifest does not list: spares and rolls that a crash left
-    /// unfinished. One with frames above the last listed sequence would be lost data: refused. What a
-    /// crash cannot have left is kept and reported.
-    private func removeUnlisted(
-        _ names: [String], _ table: SegmentTable, _ report: inout RecoveryReport
-    ) throws(LogError) -> UInt64 {
+    private struct Leftovers {
+        var highestID: UInt64
+        /// Files that hold nothing and have the length of a segment.
+        var recyclable: [UInt64] = []
+    }
+
+    /// Judges files that the manifest does not list: spares, removed segments and rolls that a crash
+    /// left unfinished, which are used again or removed. One with frames above the last listed
+    /// sequence would be lost data: refused. What a crash cannot have left is kept and reported.
+    private func sortUnlisted(
+        _ names: [String], _ table: SegmentTable, segmentBytes: UInt64,
+        _ report: inout RecoveryReport
+    ) throws(LogError) -> Leftovers {
         let listed = Set(table.segments.map(\.id))
-        var highestID = table.segments.map(\.id).max() ?? 0
+        let listedRuns = Set(table.runs.map(\.id))
+        var leftovers = Leftovers(highestID: table.segments.map(\.id).max() ?? 0)
+        leftovers.highestID = max(leftovers.highestID, table.runs.map(\.id).max() ?? 0)
         for name in names {
+            if KeyRunCopies.isWorkingName(name) {
+                try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
+                report.removedFiles.append(name)
+                continue
+            }
+            if let run = KeyRunLayout.parse(fileName: name)?.id, !listedRuns.contains(run) {
+                // Derived, and in no table: a checkpoint or a merge that was not finished.
+                try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
+                report.removedFiles.append(name)
+                continue
+            }
             guard let id = SegmentHeader.id(fileName: name), !listed.contains(id) else { continue }
             // New segments keep clear of its name; of one that no log reaches, creating a file does.
-            if id < FormatLimits.counterMaximum { highestID = max(highestID, id) }
-            switch try unlisted(name, table.identifier) {
+            if id < FormatLimits.counterMaximum { leftovers.highestID = max(leftovers.highestID, id) }
+            let first = table.segments.first!.firstSequence
+            let (kind, bytes) = try unlisted(name, table.identifier)
+            switch kind {
             case .unused: break
             case .foreign:
                 report.keptFiles.append(name)
                 continue
-            case .frames(let sequence) where sequence < table.segments.first!.firstSequence: break
+            case .frames(let sequence) where sequence < first: break
             case .frames(let sequence) where sequence < table.segments.last!.firstSequence:
                 report.keptFiles.append(name)
                 continue
@@ -250,13 +398,19 @@ struct LogOpening {
                         offset: table.segments.last!.baseOffset,
                         reason: "it holds commits that the manifest does not know"))
             }
+            if bytes == segmentBytes, leftovers.recyclable.count < 2,
+                id < FormatLimits.counterMaximum
+            {
+                leftovers.recyclable.append(id)
+                continue
+            }
             try onDisk { () throws(DiskError) in try disk.remove(path(name)) }
             report.removedFiles.append(name)
         }
         if !report.removedFiles.isEmpty {
             try onDisk { () throws(DiskError) in try disk.synchroniseDirectory(directory) }
         }
-        return highestID
+        return leftovers
     }
 
     /// What a segment file is that the manifest does not name.
@@ -269,25 +423,39 @@ struct LogOpening {
         case foreign
     }
 
-    private func unlisted(_ name: String, _ identifier: LogIdentifier?) throws(LogError) -> Unlisted {
-        let image = try onDisk { () throws(DiskError) in
-            let image = try SegmentImage(
-                try disk.open(path(name), .read), limit: UInt64(1) << 33, uncached: false)
+    /// Looks at the file's front only: frames follow each other without a hole, so the first one
+    /// tells whether there are any.
+    private func unlisted(_ name: String, _ identifier: LogIdentifier?) throws(LogError) -> (
+        Unlisted, bytes: UInt64
+    ) {
+        let (image, size) = try onDisk { () throws(DiskError) in
+            let file = try disk.open(path(name), .read)
+            let image = try SegmentImage(file, limit: LogOpening.frontBytes, uncached: false)
             if let failure = image.readFailure { throw failure.error }
-            return image
+            return (image, try file.size())
         }
         let header = try? SegmentHeader(image.bytes)
         if let header, identifier == nil || header.identifier == identifier,
             SegmentHeader.fileName(id: header.id) == name
         {
-            var scan = SegmentScan(header: header, bytes: image.bytes, logicalEnd: nil)
-            if case .frame(let frame) = scan.next() { return .frames(frame.header.sequence) }
+            let first = header.firstFramePosition
+            let front = UnsafeRawBufferPointer(
+                rebasing: image.bytes[min(Int(first), image.byteCount)...])
+            if let frame = try? FrameHeader(
+                front, salt: header.salt, position: first,
+                commitBytesMaximum: Int(header.commitBytesMaximum))
+            {
+                return (.frames(frame.sequence), size)
+            }
         } else if header != nil {
-            return .foreign
+            return (.foreign, size)
         }
         let unused = min(FormatLimits.segmentHeaderBytes, image.byteCount)
-        return image.isZero(from: unused) ? .unused : .foreign
+        return (image.isZero(from: unused) ? .unused : .foreign, size)
     }
+
+    /// A segment's header, at most the largest alignment, and a frame's header.
+    private static let frontBytes: UInt64 = 256 * 1024
 
     // MARK: - Parts
 

@@ -62,6 +62,7 @@ private struct LogVerifier {
     private let inspector: LogInspector
     private let table: SegmentTable
     private let slot: LogState
+    private let decoder = BlockDecoder()
     private var state: LogState
     private var keys: Set<Digest256> = []
     private var greatestGeneration: UInt64 = 0
@@ -248,7 +249,7 @@ private struct LogVerifier {
         report.recordCount += UInt64(frame.recordCount)
         greatestGeneration = max(greatestGeneration, frame.stateGeneration)
         do throws(FormatError) {
-            try FrameBody.walk(frame, body) { (item) throws(FormatError) in
+            try FrameBody.walk(frame, body, decoder) { (item) throws(FormatError) in
                 switch item {
                 case .record(let record):
                     guard record.appendTimeMilliseconds >= lastTimeMilliseconds else {

@@ -3,6 +3,7 @@ public struct RecoveryReport: Sendable {
     /// The log was made by this opening.
     public var created = false
     public var segmentCount = 0
+    /// Frames, records and keys that were read: those since the last checkpoint.
     public var frameCount: UInt64 = 0
     public var recordCount: UInt64 = 0
     public var keyCount: UInt64 = 0
@@ -24,5 +25,28 @@ public struct RecoveryReport: Sendable {
     public var keptFiles: [String] = []
     /// Slots of the manifest that could not be read; their twins were good.
     public var manifestDamage: [String] = []
+    /// Copies of bytes that were cut off or passed over, in the log's folder `quarantine`.
+    public var quarantinedFiles: [String] = []
+    /// Records that could not be read and are declared lost (profile standard only).
+    public var losses: [Range<UInt64>] = []
+    /// Offsets whose keys cannot be looked up before they have been gathered again.
+    public var missingKeyRanges: [Range<UInt64>] = []
     public var durationMilliseconds: Int64 = 0
+}
+
+extension RecoveryReport {
+    mutating func take(_ walk: SegmentWalk, _ table: SegmentTable) {
+        segmentCount = table.segments.count
+        frameCount = walk.frameCount
+        recordCount = walk.recordCount
+        keyCount = UInt64(walk.keys.count)
+        row = walk.row
+        decision = walk.decision
+        endFile = SegmentHeader.fileName(id: walk.lastHeader.id)
+        endPosition = walk.end.position
+        provenSequence = walk.provenSequence
+        lastSequence = walk.sequence
+        losses = walk.losses
+        if walk.decision == .torn { cutBytes = walk.end.nonZeroEnd - walk.end.position }
+    }
 }

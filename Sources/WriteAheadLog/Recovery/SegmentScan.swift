@@ -25,14 +25,46 @@ struct SegmentScan {
         var bytes: RecoveryEvidence.Bytes
         /// One past the last non-zero byte.
         var nonZeroEnd: UInt64
-        /// The highest sequence that a later frame of this segment proves durable.
-        var laterFrameSequence: UInt64?
+        /// The next frame after the place whose header verifies, if there is one.
+        var laterFrame: (position: UInt64, header: FrameHeader)?
+
+        /// The highest sequence that the later frame proves durable: it was written after
+        /// everything before it was.
+        var laterFrameSequence: UInt64? { laterFrame.map { $0.header.sequence - 1 } }
+    }
+
+    /// From where it reads, and what stood before.
+    struct Start {
+        var position: UInt64
+        var sequence: UInt64
+        var nextOffset: UInt64
+        var previousHeaderCRC: UInt32
+        var epoch: UInt64
+
+        /// A segment's first frame.
+        init(_ header: SegmentHeader) {
+            position = header.firstFramePosition
+            sequence = header.firstSequence - 1
+            nextOffset = header.baseOffset
+            previousHeaderCRC = header.crc
+            epoch = header.epoch
+        }
+
+        init(_ checkpoint: Checkpoint) {
+            position = checkpoint.position
+            sequence = checkpoint.sequence
+            nextOffset = checkpoint.nextOffset
+            previousHeaderCRC = checkpoint.previousHeaderCRC
+            epoch = checkpoint.epoch
+        }
     }
 
     let header: SegmentHeader
     /// Where frames may reach: a closed segment's logical end, or the segment's end.
     let limit: UInt64
     private let bytes: UnsafeRawBufferPointer
+    /// The file position of the first of `bytes`.
+    private let origin: UInt64
     private let readFailure: (position: UInt64, error: DiskError)?
     private(set) var position: UInt64
     private(set) var sequence: UInt64
@@ -43,21 +75,39 @@ struct SegmentScan {
     private(set) var watermark: UInt64
     private(set) var stateGeneration: UInt64 = 0
 
-    /// - Parameter bytes: the segment from its first byte, as far as it could be read.
+    /// - Parameter bytes: the segment from `origin` on, as far as it could be read.
     init(
-        header: SegmentHeader, bytes: UnsafeRawBufferPointer, logicalEnd: UInt64?,
+        header: SegmentHeader, bytes: UnsafeRawBufferPointer, origin: UInt64 = 0,
+        start: Start? = nil, logicalEnd: UInt64?,
         readFailure: (position: UInt64, error: DiskError)? = nil
     ) {
+        let start = start ?? Start(header)
         self.header = header
         self.bytes = bytes
+        self.origin = origin
         self.readFailure = readFailure
-        limit = min(logicalEnd ?? header.frameLimit, UInt64(bytes.count))
-        position = header.firstFramePosition
-        sequence = header.firstSequence - 1
-        nextOffset = header.baseOffset
-        previousHeaderCRC = header.crc
-        epoch = header.epoch
+        limit = min(logicalEnd ?? header.frameLimit, origin + UInt64(bytes.count))
+        position = start.position
+        sequence = start.sequence
+        nextOffset = start.nextOffset
+        previousHeaderCRC = start.previousHeaderCRC
+        epoch = start.epoch
         watermark = header.firstSequence - 1
+    }
+
+    init(header: SegmentHeader, image: SegmentImage, start: Start? = nil, logicalEnd: UInt64?) {
+        self.init(
+            header: header, bytes: image.bytes, origin: image.origin, start: start,
+            logicalEnd: logicalEnd, readFailure: image.readFailure)
+    }
+
+    /// Goes on at a frame behind damage, as if everything before it were there.
+    mutating func resume(at later: (position: UInt64, header: FrameHeader)) {
+        position = later.position
+        sequence = later.header.sequence - 1
+        nextOffset = later.header.firstOffset
+        previousHeaderCRC = later.header.previousHeaderCRC
+        epoch = later.header.epoch
     }
 
     /// The next good frame, or what stands in its place.
@@ -66,7 +116,7 @@ struct SegmentScan {
         switch verdict {
         case .success(let header):
             if let misfit = misfit(header) { return .end(end(misfit)) }
-            let start = Int(position) + FormatLimits.frameHeaderBytes
+            let start = Int(position - origin) + FormatLimits.frameHeaderBytes
             let body = UnsafeRawBufferPointer(
                 rebasing: bytes[start..<start + Int(header.bodyBytes)])
             let frame = Frame(
@@ -87,8 +137,9 @@ struct SegmentScan {
     }
 
     private func frame(at position: UInt64) throws(FormatError) -> FrameHeader {
-        guard position < limit else { throw .truncated }
-        let place = UnsafeRawBufferPointer(rebasing: bytes[Int(position)..<Int(limit)])
+        guard position >= origin, position < limit else { throw .truncated }
+        let place = UnsafeRawBufferPointer(
+            rebasing: bytes[Int(position - origin)..<Int(limit - origin)])
         let header = try FrameHeader(
             place, salt: self.header.salt, position: position,
             commitBytesMaximum: Int(self.header.commitBytesMaximum))
@@ -115,19 +166,19 @@ struct SegmentScan {
     }
 
     private func end(_ reason: String) -> End {
-        let nonZeroEnd = max(position, UInt64(SegmentScan.nonZeroEnd(bytes, from: position)))
+        let nonZeroEnd = max(position, self.nonZeroEnd(from: position))
         let within = nonZeroEnd <= position + UInt64(header.commitBytesMaximum)
         return End(
             position: position, frameReadFailure: readFailure?.error, reason: reason,
             bytes: nonZeroEnd == position
                 ? .allZero : within ? .nonZeroWithinOneCommit : .nonZeroBeyondOneCommit,
             nonZeroEnd: nonZeroEnd,
-            laterFrameSequence: nonZeroEnd == position ? nil : laterFrame(until: nonZeroEnd))
+            laterFrame: nonZeroEnd == position ? nil : laterFrame(until: nonZeroEnd))
     }
 
     /// One past the last non-zero byte at or after `start`, or `start`.
-    private static func nonZeroEnd(_ bytes: UnsafeRawBufferPointer, from start: UInt64) -> Int {
-        let start = min(Int(start), bytes.count)
+    private func nonZeroEnd(from start: UInt64) -> UInt64 {
+        let start = min(Int(max(start, origin) - origin), bytes.count)
         var end = bytes.count
         while end > start {
             let chunk = min(4096, end - start)
@@ -135,24 +186,24 @@ struct SegmentScan {
             end -= chunk
         }
         while end > start, bytes[end - 1] == 0 { end -= 1 }
-        return end
+        return origin + UInt64(end)
     }
 
     /// Looks for any frame after the place in question: its header verifies only where it was
     /// written, in this life of the file.
-    private func laterFrame(until end: UInt64) -> UInt64? {
+    private func laterFrame(until end: UInt64) -> (position: UInt64, header: FrameHeader)? {
         let step = UInt64(FrameAlignment.bytes(header.profile, header.commitAlignment))
         var place = position + step
         while place + UInt64(FormatLimits.frameHeaderBytes) <= min(end, limit) {
-            let rest = UnsafeRawBufferPointer(rebasing: bytes[Int(place)...])
+            let rest = UnsafeRawBufferPointer(
+                rebasing: bytes[Int(place - origin)..<Int(limit - origin)])
             if rest.baseAddress!.integer(UInt32.self, at: 0) == FrameHeader.magic,
                 let later = try? FrameHeader(
                     rest, salt: header.salt, position: place,
                     commitBytesMaximum: Int(header.commitBytesMaximum)),
                 later.sequence > sequence
             {
-                // It was written after everything before it was durable.
-                return later.sequence - 1
+                return (place, later)
             }
             place += step
         }
@@ -160,9 +211,11 @@ struct SegmentScan {
     }
 }
 
-/// A whole segment file in memory, as the device holds it.
+/// Bytes of a segment file in memory, as the device holds them.
 final class SegmentImage {
     let buffer: UnsafeMutableRawBufferPointer
+    /// The file position of the first byte.
+    let origin: UInt64
     private(set) var byteCount = 0
     private(set) var readFailure: (position: UInt64, error: DiskError)?
 
@@ -170,30 +223,35 @@ final class SegmentImage {
         UnsafeRawBufferPointer(rebasing: buffer[..<byteCount])
     }
 
-    /// Reads `file` up to `limit` bytes, past the page cache when asked.
-    init(_ file: any DiskFile, limit: UInt64, uncached: Bool) throws(DiskError) {
-        let size = min(try file.size(), limit)
-        let capacity = (Int(size) + 4095) & ~4095
+    /// Reads `file` from `start`, a multiple of 4,096, up to `limit`, past the page cache when asked.
+    init(_ file: any DiskFile, from start: UInt64 = 0, limit: UInt64, uncached: Bool)
+        throws(DiskError)
+    {
+        precondition(start % 4096 == 0, "an image begins at a page")
+        let size = Int(max(start, min(try file.size(), limit)) - start)
+        origin = start
+        let capacity = (size + 4095) & ~4095
         buffer = .allocate(byteCount: max(capacity, 4096), alignment: 4096)
         let chunk = 1 << 20
-        while byteCount < Int(size) {
+        while byteCount < size {
             let part = UnsafeMutableRawBufferPointer(
                 rebasing: buffer[byteCount..<min(byteCount + chunk, capacity)])
             do throws(DiskError) {
+                let position = start + UInt64(byteCount)
                 let count =
                     uncached
-                    ? try file.readUncached(into: part, at: UInt64(byteCount))
-                    : try file.read(into: part, at: UInt64(byteCount))
+                    ? try file.readUncached(into: part, at: position)
+                    : try file.read(into: part, at: position)
                 if count == 0 { break }
-                byteCount += min(count, Int(size) - byteCount)
+                byteCount += min(count, size - byteCount)
             } catch {
-                readFailure = (UInt64(byteCount), error)
+                readFailure = (start + UInt64(byteCount), error)
                 break
             }
         }
     }
 
-    /// Whether all bytes from `position` on are zero.
+    /// Whether all bytes from `position` of the image on are zero.
     func isZero(from position: Int) -> Bool {
         bsfg_all_zero(bytes.baseAddress! + position, byteCount - position) != 0
     }

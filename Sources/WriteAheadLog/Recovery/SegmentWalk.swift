@@ -1,13 +1,27 @@
-/// Walks all segments of a log in order and gathers what is in them: keys, control records, the
-/// sparse index, and what stands at the end.
+/// Reads what opening has to read: the frames since the checkpoint, whichever segments they are in,
+/// and what stands at the end. Gathers keys, control records and the sparse index of the segment that
+/// is being written.
+///
+/// Damage stops it, unless the log may go on without what is damaged (`isSalvaging`): then what cannot
+/// be read becomes a loss, exact as far as anything is known of it.
 struct SegmentWalk {
+    /// Bytes that were not read because they are damaged, for a copy.
+    struct Damage {
+        var segmentID: UInt64
+        var bytes: Range<UInt64>
+    }
+
     private let opening: LogOpening
     private let table: SegmentTable
+    private let isSalvaging: Bool
+    private let slotGeneration: UInt64
+    private let slotHeadOffset: UInt64
     private(set) var state: LogState
     private(set) var segments: [SegmentIndex] = []
     private(set) var keys: [Digest256: KeyTable.Entry] = [:]
     private(set) var frameCount: UInt64 = 0
     private(set) var recordCount: UInt64 = 0
+    private(set) var frameBytes: UInt64 = 0
     private(set) var sequence: UInt64
     private(set) var nextOffset: UInt64
     private(set) var previousHeaderCRC: UInt32 = 0
@@ -18,84 +32,141 @@ struct SegmentWalk {
     private(set) var end: SegmentScan.End!
     private(set) var row = RecoveryRow.cleanEnd
     private(set) var decision = RecoveryDecision.cleanEnd
+    /// What was lost, and where.
+    private(set) var losses: [Range<UInt64>] = []
+    private(set) var damage: [Damage] = []
+    /// Records may have been lost after the last one that is known of.
+    private(set) var isEndUnknown = false
 
-    init(_ opening: LogOpening, table: SegmentTable, state: LogState) throws(LogError) {
+    init(
+        _ opening: LogOpening, table: SegmentTable, state: LogState, isSalvaging: Bool
+    ) throws(LogError) {
         self.opening = opening
         self.table = table
         self.state = state
-        provenSequence = max(state.durableSequence, table.segments.last!.firstSequence - 1)
-        sequence = table.segments.first!.firstSequence - 1
-        nextOffset = table.segments.first!.baseOffset
+        self.isSalvaging = isSalvaging
+        slotGeneration = state.generation
+        slotHeadOffset = state.headOffset
+        let first = table.segments.first!
+        let checkpoint = table.checkpoint
+        provenSequence = max(
+            state.durableSequence, table.segments.last!.firstSequence - 1,
+            checkpoint?.sequence ?? 0)
+        sequence = checkpoint?.sequence ?? first.firstSequence - 1
+        nextOffset = checkpoint?.nextOffset ?? first.baseOffset
+        previousHeaderCRC = checkpoint?.previousHeaderCRC ?? 0
+        lastTimeMilliseconds = checkpoint?.greatestTimeMilliseconds ?? 0
+        if let checkpoint, checkpoint.stateGeneration > state.generation {
+            throw lostSlot(checkpoint.stateGeneration)
+        }
     }
 
     /// - Throws: `corrupt` at the first place that the decision table calls so.
-    mutating func run(uncached: Bool) throws(LogError) {
-        let slotGeneration = state.generation
+    mutating func run() throws(LogError) {
+        var start = table.checkpoint
         for (number, entry) in table.segments.enumerated() {
             let isLast = number == table.segments.count - 1
-            try walk(entry, isLast: isLast, uncached: uncached, slotGeneration: slotGeneration)
+            if let checkpoint = start, entry.id != checkpoint.segmentID {
+                precondition(!isLast, "the checkpoint is in a segment of the table")
+                segments.append(
+                    SegmentIndex(
+                        closed: entry, in: table,
+                        endOffset: table.segments[number + 1].baseOffset))
+                continue
+            }
+            try walk(entry, isLast: isLast, start: start)
+            start = nil
         }
     }
 
-    private mutating func walk(
-        _ entry: SegmentEntry, isLast: Bool, uncached: Bool, slotGeneration: UInt64
-    ) throws(LogError) {
+    private mutating func walk(_ entry: SegmentEntry, isLast: Bool, start: Checkpoint?)
+        throws(LogError)
+    {
         let path = opening.path(SegmentHeader.fileName(id: entry.id))
-        let (file, image) = try opening.onDisk { () throws(DiskError) in
+        let file = try opening.onDisk { () throws(DiskError) in
             let file = try opening.disk.open(path, isLast ? .readWrite : .read)
             // The page cache may hold bytes that a failed sync never brought to the device.
             if isLast { try file.synchronise() }
-            return (
-                file,
-                try SegmentImage(file, limit: UInt64(1) << 33, uncached: uncached && isLast)
-            )
+            return file
         }
-        let header = try header(entry, image, path)
-        guard image.readFailure != nil || UInt64(image.byteCount) >= header.segmentBytes else {
-            // It had its whole length, synced, before it was listed.
-            throw corruption(path, UInt64(image.byteCount), "the file has been cut short")
+        let header = try header(entry, file, path, isFollowing: start == nil)
+        let from = start?.position ?? header.firstFramePosition
+        let limit = isLast ? writtenLimit(header, from: from) : entry.logicalEnd
+        let image = try opening.onDisk { () throws(DiskError) in
+            try SegmentImage(file, from: from & ~4095, limit: limit, uncached: isLast)
         }
         var index = SegmentIndex(entry: entry, header: header)
         var scan = SegmentScan(
-            header: header, bytes: image.bytes, logicalEnd: isLast ? nil : entry.logicalEnd,
-            readFailure: image.readFailure)
-        while true {
+            header: header, image: image, start: start.map(SegmentScan.Start.init),
+            logicalEnd: isLast ? nil : entry.logicalEnd)
+        scanning: while true {
             switch scan.next() {
             case .frame(let frame):
                 try take(frame, path, &index)
-                if frame.header.stateGeneration > slotGeneration {
-                    throw corruption(
-                        opening.path(ManifestLayout.fileName), 0,
-                        "the state slot of generation \(frame.header.stateGeneration) is lost")
-                }
             case .end(let end):
                 sequence = scan.sequence
-                previousHeaderCRC = scan.sequence < header.firstSequence ? header.crc : previousHeaderCRC
-                if isLast {
-                    try conclude(end, scan, header, file, path)
-                } else if scan.sequence != entry.lastSequence || end.position != entry.logicalEnd {
-                    throw corruption(
-                        path, end.position, end.frameReadFailure?.sentence ?? end.reason)
+                if isLast, try concludes(end, scan, header, path) {
+                    self.end = end
+                    lastHeader = header
+                    lastFile = file
+                    index.endPosition = end.position
+                    break scanning
                 }
-                index.endPosition = end.position
-                segments.append(index)
-                return
+                if !isLast {
+                    if scan.sequence == entry.lastSequence, end.position == entry.logicalEnd {
+                        index.endPosition = end.position
+                        break scanning
+                    }
+                    guard isSalvaging else {
+                        throw corruption(
+                            path, end.position, end.frameReadFailure?.sentence ?? end.reason)
+                    }
+                }
+                guard salvage(end, &scan, entry, number: segments.count) else {
+                    if isLast {
+                        self.end = end
+                        lastHeader = header
+                        lastFile = file
+                    }
+                    index.endPosition = isLast ? end.position : entry.logicalEnd
+                    break scanning
+                }
             }
         }
+        if segments.count == table.segments.count - 1, sequence < header.firstSequence {
+            previousHeaderCRC = header.crc
+        }
+        if !isLast { index.endOffset = table.segments[segments.count + 1].baseOffset }
+        segments.append(index)
     }
 
-    private func header(_ entry: SegmentEntry, _ image: SegmentImage, _ path: String)
-        throws(LogError) -> SegmentHeader
-    {
+    /// How far the log can have written beyond what a checkpoint records: nothing after it is read.
+    private func writtenLimit(_ header: SegmentHeader, from position: UInt64) -> UInt64 {
+        guard table.checkpoint != nil else { return header.segmentBytes }
+        return min(header.segmentBytes, position + FormatLimits.uncheckpointedBytesMaximum)
+    }
+
+    private func header(
+        _ entry: SegmentEntry, _ file: any DiskFile, _ path: String, isFollowing: Bool
+    ) throws(LogError) -> SegmentHeader {
+        let image = try opening.onDisk { () throws(DiskError) in
+            let image = try SegmentImage(
+                file, limit: UInt64(FormatLimits.segmentHeaderBytes), uncached: true)
+            if let failure = image.readFailure { throw failure.error }
+            return image
+        }
         let header: SegmentHeader
         do throws(FormatError) { header = try SegmentHeader(image.bytes) } catch {
             throw corruption(path, 0, "its header does not verify (\(error))")
         }
-        guard header.id == entry.id, header.salt == entry.salt, header.crc == entry.headerCRC,
-            header.identifier == table.identifier, header.baseOffset == entry.baseOffset,
-            header.firstSequence == entry.firstSequence, header.baseOffset == nextOffset,
-            header.firstSequence == sequence + 1
+        guard header.matches(entry, table),
+            !isFollowing || header.baseOffset == nextOffset && header.firstSequence == sequence + 1
         else { throw corruption(path, 0, "its header is not the one that the manifest names") }
+        let size = try opening.onDisk { () throws(DiskError) in try file.size() }
+        guard size >= header.segmentBytes else {
+            // It had its whole length, synced, before it was listed.
+            throw corruption(path, size, "the file has been cut short")
+        }
         return header
     }
 
@@ -103,18 +174,31 @@ struct SegmentWalk {
     private mutating func take(
         _ frame: SegmentScan.Frame, _ path: String, _ index: inout SegmentIndex
     ) throws(LogError) {
+        guard frame.header.stateGeneration <= slotGeneration else {
+            throw lostSlot(frame.header.stateGeneration)
+        }
         var greatestTime: Int64 = 0
         do throws(FormatError) {
-            var blocks = BlockIterator(body: frame.body)
-            while let (block, bytes) = try blocks.next() {
-                guard block.verify(bytes) else { throw .checksum }
-                greatestTime = max(greatestTime, block.baseTimeMilliseconds)
-                try take(block, bytes)
+            try FrameBody.walk(frame.header, frame.body) { (item) throws(FormatError) in
+                switch item {
+                case .record(let record):
+                    greatestTime = max(greatestTime, record.appendTimeMilliseconds)
+                    if let key = record.key, let content = record.content {
+                        keys[key] = KeyTable.Entry(offset: record.offset, content: content)
+                    }
+                case .change(let change):
+                    guard change.revision < FormatLimits.counterMaximum else {
+                        throw .invalid("a revision is not one of any log")
+                    }
+                    state.apply(change)
+                case .other: break
+                }
             }
         } catch {
             throw corruption(path, frame.position, "a block or record does not verify (\(error))")
         }
         frameCount += 1
+        frameBytes += frame.endPosition - frame.position
         recordCount += UInt64(frame.header.recordCount)
         nextOffset = frame.header.endOffset
         previousHeaderCRC = frame.header.headerCRC
@@ -124,62 +208,67 @@ struct SegmentWalk {
             endPosition: frame.endPosition)
     }
 
-    private mutating func take(_ block: BlockHeader, _ bytes: UnsafeRawBufferPointer)
-        throws(FormatError)
-    {
-        var rest = UnsafeRawBufferPointer(rebasing: bytes[FormatLimits.blockHeaderBytes...])
-        var offset = block.firstOffset
-        for _ in 0..<block.recordCount {
-            let record = try RecordView(rest)
-            rest = UnsafeRawBufferPointer(rebasing: rest[record.byteCount...])
-            if block.isControl {
-                try take(control: record)
-            } else {
-                if let key = record.key, let content = record.content {
-                    keys[key] = KeyTable.Entry(offset: offset, content: content)
-                }
-                offset += 1
-            }
-        }
-        guard rest.isEmpty else { throw .invalid("a block has bytes after its records") }
-    }
-
-    private mutating func take(control record: RecordView) throws(FormatError) {
-        switch record.kind & ~RecordKind.ignorableBit {
-        case RecordKind.cursor, RecordKind.register:
-            let change = try StateChange(kind: record.kind, payload: record.payload)
-            guard change.revision < FormatLimits.counterMaximum else {
-                throw .invalid("a revision is not one of any log")
-            }
-            state.apply(change)
-        default:
-            guard record.kind & RecordKind.ignorableBit != 0 else {
-                throw .unsupported(UInt64(record.kind))
-            }
-        }
-    }
-
-    /// Decides by the table what stands at the end of the last segment.
-    private mutating func conclude(
-        _ end: SegmentScan.End, _ scan: SegmentScan, _ header: SegmentHeader,
-        _ file: any DiskFile, _ path: String
-    ) throws(LogError) {
-        self.end = end
-        lastHeader = header
-        lastFile = file
+    /// Decides by the table what stands at the end of the last segment; false when it is damage that
+    /// is to be passed over.
+    private mutating func concludes(
+        _ end: SegmentScan.End, _ scan: SegmentScan, _ header: SegmentHeader, _ path: String
+    ) throws(LogError) -> Bool {
         provenSequence = max(provenSequence, scan.watermark, end.laterFrameSequence ?? 0)
         let evidence = RecoveryEvidence(
             frameVerifiesAndLinks: false, readFailed: end.frameReadFailure != nil,
             provenDurable: scan.sequence + 1 <= provenSequence, bytes: end.bytes)
         (row, decision) = DecisionTable.decide(evidence)
-        if decision == .corrupt {
-            throw corruption(
-                path, end.position,
-                "row \(row.rawValue): " + (end.frameReadFailure?.sentence ?? end.reason))
+        guard decision == .corrupt else { return true }
+        // What could not be read may still be there: nothing is given up for a read error.
+        if isSalvaging, row != .readError { return false }
+        throw corruption(
+            path, end.position,
+            "row \(row.rawValue): " + (end.frameReadFailure?.sentence ?? end.reason))
+    }
+
+    // MARK: - Damage
+
+    /// Passes over damage: goes on at the next frame that verifies, if there is one.
+    ///
+    /// - Returns: false when nothing of this segment is left to read.
+    private mutating func salvage(
+        _ end: SegmentScan.End, _ scan: inout SegmentScan, _ entry: SegmentEntry, number: Int
+    ) -> Bool {
+        let isLast = number == table.segments.count - 1
+        if let later = end.laterFrame, later.header.firstOffset >= nextOffset {
+            lose(upTo: later.header.firstOffset)
+            damage.append(Damage(segmentID: entry.id, bytes: end.position..<later.position))
+            scan.resume(at: later)
+            return true
         }
+        if isLast {
+            // How many records stood there is known only as far as a slot or the proof tells.
+            lose(upTo: max(nextOffset, slotHeadOffset))
+            sequence = max(sequence, provenSequence)
+            isEndUnknown = true
+            damage.append(
+                Damage(segmentID: entry.id, bytes: end.position..<max(end.position, end.nonZeroEnd)))
+        } else {
+            let next = table.segments[number + 1]
+            lose(upTo: next.baseOffset)
+            sequence = next.firstSequence - 1
+            damage.append(Damage(segmentID: entry.id, bytes: end.position..<entry.logicalEnd))
+        }
+        return false
+    }
+
+    private mutating func lose(upTo offset: UInt64) {
+        if offset > nextOffset { losses.append(nextOffset..<offset) }
+        nextOffset = max(nextOffset, offset)
     }
 
     private func corruption(_ file: String, _ position: UInt64, _ reason: String) -> LogError {
         .corrupt(Corruption(file: file, position: position, offset: nextOffset, reason: reason))
+    }
+
+    private func lostSlot(_ generation: UInt64) -> LogError {
+        corruption(
+            opening.path(ManifestLayout.fileName), 0,
+            "the state slot of generation \(generation) is lost")
     }
 }

@@ -45,6 +45,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     private var durableNames: [String: Node] = [:]
     private var locks: [String: Int] = [:]
     private var calls = 0
+    private var freeSpace: UInt64 = 1 << 40
     private var hook: (@Sendable (Call) -> Fault?)?
     let blocks: (logical: UInt32, physical: UInt32)
 
@@ -225,6 +226,16 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
     func blockBytes(_ path: String) -> (logical: UInt32, physical: UInt32) { blocks }
 
+    /// What `freeBytes` answers.
+    var free: UInt64 {
+        get { monitor.withLock { freeSpace } }
+        set { monitor.withLock { freeSpace = newValue } }
+    }
+
+    func freeBytes(_ path: String) throws(DiskError) -> UInt64 {
+        try perform(.freeSpace, path) { _ in freeSpace }
+    }
+
     private final class MemoryFile: DiskFile {
         let disk: MemoryDisk
         let path: String
@@ -291,6 +302,10 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
         func size() throws(DiskError) -> UInt64 {
             try disk.perform(.size, path) { _ in UInt64(node.bytes.count) }
+        }
+
+        func linkCount() throws(DiskError) -> Int {
+            try disk.perform(.size, path) { _ in disk.names.values.filter { $0 === node }.count }
         }
     }
 

@@ -1,0 +1,241 @@
+/// What a run covers, told when it is complete.
+struct KeyRunCoverage: Equatable, Sendable {
+    var offsets: Range<UInt64>
+    var newestTimeMilliseconds: Int64
+    var tier: UInt8 = 0
+}
+
+/// Writes one run, page by page, in memory that does not grow with what it writes but for the
+/// filter (2.5 B a key) and the fences (0.15 B a key): at most 37 MiB.
+///
+/// Any error ends it: `cancel` removes the file, and the caller begins again with a new id. Not
+/// thread-safe.
+final class KeyRunWriter {
+    private let disk: any Disk
+    private let directory: String
+    private let path: String
+    private let file: any DiskFile
+    private let identifier: LogIdentifier
+    private let id: UInt64
+
+    private let filter: MappedMemory
+    private let filterBlocks: Int
+    private let entryCountMaximum: Int
+    private var fences: [UInt64] = []
+    private var last: Digest256?
+    private var offsets: ClosedRange<UInt64>?
+    private(set) var entryCount = 0
+
+    /// Pages that wait to be written in one call.
+    private let buffer = PageBuffer(pageCount: KeyRunWriter.bufferPages)
+    private var bufferedPages = 0
+    private var entriesInPage = 0
+    private var position = UInt64(KeyRunLayout.pageBytes)
+    private var isRemoved = false
+
+    static let bufferPages = 64
+
+    /// Makes the file, which must not exist.
+    ///
+    /// - Precondition: `entryCountMaximum`, which sizes the filter, is at most
+    ///   `KeyRunLayout.entryCountMaximum`.
+    init(
+        _ disk: any Disk, directory: String, identifier: LogIdentifier, id: UInt64,
+        entryCountMaximum: Int
+    ) throws(DiskError) {
+        precondition(
+            entryCountMaximum <= KeyRunLayout.entryCountMaximum, "more keys than one run holds")
+        self.disk = disk
+        self.directory = directory
+        self.identifier = identifier
+        self.id = id
+        self.entryCountMaximum = entryCountMaximum
+        path = directory + "/" + KeyRunLayout.fileName(id: id)
+        filterBlocks = KeyFilter.blockCount(entryCount: entryCountMaximum)
+        guard let filter = MappedMemory(byteCount: filterBlocks * KeyFilter.blockBytes) else {
+            throw DiskError(.write, path, code: 12)  // ENOMEM
+        }
+        self.filter = filter
+        file = try disk.open(path, .create)
+    }
+
+    /// The length of the file so far.
+    var writtenBytes: UInt64 { position + UInt64(bufferedPages * KeyRunLayout.pageBytes) }
+
+    /// Takes the next entry.
+    ///
+    /// - Precondition: its key is above the one before; no more entries than announced.
+    func append(_ entry: KeyEntry) throws(DiskError) {
+        if let last { precondition(last.compare(entry.key) < 0, "a run's keys ascend") }
+        precondition(entryCount < entryCountMaximum, "more entries than announced")
+        if entriesInPage == KeyRunLayout.entriesPerPage { try endDataPage() }
+        if entriesInPage == 0 { fences.append(entry.key.prefix) }
+        entry.write(
+            at: page + KeyRunLayout.pageHeaderBytes + entriesInPage * KeyRunLayout.entryBytes)
+        let hash = KeyHash(entry.key)
+        KeyFilter.add(
+            hash, to: filter.start + hash.block(of: filterBlocks) * KeyFilter.blockBytes)
+        last = entry.key
+        let low = min(offsets?.lowerBound ?? entry.offset, entry.offset)
+        offsets = low...max(offsets?.upperBound ?? entry.offset, entry.offset)
+        entriesInPage += 1
+        entryCount += 1
+    }
+
+    /// Writes what remains, makes file and name durable. The writer is used up.
+    ///
+    /// - Precondition: the coverage has all offsets that were appended; the attachment has at most
+    ///   16 MiB.
+    func finish(_ coverage: KeyRunCoverage, attachment: [UInt8] = []) throws(DiskError) -> RunEntry {
+        precondition(
+            attachment.count <= KeyRunLayout.attachmentBytesMaximum, "the attachment is too large")
+        if let offsets {
+            precondition(
+                coverage.offsets.lowerBound <= offsets.lowerBound
+                    && offsets.upperBound < coverage.offsets.upperBound,
+                "a run covers the offsets of its entries")
+        }
+        if entriesInPage > 0 { try endDataPage() }
+        let top = stride(from: 0, to: fences.count, by: KeyRunLayout.fencesPerPage).map { fences[$0] }
+        try writeSection(.fences, itemCount: fences.count) { index, target in
+            target.set(fences[index].byteSwapped, at: 0)
+        }
+        // A run that turned out empty has no filter; one that shrank keeps the size it began with.
+        let blocks = entryCount == 0 ? 0 : filterBlocks
+        try writeSection(.filter, itemCount: blocks) { index, target in
+            target.copyMemory(
+                from: filter.start + index * KeyFilter.blockBytes, byteCount: KeyFilter.blockBytes)
+        }
+        try writeAttachment(attachment)
+        try flush()
+        var header = KeyRunHeader(
+            identifier: identifier, id: id, firstOffset: coverage.offsets.lowerBound,
+            endOffset: coverage.offsets.upperBound,
+            newestTimeMilliseconds: coverage.newestTimeMilliseconds, entryCount: entryCount,
+            filterBlocks: blocks, attachmentBytes: attachment.count,
+            attachmentCRC: attachment.withUnsafeBytes { Checksum.of($0) }, top: top)
+        precondition(header.byteCount == position, "a run's sections add up")
+        header.write(at: page)
+        try file.write(UnsafeRawBufferPointer(start: page, count: KeyRunLayout.pageBytes), at: 0)
+        try file.synchronise()
+        try disk.synchroniseDirectory(directory)
+        return RunEntry(header, tier: coverage.tier)
+    }
+
+    /// Removes the file, after an error or because nobody wants it any more. What cannot be removed
+    /// stays unlisted and is removed when the log is opened.
+    func cancel() {
+        guard !isRemoved else { return }
+        isRemoved = true
+        try? disk.remove(path)
+    }
+
+    // MARK: - Pages
+
+    private var page: UnsafeMutableRawPointer { buffer.page(bufferedPages) }
+
+    private func endDataPage() throws(DiskError) {
+        try endPage(.data, count: entriesInPage)
+        entriesInPage = 0
+    }
+
+    private func endPage(_ kind: KeyRunPageKind, count: Int) throws(DiskError) {
+        KeyRunPage.seal(page, kind, count: count, id: id, position: writtenBytes)
+        bufferedPages += 1
+        if bufferedPages == KeyRunWriter.bufferPages { try flush() }
+    }
+
+    private func flush() throws(DiskError) {
+        if bufferedPages > 0 {
+            let count = bufferedPages * KeyRunLayout.pageBytes
+            try file.write(
+                UnsafeRawBufferPointer(start: buffer.page(0), count: count), at: position)
+            position += UInt64(count)
+        }
+        bufferedPages = 0
+        buffer.clear()
+    }
+
+    private func writeSection(
+        _ kind: KeyRunPageKind, itemCount: Int,
+        _ write: (_ index: Int, _ target: UnsafeMutableRawPointer) -> Void
+    ) throws(DiskError) {
+        for first in stride(from: 0, to: itemCount, by: kind.countMaximum) {
+            let count = min(kind.countMaximum, itemCount - first)
+            for index in 0..<count {
+                write(first + index, page + KeyRunLayout.pageHeaderBytes + index * kind.itemBytes)
+            }
+            try endPage(kind, count: count)
+        }
+    }
+
+    private func writeAttachment(_ attachment: [UInt8]) throws(DiskError) {
+        for first in stride(from: 0, to: attachment.count, by: KeyRunLayout.pageBytes) {
+            let end = min(first + KeyRunLayout.pageBytes, attachment.count)
+            attachment.withUnsafeBytes {
+                page.copyMemory(from: $0.baseAddress! + first, byteCount: end - first)
+            }
+            bufferedPages += 1
+            if bufferedPages == KeyRunWriter.bufferPages { try flush() }
+        }
+    }
+}
+
+extension KeyRunWriter {
+    /// Writes a whole run of entries in any order; of a key that is there twice the highest offset
+    /// stays. On an error the file is removed.
+    ///
+    /// - Precondition: at most `KeyRunLayout.entryCountMaximum` entries.
+    static func write(
+        _ entries: [KeyEntry], _ coverage: KeyRunCoverage, attachment: [UInt8] = [],
+        to disk: any Disk, directory: String, identifier: LogIdentifier, id: UInt64
+    ) throws(DiskError) -> RunEntry {
+        let writer = try KeyRunWriter(
+            disk, directory: directory, identifier: identifier, id: id,
+            entryCountMaximum: entries.count)
+        do throws(DiskError) {
+            var last: Digest256?
+            for index in order(entries) {
+                let entry = entries[index]
+                if entry.key != last { try writer.append(entry) }
+                last = entry.key
+            }
+            return try writer.finish(coverage, attachment: attachment)
+        } catch {
+            writer.cancel()
+            throw error
+        }
+    }
+
+    /// Indices by ascending key, of one key by descending offset. Sorts 16 bytes an entry in place
+    /// of 72.
+    private static func order(_ entries: [KeyEntry]) -> [Int] {
+        var order = entries.indices.map { (prefix: entries[$0].key.prefix, index: $0) }
+        order.sort { left, right in
+            if left.prefix != right.prefix { return left.prefix < right.prefix }
+            let comparison = entries[left.index].key.compare(entries[right.index].key)
+            return comparison != 0
+                ? comparison < 0 : entries[left.index].offset > entries[right.index].offset
+        }
+        return order.map(\.index)
+    }
+}
+
+/// Page-aligned memory for a number of pages.
+final class PageBuffer: @unchecked Sendable {
+    let bytes: UnsafeMutableRawBufferPointer
+
+    init(pageCount: Int) {
+        bytes = .allocate(
+            byteCount: pageCount * KeyRunLayout.pageBytes, alignment: KeyRunLayout.pageBytes)
+        clear()
+    }
+
+    deinit { bytes.deallocate() }
+
+    func page(_ number: Int) -> UnsafeMutableRawPointer {
+        bytes.baseAddress! + number * KeyRunLayout.pageBytes
+    }
+
+    func clear() { bytes.initializeMemory(as: UInt8.self, repeating: 0) }
+}

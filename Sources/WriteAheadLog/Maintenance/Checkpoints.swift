@@ -1,0 +1,100 @@
+/// What a checkpoint records: taken between two commits, written while others go on.
+struct CheckpointCapture {
+    var checkpoint: Checkpoint
+    /// Where the checkpoint before it stood.
+    var firstOffset: UInt64
+    var keys: [Digest256: KeyTable.Entry]
+    var points: [UInt8]
+    var uncheckpointedBytes: UInt64
+}
+
+/// Checkpoints: opening reads frames from the last one on, and the keys before it are in runs.
+extension LogEngine {
+    /// Takes a checkpoint when one is due; false when none is.
+    func checkpointStep() -> Bool {
+        let (isDue, isAllowed) = monitor.withLock {
+            (
+                upkeep.uncheckpointedBytes >= upkeep.checkpointBytes || upkeep.capture != nil,
+                environment.monotonicNanoseconds() >= upkeep.derivedRetryNanoseconds
+            )
+        }
+        return isDue && isAllowed && takeCheckpoint()
+    }
+
+    /// - Returns: false when it could not be taken; it is tried again later.
+    func takeCheckpoint() -> Bool {
+        guard capture(), let capture = monitor.withLock({ upkeep.capture }) else { return false }
+        let id = takeRunID()
+        let entry: RunEntry
+        do throws(DiskError) {
+            entry = try KeyRunWriter.write(
+                capture.keys.map {
+                    KeyEntry(key: $0.key, content: $0.value.content, offset: $0.value.offset)
+                },
+                KeyRunCoverage(
+                    offsets: capture.firstOffset..<capture.checkpoint.nextOffset,
+                    newestTimeMilliseconds: capture.checkpoint.greatestTimeMilliseconds),
+                attachment: capture.points, to: disk, directory: directory,
+                identifier: identifier, id: id)
+        } catch {
+            checkpointFailed()
+            derivedWorkFailed("checkpoint", error)
+            return false
+        }
+        let run: KeyRun
+        do throws(KeyRunError) { run = try openRun(entry) } catch {
+            checkpointFailed()
+            try? disk.remove(directory + "/" + KeyRunLayout.fileName(id: id))
+            derivedWorkFailed("checkpoint", error.diskError)
+            return false
+        }
+        let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
+            try writer.changeTable { table in
+                table.runs.append(entry)
+                table.checkpoint = capture.checkpoint
+            }
+            monitor.withLock {
+                publish(runs: runs.runs + [run], missing: runs.missing)
+                pipeline.keys.endFlush()
+                upkeep.capture = nil
+                upkeep.checkpointOffset = capture.checkpoint.nextOffset
+                upkeep.checkpointSegmentID = capture.checkpoint.segmentID
+                upkeep.uncheckpointedBytes -= capture.uncheckpointedBytes
+                upkeep.isCheckpointFailing = false
+                upkeep.isPlanStale = true
+                counters.checkpoints += 1
+                judgeGate()
+            }
+        }
+        return isWritten
+    }
+
+    /// Sets apart what the checkpoint holds, unless an earlier attempt did.
+    private func capture() -> Bool {
+        guard monitor.withLock({ upkeep.capture == nil }) else { return true }
+        return betweenCommits { [self] (writer) throws(DiskError) in
+            monitor.withLock {
+                upkeep.capture = CheckpointCapture(
+                    checkpoint: writer.checkpoint,
+                    firstOffset: upkeep.checkpointOffset,
+                    keys: pipeline.keys.beginFlush(),
+                    points: segments[segments.count - 1].encodePoints(),
+                    uncheckpointedBytes: upkeep.uncheckpointedBytes)
+            }
+        }
+    }
+
+    private func checkpointFailed() {
+        monitor.withLock {
+            upkeep.isCheckpointFailing = true
+            judgeGate()
+        }
+    }
+
+    func takeRunID() -> UInt64 {
+        monitor.withLock {
+            upkeep.nextRunID += 1
+            return upkeep.nextRunID - 1
+        }
+    }
+}

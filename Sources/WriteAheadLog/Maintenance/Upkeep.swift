@@ -1,0 +1,79 @@
+/// What the maintainer knows between its steps. Guarded by the log's lock.
+struct Upkeep {
+    // Checkpoints.
+    let checkpointBytes: UInt64
+    var uncheckpointedBytes: UInt64
+    /// Captured and not yet written; kept after a failure, to be tried again.
+    var capture: CheckpointCapture?
+    var isCheckpointFailing = false
+    /// Up to where the runs hold the keys, and in which segment opening would begin to read.
+    var checkpointOffset: UInt64
+    var checkpointSegmentID: UInt64?
+    var nextRunID: UInt64
+
+    // Retention.
+    let planner: RetentionPlanner
+    var gate: BackpressureGate
+    var freeSpace: FreeSpaceGuard
+    var clock: GuardedClock
+    /// What the state slot may store: every shift before it is durable.
+    var storedClock: UInt64
+    var clockObservedNanoseconds: Int64
+    var freeSpaceAskedNanoseconds: Int64 = .min
+    var wasWrittenSinceAsked = true
+    /// The digest that the first segment's continues.
+    var anchorDigest: Digest256
+    var closedBytes: UInt64 = 0
+    let spareBytes: UInt64
+    /// What the last plan would let go.
+    var reclaimableBytes: UInt64 = 0
+    var expiryAnnouncedBelow: UInt64 = 0
+    /// The plan may have changed: commits rolled, cursors moved, something was sealed.
+    var isPlanStale = true
+    /// When time alone changes the plan, by retention's clock.
+    var nextMomentMilliseconds: Int64?
+
+    // Sealing, key runs, scrubbing: what is under way.
+    var sealing: SealingWork?
+    var merging: MergingWork?
+    var scrubbing = ScrubbingState()
+
+    // The thread.
+    var isWanted = true
+    var isEnded: Bool
+    /// After a failure of derived work nothing derived is tried before this moment.
+    var derivedRetryNanoseconds: Int64 = .min
+
+    static let derivedRetryNanoseconds: Int64 = 1_000_000_000
+
+    init(_ opened: LogOpening.Opened, options: LogOptions, environment: LogEnvironment) {
+        let table = opened.writer.table
+        checkpointBytes = FormatLimits.checkpointBytes(segmentBytes: table.segmentBytes)
+        uncheckpointedBytes = opened.uncheckpointedBytes
+        checkpointOffset = table.checkpoint?.nextOffset ?? table.segments[0].baseOffset
+        checkpointSegmentID = table.checkpoint?.segmentID
+        anchorDigest = table.anchor.digest
+        nextRunID = (table.runs.map(\.id).max() ?? 0) + 1
+        planner = RetentionPlanner(
+            options: options.retention, capacityBytes: options.capacityBytes)
+        let state = opened.pipeline.state
+        gate = BackpressureGate(
+            options: options.retention, policy: options.policy,
+            capacityBytes: options.capacityBytes,
+            isAlarmLatched: state.flags & LogState.Flags.alarm != 0)
+        freeSpace = FreeSpaceGuard(options: options.retention)
+        clock = GuardedClock(stored: state.retentionMilliseconds, environment.reading)
+        storedClock = clock.stored
+        clockObservedNanoseconds = environment.monotonicNanoseconds()
+        spareBytes = UInt64(opened.preparer.spareCount) * table.segmentBytes
+        isEnded = !environment.threads
+    }
+}
+
+extension LogEnvironment {
+    var reading: GuardedClock.Reading {
+        GuardedClock.Reading(
+            wallMilliseconds: wallMilliseconds(), monotonicNanoseconds: monotonicNanoseconds(),
+            isSynchronised: isClockSynchronised())
+    }
+}

@@ -1,0 +1,100 @@
+/// What retention has to know of a cursor.
+protocol RetentionCursor {
+    var owner: String { get }
+    var name: String { get }
+    /// Everything below is confirmed.
+    var nextOffset: UInt64 { get }
+    /// Truncation waits for it whatever its lag.
+    var required: Bool { get }
+    var isDetached: Bool { get }
+    /// The lag beyond which a cursor that is not required is detached; nil: no such limit.
+    var maximumLagBytes: UInt64? { get }
+    var maximumLagMilliseconds: Int64? { get }
+}
+
+/// A cursor that truncation stops waiting for. It holds until the detachment is durable.
+struct CursorDetachment: Equatable, Sendable {
+    var owner: String
+    var name: String
+    var reason: String
+}
+
+/// Up to where records count as confirmed, and which cursors that waits for.
+enum Frontier {
+    /// Whether truncation waits for a cursor: it is attached, and required or with a maximum lag. One
+    /// that is not required and has no maximum lag never holds. Under `silStrict` every attached
+    /// cursor does.
+    ///
+    /// A cursor beyond its maximum lag holds until it is detached durably (`detachments`): it must
+    /// not lose a record while it still counts as a reader.
+    static func holds(_ cursor: some RetentionCursor, _ policy: LogPolicy) -> Bool {
+        guard !cursor.isDetached else { return false }
+        if cursor.required || policy.profile == .silStrict { return true }
+        return cursor.maximumLagBytes != nil || cursor.maximumLagMilliseconds != nil
+    }
+
+    /// The offset below which every record is confirmed: the least of the cursors that hold. With
+    /// none nothing is confirmed, unless the log is terminal: then everything durable is.
+    static func confirmedOffset(
+        cursors: some Sequence<some RetentionCursor>, policy: LogPolicy, isTerminal: Bool,
+        headOffset: UInt64
+    ) -> UInt64 {
+        var least: UInt64?
+        for cursor in cursors where holds(cursor, policy) {
+            least = min(least ?? cursor.nextOffset, cursor.nextOffset)
+        }
+        return min(least ?? (isTerminal ? headOffset : 0), headOffset)
+    }
+
+    /// The cursors whose maximum lag is exceeded, and the next moment at which time alone adds one.
+    ///
+    /// A lag is never overstated: its bytes are those of the segments wholly behind the cursor's
+    /// position, its age that of the youngest record in the cursor's segment. Required cursors are
+    /// never among them, nor any under `silStrict`; and none by age while the clock is suspect.
+    /// O(cursors x log segments).
+    static func detachments(
+        cursors: some Sequence<some RetentionCursor>, policy: LogPolicy,
+        situation: RetentionSituation
+    ) -> (detachments: [CursorDetachment], nextMomentMilliseconds: Int64?) {
+        guard case .standard = policy else { return ([], nil) }
+        var found: [CursorDetachment] = []
+        var next: Int64?
+        // bytesFrom[i]: of segment i and everything after it. The active segment is the last but one
+        // entry; after it there is nothing.
+        var bytesFrom = [UInt64](repeating: 0, count: situation.segments.count + 2)
+        bytesFrom[situation.segments.count] = situation.activeBytes
+        for index in situation.segments.indices.reversed() {
+            bytesFrom[index] = bytesFrom[index + 1] + situation.segments[index].bytes
+        }
+        for cursor in cursors
+        where !cursor.required && !cursor.isDetached && cursor.nextOffset < situation.headOffset {
+            let closed = situation.firstSegment(endingAfter: cursor.nextOffset)
+            let own = closed ?? situation.segments.count
+            let base = closed.map { situation.segments[$0].baseOffset } ?? situation.activeBaseOffset
+            let lag = bytesFrom[base >= cursor.nextOffset ? own : own + 1]
+            if let limit = cursor.maximumLagBytes, lag > limit {
+                found.append(
+                    CursorDetachment(
+                        owner: cursor.owner, name: cursor.name,
+                        reason: "\(lag) bytes behind, more than its maximum lag of \(limit) bytes"))
+                continue
+            }
+            guard let limit = cursor.maximumLagMilliseconds, situation.isClockTrusted else { continue }
+            let stamp =
+                closed.map { situation.segments[$0].lastAppendMilliseconds }
+                ?? situation.activeLastAppendMilliseconds
+            let exceeded = RetentionSituation.moment(
+                RetentionSituation.moment(stamp, plus: limit), plus: 1)
+            if exceeded <= situation.nowMilliseconds {
+                found.append(
+                    CursorDetachment(
+                        owner: cursor.owner, name: cursor.name,
+                        reason: "unconfirmed records are older than its maximum lag of \(limit) "
+                            + "milliseconds"))
+            } else {
+                next = min(next ?? .max, exceeded)
+            }
+        }
+        return (found, next)
+    }
+}

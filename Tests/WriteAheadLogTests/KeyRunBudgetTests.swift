@@ -1,0 +1,89 @@
+import Testing
+
+@testable import WriteAheadLog
+
+@Suite struct KeyRunBudgetTests {
+    private static let keysPerRun: UInt64 = 10_000
+
+    private func runs(_ directory: RunDirectory, count: UInt64) throws -> [KeyRun] {
+        try (0..<count).map { number in
+            let offsets = number * Self.keysPerRun..<(number + 1) * Self.keysPerRun
+            return try directory.open(
+                directory.write(offsets.map { keyEntry($0) }, offsets: offsets))
+        }
+    }
+
+    private func levels(_ set: KeyRunSet) -> [KeyIndexLevel] {
+        set.members.map { $0.index?.level ?? .onDisk }
+    }
+
+    @Test func theNewestRunsHaveTheMost() throws {
+        let files = MemoryDisk()
+        let whole = 4 * KeyRunIndex.byteCount(
+            try runs(RunDirectory(files), count: 4)[0].header, .whole)
+        var seen: Set<[KeyIndexLevel]> = []
+        for budgetBytes in stride(from: 0, through: whole, by: whole / 16) {
+            let directory = RunDirectory(budgetBytes: budgetBytes)
+            let set = KeyRunSet(runs: try runs(directory, count: 4)).loaded
+            let levels = levels(set)
+            #expect(levels == levels.sorted(by: >))
+            #expect(levels.contains(.onDisk) ? !levels.contains(.whole) : true)
+            #expect(directory.budget.heldBytes <= budgetBytes)
+            seen.insert(levels)
+            let keys = (0..<Self.keysPerRun * 4).filter { $0 % 97 == 0 }
+            #expect(set.lookUp(keys.map { keyEntry($0).key }) == keys.map { keyEntry($0).answer })
+        }
+        #expect(seen.contains([.onDisk, .onDisk, .onDisk, .onDisk]))
+        #expect(seen.contains([.whole, .whole, .whole, .whole]))
+        #expect(seen.count >= 6)
+    }
+
+    @Test func whatIsNotUsedIsGivenBack() throws {
+        let directory = RunDirectory(budgetBytes: 1 << 20)
+        var set: KeyRunSet? = KeyRunSet(runs: try runs(directory, count: 3)).loaded
+        #expect(directory.budget.heldBytes > 3 * 24_000)
+        #expect(directory.budget.keyCount == 30_000)
+        set = set!.replacing(runs: [set!.runs[0]], floorOffset: 0, missing: [])
+        #expect(directory.budget.keyCount == 10_000)
+        #expect(
+            directory.budget.heldBytes
+                == KeyRunIndex.byteCount(set!.runs[0].header, .whole))
+        set = nil
+        #expect(directory.budget.heldBytes == 0)
+        #expect(directory.budget.keyCount == 0)
+    }
+
+    @Test func anotherLogTakesItsShare() throws {
+        let first = RunDirectory(budgetBytes: 60_000)
+        let set = KeyRunSet(runs: try runs(first, count: 2)).loaded
+        #expect(levels(set) == [.whole, .whole])
+        let second = RunDirectory()
+        let offsets = 0..<Self.keysPerRun
+        let entry = try second.write(offsets.map { keyEntry($0) }, offsets: offsets)
+        let other = KeyRunSet(runs: [
+            try KeyRun(
+                second.disk, directory: logPath, identifier: runIdentifier, entry: entry,
+                budget: first.budget)
+        ])
+        #expect(other.adjusted() == nil, "nothing is free yet")
+        #expect(other.answer(keyEntry(1).key) == keyEntry(1).answer)
+        let smaller = set.loaded
+        #expect(levels(smaller) == [.whole, .folded])
+        #expect(smaller.lookUp(offsets.map { keyEntry($0).key }) == offsets.map { keyEntry($0).answer })
+        withExtendedLifetime(set) { #expect(other.adjusted() == nil, "a snapshot still holds it") }
+    }
+
+    @Test("a folded filter lets few absent keys through")
+    func filterRates() throws {
+        let directory = RunDirectory(budgetBytes: 30_000)
+        let run = try runs(directory, count: 1)
+        var rates: [KeyIndexLevel: Double] = [:]
+        for level in [KeyIndexLevel.folded, .whole] {
+            let index = try #require(try KeyRunIndex.load(run[0], level, replacing: nil))
+            let absent = (0..<UInt64(200_000)).map { KeyHash(keyEntry($0 + 1_000_000).key) }
+            rates[level] = Double(absent.count { index.mayContain($0) }) / Double(absent.count)
+        }
+        #expect(rates[.folded]! < 0.02)
+        #expect(rates[.whole]! < 0.0005)
+    }
+}
