@@ -19,6 +19,16 @@ import time
 from log_common import finish
 
 
+def memory_directory():
+    """A tmpfs with room, or None."""
+    try:
+        status = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    has_room = status.f_bavail * status.f_frsize > 512 << 20
+    return "/dev/shm" if has_room and os.access("/dev/shm", os.W_OK) else None
+
+
 class Layer:
     """One run of a layer.
 
@@ -42,10 +52,12 @@ class Layer:
         self.directory = None
         self.began = self.told = time.monotonic()
 
-    def begin(self):
+    def begin(self, in_memory=False):
+        """`in_memory`: its files need no device; a flush that is waited for would only cost time."""
         self.options = self.parser.parse_args()
         self.random = random.Random(self.options.seed)
-        self.directory = tempfile.mkdtemp(prefix=f"bsfg-{self.title}-")
+        self.directory = tempfile.mkdtemp(
+            prefix=f"bsfg-{self.title}-", dir=memory_directory() if in_memory else None)
         atexit.register(self.clean)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.interrupted)

@@ -284,7 +284,7 @@ class Sweep:
 def main():
     layer = Layer("L2", 40, __doc__)
     layer.parser.add_argument("--sweep", action="store_true")
-    options = layer.begin()
+    options = layer.begin(in_memory=True)
     if not shutil.which("strace"):
         layer.skip("strace is not installed")
     probe = subprocess.run(["strace", "-o", "/dev/null", "true"], stderr=subprocess.PIPE)

@@ -8,6 +8,7 @@ struct LogCommand: ParsableCommand {
         abstract: "Works on one log in a directory, without a node.",
         subcommands: [
             LogAppend.self,
+            LogDiskTest.self,
             LogDump.self,
             LogExercise.self,
             LogInfo.self,
