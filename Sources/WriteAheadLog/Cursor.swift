@@ -58,6 +58,8 @@ public struct Cursor: Hashable, Sendable {
     var identity: CursorIdentity { CursorIdentity(owner: owner, name: name) }
 }
 
+extension Cursor: RetentionCursor {}
+
 /// Owner and name as bytes: Swift's `String ==` would take two spellings of a letter for one.
 struct CursorIdentity: Hashable, Sendable {
     var owner: [UInt8]

@@ -14,8 +14,6 @@ public final class Log: Sendable {
     public let profile: Profile
 
     private let engine: LogEngine
-    private let disk: any Disk
-    private let files: SegmentFiles
 
     /// Opens the log in `directory` for writing, making it when the directory is empty or absent.
     ///
@@ -44,20 +42,18 @@ public final class Log: Sendable {
             try disk.lock(directory + "/" + LogInspector.lockName, exclusive: false)
         }
         let opened = try opening.open(options)
-        let log = Log(opened, opening)
+        let log = Log(opened, opening, options)
         // Another process may write only when nothing here does any more.
         log.engine.start(atEnd: { lock.release() })
         return log
     }
 
-    private init(_ opened: LogOpening.Opened, _ opening: LogOpening) {
+    private init(_ opened: LogOpening.Opened, _ opening: LogOpening, _ options: LogOptions) {
         recovery = opened.report
         directory = opening.directory
         identifier = opened.writer.table.identifier
         profile = opened.writer.table.profile
-        disk = opening.disk
-        files = SegmentFiles(disk: opening.disk, directory: opening.directory)
-        engine = LogEngine(opened, environment: opening.environment)
+        engine = LogEngine(opened, opening, options: options)
     }
 
     deinit { close() }
@@ -113,9 +109,7 @@ public final class Log: Sendable {
     // MARK: - Read
 
     /// The first offset that the log holds.
-    public var firstOffset: UInt64 {
-        engine.monitor.withLock { engine.segments[0].entry.baseOffset }
-    }
+    public var firstOffset: UInt64 { engine.monitor.withLock { engine.firstOffset } }
 
     /// One past the last durable offset.
     public var headOffset: UInt64 { engine.monitor.withLock { engine.headOffset } }
@@ -125,11 +119,13 @@ public final class Log: Sendable {
     public var epochs: [EpochEntry] { engine.monitor.withLock { engine.pipeline.state.epochs } }
 
     /// Gives durable records from `offset` on to `visit`, in order, until it answers false, the head
-    /// is reached, `maximumCount` records were given, or the next payload would pass `maximumBytes`
-    /// (the first record is always given). Every checksum is verified. Blocks.
+    /// or a gap is reached, `maximumCount` records were given, or the next payload would pass
+    /// `maximumBytes` (the first record is always given). Every checksum is verified. Blocks.
+    /// O(log segments) and one bounded read to the first record.
     ///
     /// - Returns: the offset to go on from.
-    /// - Throws: `offsetOutOfRange` below the first or above the head; `corrupt`; `disk`.
+    /// - Throws: `gap` when `offset` is no longer in the log: go on at its end; `offsetOutOfRange`
+    ///   above the head; `corrupt`; `disk`.
     @discardableResult
     public func read(
         from offset: UInt64, maximumCount: Int = .max, maximumBytes: Int = .max,
@@ -138,12 +134,18 @@ public final class Log: Sendable {
         var next = offset
         var count = 0
         var bytes = 0
-        while count < maximumCount, let index = try engine.place(of: next) {
-            let file = try files.file(index.entry.id)
-            var reader = FrameReader(
-                index: index, path: files.path(index.entry.id), file: file, profile: profile)
-            defer { reader.close() }
-            let more = try reader.read(from: next) { record in
+        while count < maximumCount {
+            let place: LogEngine.Place?
+            do throws(LogError) { place = try engine.place(of: next) } catch {
+                if case .gap = error, count > 0 { return next }
+                throw error
+            }
+            guard let place else { return next }
+            defer { engine.giveBack(place) }
+            let index = engine.files.indexed(place.index)
+            let more = try scan(
+                index, from: next, startingAt: index.position(of: next), until: place.gapOffset
+            ) { record in
                 guard count < maximumCount else { return false }
                 if count > 0, bytes + record.payload.count > maximumBytes { return false }
                 count += 1
@@ -154,6 +156,34 @@ public final class Log: Sendable {
             guard more else { return next }
         }
         return next
+    }
+
+    private func scan(
+        _ index: SegmentIndex, from offset: UInt64, startingAt position: UInt64, until end: UInt64,
+        _ visit: (LogRecord) -> Bool
+    ) throws(LogError) -> Bool {
+        let id = index.entry.id
+        var reader = FrameReader(
+            index: index, path: engine.files.path(id), file: try engine.files.file(id),
+            profile: profile)
+        defer { reader.close() }
+        do throws(LogError) {
+            return try reader.read(from: offset, startingAt: position, until: end, visit)
+        } catch {
+            if case .corrupt = error { engine.suspect(id) }
+            throw error
+        }
+    }
+
+    /// What the log no longer has from `offset` on, up to the next record that it holds; nil when
+    /// `offset` is there or at the head. O(declared losses).
+    ///
+    /// - Parameter isDetached: the asking cursor is detached, so that truncation did not wait for it.
+    public func gap(at offset: UInt64, isDetached: Bool = false) -> Gap? {
+        engine.monitor.withLock {
+            engine.pipeline.state.losses.gap(
+                at: offset, firstOffset: engine.firstOffset, isDetached: isDetached)
+        }
     }
 
     /// Sleeps until there is a durable record at `offset`; false when the time was over first or the
@@ -170,22 +200,25 @@ public final class Log: Sendable {
 
     public func removeObserver(_ number: UInt64) { engine.removeObserver(number) }
 
-    /// Where a durable key stands, and its content digest. O(1).
-    public func lookUp(_ key: Digest256) -> (offset: UInt64, content: Digest256)? {
-        engine.monitor.withLock {
-            engine.pipeline.keys.durable[key].map { ($0.offset, $0.content) }
-        }
+    /// Where a durable key stands, and its content digest. O(key runs); reads a page of one when the
+    /// key is not recent. Blocks.
+    ///
+    /// - Throws: `rejected(.indexRebuilding)` when a damaged part of the index may have it.
+    public func lookUp(_ key: Digest256) throws(LogError) -> (offset: UInt64, content: Digest256)? {
+        try engine.lookUp(key).map { ($0.offset, $0.content) }
     }
 
     /// The first offset whose record was appended at or after a time (milliseconds since 1970), or
-    /// the head. Reads the segment in which it lies. Blocks.
+    /// the head. O(log segments) and one bounded read. Blocks.
     public func offset(atOrAfterMilliseconds time: Int64) throws(LogError) -> UInt64 {
-        let (segments, head) = engine.monitor.withLock { (engine.segments, engine.headOffset) }
-        guard let index = segments.first(where: { $0.entry.greatestTimeMilliseconds >= time }) else {
-            return head
-        }
+        guard let place = engine.place(atOrAfterMilliseconds: time) else { return headOffset }
+        defer { engine.giveBack(place) }
+        let index = engine.files.indexed(place.index)
         var found = index.endOffset
-        try read(from: index.entry.baseOffset) { record in
+        _ = try scan(
+            index, from: index.entry.baseOffset,
+            startingAt: index.position(atOrAfterMilliseconds: time), until: .max
+        ) { record in
             guard record.appendTimeMilliseconds < time else {
                 found = record.offset
                 return false
@@ -234,11 +267,12 @@ public final class Log: Sendable {
     }
 
     /// Moves a cursor's frontier to `nextOffset`: everything below is confirmed. At or below where it
-    /// stands nothing changes. Durable when it returns; takes no space in the log. Blocks.
+    /// stands nothing changes. Gaps below it count as confirmed. Durable when it returns; takes no
+    /// space in the log. Blocks.
     ///
     /// - Parameter digest: of the last record before `nextOffset`, with that record's offset.
-    /// - Throws: `cursorNotFound`; `offsetOutOfRange` beyond the head.
-    /// - Returns: the cursor as it stands durably.
+    /// - Throws: `cursorNotFound`; `cursorDetached`; `offsetOutOfRange` beyond the head.
+    /// - Returns: the cursor as it stands durably; `gaps(in:)` names the losses that it passed.
     @discardableResult
     public func confirm(
         owner: String, name: String, nextOffset: UInt64,
@@ -248,6 +282,9 @@ public final class Log: Sendable {
         try engine.setCursor { state, head in
             guard var cursor = state.cursor(identity)?.cursor else {
                 return .failure(.cursorNotFound(owner: owner, name: name))
+            }
+            if let reason = cursor.detachReason {
+                return .failure(.cursorDetached(owner: owner, name: name, reason: reason))
             }
             guard nextOffset <= head else {
                 return .failure(.offsetOutOfRange(offset: nextOffset, first: 0, head: head))
@@ -263,6 +300,40 @@ public final class Log: Sendable {
             throw .cursorNotFound(owner: owner, name: name)
         }
         return cursor
+    }
+
+    /// Records that were lost unconfirmed in a range of offsets, exact and in order. O(declared losses).
+    public func gaps(in offsets: Range<UInt64>) -> [Gap] {
+        engine.monitor.withLock { engine.pipeline.state.losses.gaps(in: offsets) }
+    }
+
+    /// Lets truncation go on without a cursor. It keeps its place and cannot be moved until it is
+    /// attached again; what is removed meanwhile is a gap for it. Durable when it returns. Blocks.
+    public func detachCursor(owner: String, name: String, reason: String) throws(LogError) {
+        try engine.detach(owner: owner, name: name, reason: reason)
+    }
+
+    /// Lets truncation wait for a detached cursor again, from `nextOffset` on. Durable when it
+    /// returns. Blocks.
+    ///
+    /// - Throws: `cursorNotFound`; `offsetOutOfRange` beyond the head.
+    public func attachCursor(owner: String, name: String, nextOffset: UInt64) throws(LogError) {
+        let identity = CursorIdentity(owner: owner, name: name)
+        try engine.setCursor { state, head in
+            guard var cursor = state.cursor(identity)?.cursor else {
+                return .failure(.cursorNotFound(owner: owner, name: name))
+            }
+            guard nextOffset <= head else {
+                return .failure(.offsetOutOfRange(offset: nextOffset, first: 0, head: head))
+            }
+            guard cursor.detachReason != nil else { return .success(nil) }
+            cursor.detachReason = nil
+            cursor.nextOffset = nextOffset
+            cursor.epoch = state.epoch
+            cursor.digest = nil
+            cursor.digestOffset = nil
+            return .success(cursor)
+        }
     }
 
     /// Removes a cursor; truncation no longer waits for it. Blocks.
@@ -282,13 +353,47 @@ public final class Log: Sendable {
     public func statistics() -> LogStatistics {
         engine.monitor.withLock {
             LogStatistics(
-                firstOffset: engine.segments[0].entry.baseOffset, headOffset: engine.headOffset,
-                segmentCount: engine.segments.count, usedBytes: engine.pipeline.usedBytes,
+                firstOffset: engine.firstOffset, headOffset: engine.headOffset,
+                segmentCount: engine.segments.count, fillBytes: engine.pipeline.fillBytes,
                 capacityBytes: engine.pipeline.limits.capacityBytes,
-                keyCount: engine.pipeline.keys.durable.count, poison: engine.pipeline.poison,
-                counters: engine.counters)
+                keyCount: engine.pipeline.keys.count + engine.runs.entryCount,
+                isAlarmRaised: engine.upkeep.gate.isAlarmLatched,
+                isAcceptingRecords: engine.pipeline.gate == .open && engine.pipeline.poison == nil,
+                poison: engine.pipeline.poison, counters: engine.counters,
+                events: engine.events.counters)
         }
     }
+
+    /// What happens in the log from now on, beside appends and reads; ends when the log is closed. A
+    /// listener that is slow misses the oldest.
+    public func events() -> AsyncStream<LogEvent> { engine.events.events() }
+
+    /// Ends the alarm that stays after a log of profile `silStrict` was full. Durable when it returns.
+    /// Blocks.
+    ///
+    /// - Returns: false when there is no alarm.
+    @discardableResult
+    public func acknowledgeAlarm(by name: String, reason: String) throws(LogError) -> Bool {
+        try engine.acknowledgeAlarm(by: name, reason: reason)
+    }
+
+    /// Goes on after keys of removed records were lost with both copies of their run: from now on such
+    /// a key counts as new. Durable when it returns. Blocks.
+    public func acceptDedupeHorizonLoss() throws(LogError) { try engine.acceptDedupeHorizonLoss() }
+
+    // MARK: - Without threads
+
+    /// One commit of what is queued; false when nothing was.
+    package func stepCommit() -> Bool { engine.stepCommit() }
+
+    /// What a log does that was idle for a second: its state slot records the last commit.
+    package func stepIdle() { engine.stepIdle() }
+
+    /// One step of maintenance; false when there is none to do now.
+    package func stepMaintainer() -> Bool { engine.maintain() }
+
+    /// One spare segment; false when there are enough.
+    package func stepPreparer() -> Bool { engine.preparer.step() }
 }
 
 /// The size and work of a log.
@@ -296,13 +401,21 @@ public struct LogStatistics: Hashable, Sendable {
     public var firstOffset: UInt64
     public var headOffset: UInt64
     public var segmentCount: Int
-    public var usedBytes: UInt64
+    /// Bytes that may not be reclaimed now.
+    public var fillBytes: UInt64
     public var capacityBytes: UInt64
+    /// Keys that are remembered.
     public var keyCount: Int
+    /// The alarm of a full log of profile `silStrict`, until somebody acknowledges it.
+    public var isAlarmRaised: Bool
+    /// Whether a new record would be taken now.
+    public var isAcceptingRecords: Bool
     /// The failure that stopped the log, or nil while it writes.
     public var poison: PoisonCause?
     public var counters: LogCounters
+    /// How often each kind of event was.
+    public var events: LogEventCounters
 
-    /// Used bytes ÷ capacity.
-    public var fill: Double { Double(usedBytes) / Double(capacityBytes) }
+    /// Fill bytes ÷ capacity.
+    public var fill: Double { Double(fillBytes) / Double(capacityBytes) }
 }

@@ -3,7 +3,8 @@ extension LogEngine {
     /// A segment that a reader may read until it gives it back.
     struct Place {
         var index: SegmentIndex
-        var isClosed: Bool
+        /// Where the next declared gap begins.
+        var gapOffset: UInt64
     }
 
     var firstOffset: UInt64 { segments[0].entry.baseOffset }
@@ -23,7 +24,7 @@ extension LogEngine {
         let number = number(ofSegmentWith: offset)
         let index = segments[number]
         pins[index.entry.id, default: 0] += 1
-        return Place(index: index, isClosed: number < segments.count - 1)
+        return Place(index: index, gapOffset: pipeline.state.losses.start(atOrAfter: offset))
     }
 
     /// The segment after which no record is older than `time`; nil when all are.
@@ -44,7 +45,7 @@ extension LogEngine {
             return nil
         }
         pins[segments[low].entry.id, default: 0] += 1
-        return Place(index: segments[low], isClosed: low < segments.count - 1)
+        return Place(index: segments[low], gapOffset: .max)
     }
 
     func giveBack(_ place: Place) {

@@ -35,17 +35,33 @@ struct FrameReader {
 
     func close() { buffer.deallocate() }
 
-    /// Calls `visit` with records from `offset` on until it answers false or the segment ends.
+    /// Calls `visit` with records from `offset` up to `end` exclusive until it answers false or the
+    /// segment ends. In a segment that is known to be damaged it passes over the damage.
+    ///
+    /// - Parameters:
+    ///   - start: a position at or before the frame of the first record.
+    ///   - end: where a declared gap begins: what stands there is not read.
     /// - Returns: false when `visit` did.
-    mutating func read(from offset: UInt64, _ visit: (LogRecord) -> Bool) throws(LogError) -> Bool {
-        var position = index.position(of: offset)
+    mutating func read(
+        from offset: UInt64, startingAt start: UInt64, until end: UInt64,
+        _ visit: (LogRecord) -> Bool
+    ) throws(LogError) -> Bool {
+        var position = start
         while position < index.endPosition {
-            let frame = try frame(at: position)
+            let frame: FrameHeader
+            do throws(LogError) { frame = try self.frame(at: position) } catch {
+                guard index.isDamaged, let later = try laterFrame(after: position) else {
+                    throw error
+                }
+                position = later
+                continue
+            }
+            guard frame.firstOffset < end else { return true }
             let body = try bytes(
                 position + UInt64(FormatLimits.frameHeaderBytes), Int(frame.bodyBytes), position)
             if frame.endOffset > offset {
                 let more = Result { () throws(FormatError) in
-                    try FrameReader.visit(frame, body, decoder, from: offset, visit)
+                    try FrameReader.visit(frame, body, decoder, from: offset, until: end, visit)
                 }
                 switch more {
                 case .success(true): break
@@ -53,10 +69,29 @@ struct FrameReader {
                 case .failure(let error): throw corruption(position, frame.firstOffset, "\(error)")
                 }
             }
+            guard frame.endOffset < end else { return true }
             position = FrameAlignment.end(
                 of: frame.frameBytes, at: position, profile, index.commitAlignment)
         }
         return true
+    }
+
+    /// The next position behind damage at which a frame's header verifies.
+    private mutating func laterFrame(after position: UInt64) throws(LogError) -> UInt64? {
+        let step = UInt64(FrameAlignment.bytes(profile, index.commitAlignment))
+        var place = position + step
+        while place + UInt64(FormatLimits.frameHeaderBytes) <= index.endPosition {
+            let bytes = try bytes(place, FormatLimits.frameHeaderBytes, place)
+            if bytes.baseAddress!.integer(UInt32.self, at: 0) == FrameHeader.magic,
+                (try? FrameHeader(
+                    bytes, salt: index.entry.salt, position: place,
+                    commitBytesMaximum: index.commitBytesMaximum)) != nil
+            {
+                return place
+            }
+            place += step
+        }
+        return nil
     }
 
     private mutating func frame(at position: UInt64) throws(LogError) -> FrameHeader {
@@ -72,13 +107,14 @@ struct FrameReader {
 
     private static func visit(
         _ frame: FrameHeader, _ body: UnsafeRawBufferPointer, _ decoder: BlockDecoder,
-        from offset: UInt64, _ visit: (LogRecord) -> Bool
+        from offset: UInt64, until end: UInt64, _ visit: (LogRecord) -> Bool
     ) throws(FormatError) -> Bool {
         var blocks = BlockIterator(body: body)
         while let (block, bytes) = try blocks.next() {
             if block.isControl || block.firstOffset + UInt64(block.recordCount) <= offset {
                 continue
             }
+            guard block.firstOffset < end else { return true }
             var rest = try decoder.records(of: block, in: bytes)
             for number in 0..<UInt64(block.recordCount) {
                 let record = try RecordView(rest)

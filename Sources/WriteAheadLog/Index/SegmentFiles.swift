@@ -7,6 +7,7 @@ final class SegmentFiles: Sendable {
     private let disk: any Disk
     private let directory: String
     private let open = Mutex<[UInt64: any DiskFile]>([:])
+    private let points = Mutex<[UInt64: [SegmentIndex.Point]]>([:])
 
     init(disk: any Disk, directory: String) {
         self.disk = disk
@@ -29,6 +30,42 @@ final class SegmentFiles: Sendable {
         return file
     }
 
+    /// A sealed segment's index with the points of its footer; without them when the footer cannot be
+    /// used, which costs reading from the segment's front.
+    func indexed(_ index: SegmentIndex) -> SegmentIndex {
+        guard index.points.isEmpty, index.entry.isSealed, !index.isDamaged else { return index }
+        var index = index
+        if let points = points.withLock({ $0[index.entry.id] }) {
+            index.take(points: points)
+            return index
+        }
+        guard let footer = try? footer(index.entry) else { return index }
+        points.withLock { points in
+            if points.count >= SegmentFiles.openMaximum, let any = points.keys.first {
+                points.removeValue(forKey: any)
+            }
+            points[index.entry.id] = footer.points
+        }
+        index.take(points: footer.points)
+        return index
+    }
+
+    private func footer(_ entry: SegmentEntry) throws(LogError) -> SegmentFooter? {
+        let file = try file(entry.id)
+        do throws(DiskError) {
+            let image = try SegmentImage(
+                file, limit: UInt64(FormatLimits.segmentHeaderBytes), uncached: false)
+            guard let header = try? SegmentHeader(image.bytes), header.crc == entry.headerCRC,
+                case .footer(let footer) = try FooterRoom.read(file, header: header),
+                footer.matches(header, entry), footer.digest == entry.digest
+            else { return nil }
+            return footer
+        } catch { throw .disk(error) }
+    }
+
     /// Lets go of a segment that is removed.
-    func forget(_ id: UInt64) { open.withLock { _ = $0.removeValue(forKey: id) } }
+    func forget(_ id: UInt64) {
+        open.withLock { _ = $0.removeValue(forKey: id) }
+        points.withLock { _ = $0.removeValue(forKey: id) }
+    }
 }

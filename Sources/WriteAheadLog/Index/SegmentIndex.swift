@@ -63,6 +63,8 @@ struct SegmentIndex {
         self.endPosition = endPosition
     }
 
+    var isDamaged: Bool { entry.flags & SegmentEntry.Flags.damaged != 0 }
+
     /// Takes the points that were kept elsewhere: a footer's, or a checkpoint's.
     mutating func take(points: [Point]) { self.points = points }
 

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// A merge that is under way.
 struct MergingWork {
     var merger: KeyRunMerger

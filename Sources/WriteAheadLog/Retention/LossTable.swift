@@ -128,6 +128,11 @@ struct LossTable: Equatable, Sendable {
         return Gap(offsets: offset..<end, reasons: reasons, timeMilliseconds: time)
     }
 
+    /// The first declared loss at or after `offset` begins here; `.max` when there is none.
+    func start(atOrAfter offset: UInt64) -> UInt64 {
+        spans.first { $0.last >= offset }.map { max($0.first, offset) } ?? .max
+    }
+
     /// The declared losses within `offsets`, cut to it; those that touch are one, with the reasons of
     /// both. What a confirmation passes over. O(spans).
     func gaps(in offsets: Range<UInt64>) -> [Gap] {

@@ -50,8 +50,3 @@ final class SHA256Stream {
         return digest
     }
 }
-
-extension Digest256 {
-    /// The digest before the first segment ever.
-    static let zero = Digest256(bytes: [UInt8](repeating: 0, count: Digest256.byteCount))
-}

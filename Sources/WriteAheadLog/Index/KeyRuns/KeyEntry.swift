@@ -25,8 +25,6 @@ struct KeyEntry: Equatable, Sendable {
 }
 
 extension Digest256 {
-    static let zero = Digest256(bytes: [UInt8](repeating: 0, count: Digest256.byteCount))
-
     init(at start: UnsafeRawPointer) {
         self.init(bytes: UnsafeRawBufferPointer(start: start, count: Digest256.byteCount))
     }

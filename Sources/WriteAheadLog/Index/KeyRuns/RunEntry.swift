@@ -6,7 +6,7 @@
 ///  44  u8   tier                  45  u8   copies: 1 or 2
 ///  46  u16  flags: 1 rebuilding   48  u32  CRC of the run's header: this very file
 ///  52 ..< 64  zero
-struct RunEntry: Equatable, Sendable {
+struct RunEntry: Hashable, Sendable {
     static let byteCount = 64
     static let tierMaximum: UInt8 = 31
 
