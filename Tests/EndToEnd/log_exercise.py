@@ -74,6 +74,12 @@ class Exercise:
     def statistics(self, seconds=60):
         return self.answer(self._send("stats", "stats"), seconds)
 
+    def gaps(self, seconds=60):
+        return self.answer(self._send("gaps", "gaps"), seconds)
+
+    def acknowledge(self):
+        return self._send("acknowledge", "acknowledge")
+
     def wait(self, seconds=60):
         """Until everything sent before is answered; None when the writer ended instead."""
         return self.answer(self._send("wait", "wait"), seconds)
@@ -173,7 +179,9 @@ class Exercise:
             if hasattr(what, "answer") and what.answer is None:
                 what.answer = word
         elif word == "failed":
-            self.failed.append(answer["sentence"])
+            # A reader that asks for what is gone is told so.
+            if answer["reason"] != "gap":
+                self.failed.append(answer["sentence"])
         elif word == "read" and answer["wrong"]:
             self.oracle.phantom.append(f"read gives {answer['wrong']} records with wrong bytes")
         self.answers[answer["line"]] = answer

@@ -5,11 +5,14 @@
 and leave nothing behind; nothing is poisoned; records can be read and confirmations are durable. The
 ballast goes, and the same process writes on. *Full*: the log is filled past its high watermark and
 refuses; then the ballast takes what is left of the disk. Everything is confirmed, and with 0 bytes
-free the log truncates itself and takes records again, in the same process. In between the writer is
+free the log truncates itself and takes records again, in the same process; the alarm of a sil_strict log
+stays until it is acknowledged. *Reserve*: less is free than the reserve, and appends are refused before
+the disk is full. *Drop*: what a log drops that drops its oldest records is a gap
+that is exact. In between the writer is
 killed now and again and opened with 0 bytes free. Needs root and loop devices; skipped with a line that
 says so otherwise.
 
-    BSFG=path log_full_disk.py [--cases 6] [--minutes 0] [--seed N]
+    BSFG=path log_full_disk.py [--cases 8] [--minutes 0] [--seed N]
 """
 
 import os
@@ -24,8 +27,11 @@ from log_oracle import Oracle
 
 SEGMENT = 1 << 20
 CAPACITY = 24 << 20
-REFUSALS = {"no room": ("noSpace",), "full": ("full",)}
-REFUSAL_MICROSECONDS_MAXIMUM = 1_000_000
+KINDS = ("no room", "full", "reserve", "drop")
+REFUSALS = {"no room": "noSpace", "full": "full", "reserve": "lowSpace"}
+RESERVE = 16 << 20
+# A refusal takes microseconds; this is for a machine that does other things too.
+REFUSAL_MICROSECONDS_MAXIMUM = 200_000
 
 
 class Case:
@@ -43,8 +49,14 @@ class Case:
         self.layer.failures.append(f"{self.where}: {text}")
 
     def open(self):
+        options = ()
+        if self.kind == "reserve":
+            options = ("--reserve", str(RESERVE))
+        elif self.kind == "drop":
+            options = ("--when-full", "drop_oldest")
         self.writer = Exercise(
-            self.oracle, self.directory, SEGMENT, CAPACITY, self.profile, in_flight=4)
+            self.oracle, self.directory, SEGMENT, CAPACITY, self.profile, in_flight=4,
+            options=options)
         self.writer.wait()
         if not self.writer.opened:
             self.writer.close()
@@ -74,10 +86,12 @@ class Case:
             if writer.refused == before and not writer.has_failed:
                 self.layer.note("small room left")
         self.layer.faults += sum(writer.refused.values())
-        unexpected = set(writer.refused) - {"noSpace", "full"}
+        self.layer.notes["slowest refusal in microseconds"] = max(
+            writer.slowest_refusal, self.layer.notes.get("slowest refusal in microseconds", 0))
+        unexpected = set(writer.refused) - set(REFUSALS.values())
         if unexpected or writer.has_failed or writer.failed:
             self.fail(f"refused {writer.refused}, {writer.cause}, {writer.failed}")
-        if not set(writer.refused) & set(REFUSALS[self.kind]):
+        if REFUSALS[self.kind] not in writer.refused:
             self.fail(f"the reasons were {writer.refused}")
         if writer.slowest_refusal > REFUSAL_MICROSECONDS_MAXIMUM:
             self.fail(f"a refusal took {writer.slowest_refusal} microseconds")
@@ -109,49 +123,90 @@ class Case:
 
     def run(self):
         chance = self.layer.random
-        ballast = None
+        self.ballast = None
         try:
             self.open()
             for index in range(chance.randint(1, 20)):
                 self.writer.append(f"{self.writer.life}-first-{index}", 60_000)
             self.writer.wait()
-            if self.kind == "no room":
-                ballast = self.system.fill()
-                self.layer.faults += 1
-            if not self.append_until_refused():
-                self.fail(f"nothing was refused: {self.writer.statistics()}")
-                return
-            if self.kind == "full":
-                ballast = self.system.fill()
-                self.layer.faults += 1
-            self.expect_refusals()
-            head = self.writer.statistics()["head_offset"]
-            answer = self.writer.read(self.writer.statistics()["first_offset"], 1 << 20)
-            if answer["answer"] != "read" or answer["next_offset"] != head:
-                self.fail(f"durable records cannot be read: {answer}")
-            self.confirm(head // 2)
-            if chance.random() < 0.4:
-                self.kill_and_open()
-            if self.system.free_bytes() > 8 * SEGMENT and self.kind == "no room":
-                self.fail(f"{self.system.free_bytes()} bytes are free, not none")
-            self.confirm(head)
-            if self.kind == "no room":
-                os.unlink(ballast)
-                ballast = None
-            self.append_until_taken()
-            if self.kind == "full":
-                now = self.writer.statistics()
-                if now["first_offset"] == 0:
-                    self.fail(f"nothing was truncated: {now}")
-                self.layer.note("truncated with 0 bytes free")
+            if self.kind == "drop":
+                self.drop()
+            else:
+                self.refuse()
             if self.writer.close(60) != 0:
                 self.fail(f"closing: {self.writer.complaints.decode().strip()}")
         finally:
             if self.writer:
                 self.writer.kill()
-            if ballast:
-                os.unlink(ballast)
+            if self.ballast:
+                os.unlink(self.ballast)
         self.look()
+
+    def take_space(self):
+        self.ballast = self.system.fill(leave=RESERVE // 2 if self.kind == "reserve" else 0)
+        self.layer.faults += 1
+
+    def give_space(self):
+        os.unlink(self.ballast)
+        self.ballast = None
+
+    def refuse(self):
+        if self.kind != "full":
+            self.take_space()
+        if not self.append_until_refused():
+            self.fail(f"nothing was refused: {self.writer.statistics()}")
+            return
+        if self.kind == "full":
+            self.take_space()
+        self.expect_refusals()
+        now = self.writer.statistics()
+        answer = self.writer.read(now["first_offset"], 1 << 20)
+        if answer["answer"] != "read" or answer["next_offset"] != now["head_offset"]:
+            self.fail(f"durable records cannot be read: {answer}")
+        self.confirm(now["head_offset"] // 2)
+        if self.layer.random.random() < 0.4:
+            self.kill_and_open()
+        self.confirm(now["head_offset"])
+        if self.kind != "full":
+            self.give_space()
+        self.append_until_taken()
+        if self.kind == "full":
+            after = self.writer.statistics()
+            if after["first_offset"] == 0:
+                self.fail(f"nothing was truncated: {after}")
+            self.layer.note("truncated with 0 bytes free")
+            self.expect_alarm(self.profile == "sil_strict")
+
+    def expect_alarm(self, is_raised):
+        """It stays while records are taken again, until it is acknowledged."""
+        if self.writer.statistics()["alarm"] != is_raised:
+            self.fail(f"the alarm: {self.writer.statistics()}")
+        answer = self.writer.answer(self.writer.acknowledge())
+        if not answer or answer.get("ended") != is_raised or self.writer.statistics()["alarm"]:
+            self.fail(f"acknowledging the alarm: {answer}")
+
+    def drop(self):
+        """What is gone is declared, to the offset; the log may ask to wait while it drops."""
+        for _ in range(2 * CAPACITY // 100_000):
+            self.writer.append(f"{self.writer.life}-{self.writer.line}", 100_000)
+        self.writer.wait()
+        self.layer.note("asked to wait while dropping", self.writer.refused.get("full", 0))
+        if set(self.writer.refused) - {"full"} or self.writer.has_failed:
+            self.fail(f"refused {self.writer.refused}, {self.writer.cause}")
+        self.append_until_taken()
+        self.layer.faults += 1
+        # Until what was begun is done.
+        before, now = None, self.writer.statistics()
+        while now != before:
+            time.sleep(0.3)
+            before, now = {**now, "line": 0}, {**self.writer.statistics(), "line": 0}
+        gaps = [(gap["first"], gap["end"]) for gap in self.writer.gaps()["gaps"]]
+        self.oracle.gaps = gaps
+        if gaps != [(0, now["first_offset"])] or now["first_offset"] == 0:
+            self.fail(f"the gap is {gaps}, the first record {now['first_offset']}")
+        answer = self.writer.read(0, 1)
+        if answer["answer"] != "failed" or answer["reason"] != "gap":
+            self.fail(f"a reader of the gap is told {answer}")
 
     def look(self):
         self.system.remount()
@@ -165,7 +220,7 @@ class Case:
 
 
 def main():
-    layer = Layer("L8", 6, __doc__)
+    layer = Layer("L8", 8, __doc__)
     layer.begin()
     reason = why_not("ext4")
     if reason:
@@ -178,8 +233,10 @@ def main():
         layer.skip(f"no loop mount here: {error}")
     while layer.more():
         directory = os.path.join(system.point, f"log{layer.cases}")
-        kind = ("no room", "full")[layer.cases % 2]
-        profile = ("standard", "sil_strict")[layer.cases // 2 % 2]
+        kind = KINDS[layer.cases % len(KINDS)]
+        profile = ("standard", "sil_strict")[layer.cases // len(KINDS) % 2]
+        if kind == "drop":
+            profile = "standard"  # the other one cannot
         case = Case(layer, system, directory, kind, profile)
         try:
             case.run()

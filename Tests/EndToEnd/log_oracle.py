@@ -1,7 +1,7 @@
 """The one oracle of the fault tests: what a log holds, against what was sent and what was answered.
 
 - every acknowledged record is there, at its offset, with its bytes, unless it lies below a confirmed
-  frontier and was truncated: anything else is *lost*;
+  frontier and was truncated, or in a gap that the log declared: anything else is *lost*;
 - every record was sent, is there once, with its bytes, and is not one that was refused: anything
   else is a *phantom*;
 - offsets are dense from the first one on, a batch is there whole or not at all, and of one writer's
@@ -46,6 +46,7 @@ class Oracle:
         self.checked = set()     # acknowledged names that were held against a log
         self.confirm_asked = 0
         self.confirm_answered = 0
+        self.gaps = []           # (first, end) of what the log declared as dropped
         self.lost = []
         self.phantom = []
         self.wrong = []          # breaks of a promise that are neither
@@ -117,15 +118,21 @@ class Oracle:
         for name, offset in self.acknowledged.items():
             if (first is None or offset < first) and offset < self.confirm_asked:
                 continue  # truncated, after it was confirmed
+            if any(begin <= offset < end for begin, end in self.gaps):
+                if name in found:
+                    self.wrong.append(f"{where}: {name} is there and declared as lost")
+                continue
             self.checked.add(name)
             if name not in found:
                 self.lost.append(f"{where}: {name}, acknowledged at {offset}, is gone")
             elif found[name] != offset:
                 self.lost.append(
                     f"{where}: {name}, acknowledged at {offset}, stands at {found[name]}")
-        if first is not None and first > self.confirm_asked:
+        accounted = max([self.confirm_asked, *(end for _, end in self.gaps)])
+        if first is not None and first > accounted:
             self.lost.append(
-                f"{where}: the log begins at {first}, confirmed were {self.confirm_asked}")
+                f"{where}: the log begins at {first}, confirmed were {self.confirm_asked}, declared as "
+                f"lost {self.gaps}")
 
     def look_at_batches(self, found, first, where):
         """Whole or not at all; of one life those that survive come before those that do not."""
@@ -148,9 +155,3 @@ class Oracle:
             elif batch.life in missing and batch.answer is None:
                 self.phantom.append(
                     f"{where}: {batch.key} is there and {missing[batch.life]}, sent before, is not")
-
-    def forget(self):
-        """For a new log: what was checked stays counted."""
-        fresh = Oracle()
-        fresh.lost, fresh.phantom, fresh.wrong = self.lost, self.phantom, self.wrong
-        return fresh

@@ -13,13 +13,15 @@ struct LogExercise: ParsableCommand {
               plain KEY SIZE [COUNT]   the same without keys.
               confirm N                moves the one required cursor to N, on a thread of its own.
               read FROM COUNT          reads records back and holds them against their keys.
+              gaps                     what was lost unconfirmed, as the log declares it.
+              acknowledge              ends the alarm of a sil_strict log that was full.
               stats                    size, work and failure of the log.
               wait                     answers when everything before it is answered.
             The end of the input waits too, then closes the log.
 
             Each answer is one line, {"line": N, "answer": WORD, ...}: opened (line 0), appended with \
-            first and last offset or a list of outcomes, confirmed, read, statistics, waited, closed; \
-            refused with a reason when nothing was written; unknown, poisoned or failed.
+            first and last offset or a list of outcomes, confirmed, read, gaps, acknowledged, statistics, \
+            waited, closed; refused with a reason when nothing was written; unknown, poisoned or failed.
 
             Exit status: 0 the input was worked through, whatever was answered; 1 the log cannot be \
             opened; 2 wrong command.
@@ -40,6 +42,12 @@ struct LogExercise: ParsableCommand {
     @Option(help: "standard or sil_strict.")
     var profile: ProfileArgument = .standard
 
+    @Option(help: "What a full log does: reject or drop_oldest.")
+    var whenFull: String?
+
+    @Option(help: "Free bytes of the file system below which appends are refused; 0: not watched.")
+    var reserve: ByteQuantity?
+
     func validate() throws {
         guard (1...4096).contains(inFlight) else {
             throw ValidationError("--in-flight is from 1 to 4096.")
@@ -47,13 +55,15 @@ struct LogExercise: ParsableCommand {
     }
 
     func run() throws {
-        var options = LogOptions(profile: profile.profile)
-        if let capacity { options.capacityBytes = capacity.bytes }
-        options.segmentBytes = segment?.bytes
         let opened = try LogError.wrap { () throws(LogError) in
-            try Log.open(directory: log.dir, options: options)
+            var retention = RetentionOptions()
+            retention.freeSpaceReserveBytes = reserve?.bytes ?? 0
+            var options = LogOptions(
+                policy: try LogPolicy.parse(profile: profile.profile.name, whenFull: whenFull),
+                segmentBytes: segment?.bytes, retention: retention)
+            if let capacity { options.capacityBytes = capacity.bytes }
+            return try Log.open(directory: log.dir, options: options)
         }
-        let exercise = LogExerciser(opened, inFlight: inFlight)
-        try exercise.run()
+        try LogExerciser(opened, inFlight: inFlight).run()
     }
 }

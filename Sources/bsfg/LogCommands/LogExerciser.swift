@@ -81,6 +81,13 @@ final class LogExerciser: @unchecked Sendable {
                 count >= 0
             else { return false }
             read(line, from: first, count: count)
+        case "gaps":
+            answer(line, "gaps", [("gaps", .list(log.gaps(in: 0..<log.headOffset).map(gap)))])
+        case "acknowledge":
+            do throws(LogError) {
+                let isEnded = try log.acknowledgeAlarm(by: Self.cursorOwner, reason: "exercise")
+                answer(line, "acknowledged", [("ended", .flag(isEnded))])
+            } catch { answer(line, error) }
         case "stats":
             statistics(line)
         case "wait":
@@ -231,7 +238,9 @@ final class LogExerciser: @unchecked Sendable {
                 ("first_offset", .unsigned(now.firstOffset)),
                 ("head_offset", .unsigned(now.headOffset)),
                 ("segments", .integer(Int64(now.segmentCount))),
-                ("used_bytes", .unsigned(now.usedBytes)),
+                ("fill_bytes", .unsigned(now.fillBytes)),
+                ("accepting", .flag(now.isAcceptingRecords)),
+                ("alarm", .flag(now.isAlarmRaised)),
                 ("capacity_bytes", .unsigned(now.capacityBytes)),
                 ("poison", now.poison.map { .text($0.error.sentence) } ?? .null),
                 (
@@ -240,6 +249,13 @@ final class LogExerciser: @unchecked Sendable {
                         .map { .unsigned($0.nextOffset) } ?? .null
                 ),
             ])
+    }
+
+    private func gap(_ gap: Gap) -> JSONOutput {
+        .object([
+            ("first", .unsigned(gap.offsets.lowerBound)), ("end", .unsigned(gap.offsets.upperBound)),
+            ("reasons", .list(gap.reasons.names.map { .text($0) })),
+        ])
     }
 
     // MARK: - Answers
