@@ -71,7 +71,7 @@ struct FaultTests {
         }
         for (key, offset) in history.acknowledged {
             #expect(offset < found.count, "\(place): acknowledged offset \(offset) is gone")
-            #expect(log.lookUp(digest("key " + key))?.offset == offset, "\(place): \(key)")
+            #expect(try log.lookUp(digest("key " + key))?.offset == offset, "\(place): \(key)")
         }
         let register = log.register("p")
         #expect(
@@ -253,7 +253,7 @@ struct FaultTests {
         }
         #expect(rejected == .rejected(.noSpace))
         #expect(log.headOffset == UInt64(accepted) && log.statistics().poison == nil)
-        #expect(log.lookUp(digest("key k\(accepted)")) == nil)
+        #expect(try log.lookUp(digest("key k\(accepted)")) == nil)
         // Durable ones are answered still.
         let again = try log.append(oneRecord(payload(0, bytes: 200_000), key: "k0"))
         #expect(again.outcomes == [.existing(offset: 0)])

@@ -54,9 +54,10 @@ struct FormatTests {
                     epoch: UInt64(number), firstOffset: 0, beganMilliseconds: 0,
                     reason: String(repeating: "r", count: FormatLimits.epochReasonBytesMaximum)))
         }
-        state.losses = .init(
-            repeating: .init(first: 0, last: 1, timeMilliseconds: 2, reasons: 3),
-            count: FormatLimits.lossCountMaximum)
+        state.losses = try LossTable(
+            (0..<UInt64(FormatLimits.lossCountMaximum)).map {
+                .init(first: 4 * $0, last: 4 * $0 + 1, timeMilliseconds: 2, reasons: 3)
+            })
         for number in 0..<FormatLimits.registerCountMaximum {
             state.registers.append(
                 .init(
@@ -208,7 +209,9 @@ func anyState(_ chance: inout SeededGenerator) -> LogState {
     state.generation = chance.next()
     state.revision = chance.next()
     state.durableSequence = chance.next()
-    state.losses = [.init(first: 1, last: 2, timeMilliseconds: 3, reasons: 4)]
+    state.losses = try! LossTable([.init(first: 1, last: 2, timeMilliseconds: 3, reasons: 4)])
+    state.headOffset = chance.next()
+    state.retentionMilliseconds = chance.next()
     for number in 0..<Int.random(in: 0...3, using: &chance) {
         state.registers.append(
             .init(revision: chance.next(), name: Array("r\(number)".utf8), value: [1, 2, 3]))

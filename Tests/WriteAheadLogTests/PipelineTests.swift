@@ -35,7 +35,7 @@ struct PipelineTests {
         log.append(try oneRecord([2], key: "k")) { answers.take($0) }
         usleep(50_000)
         #expect(answers.count == 0 && log.headOffset == 0)
-        #expect(log.lookUp(digest("key k")) == nil)
+        #expect(try log.lookUp(digest("key k")) == nil)
         gate.open()
         #expect(eventually { answers.count == 3 })
         let outcomes = answers.results.withLock { $0.map { try? $0.get().outcomes[0] } }

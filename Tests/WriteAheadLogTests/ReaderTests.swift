@@ -54,7 +54,7 @@ struct ReaderTests {
         #expect(eventually { gate.heldCount == 1 })
         #expect(log.headOffset == 1)
         #expect(try contents(log) == [[1]])
-        #expect(log.lookUp(digest("key k")) == nil)
+        #expect(try log.lookUp(digest("key k")) == nil)
         #expect(!log.waitForRecords(at: 1, timeoutMilliseconds: 20))
         gate.open()
         #expect(log.waitForRecords(at: 1, timeoutMilliseconds: 5000))

@@ -212,7 +212,7 @@ struct LogTests {
         let receipt = try log.commit(prepared)
         #expect(
             receipt.outcomes == [.appended(offset: 1), .appended(offset: 2), .skipped])
-        #expect(log.lookUp(digest("key c")) == nil)
+        #expect(try log.lookUp(digest("key c")) == nil)
         #expect(try log.append(batch(["c"], keyed: true)).outcomes == [.appended(offset: 3)])
         log.close()
     }

@@ -35,22 +35,19 @@ extension LogEngine {
         let fill = used - min(used, upkeep.reclaimableBytes)
         pipeline.fillBytes = fill
         let now = environment.monotonicNanoseconds() / 1_000_000
-        for transition in upkeep.gate.update(
+        for event in upkeep.gate.update(
             fillBytes: fill, usedBytes: used, monotonicMilliseconds: now)
         {
-            switch transition {
-            case .closed(let fill): events.emit(.backpressureClosed(fill: fill))
-            case .opened(let fill): events.emit(.backpressureOpened(fill: fill))
-            case .alarmRaised(let fill):
+            if case .alarmRaised = event {
                 let wall = environment.wallMilliseconds()
                 pipeline.changeSlotFacts {
                     $0.flags |= LogState.Flags.alarm
                     $0.alarmMilliseconds = wall
                 }
                 slotIsStale = true
-                events.emit(.alarmRaised(fill: fill))
             }
             upkeep.isPlanStale = true
+            events.emit(event)
         }
         let before = pipeline.gate
         pipeline.gate = gate()
@@ -118,19 +115,17 @@ extension LogEngine {
         monitor.lock()
         upkeep.freeSpaceAskedNanoseconds = now
         upkeep.wasWrittenSinceAsked = false
-        let transition = upkeep.freeSpace.update(freeBytes: free)
-        if transition != nil {
+        let event = upkeep.freeSpace.update(freeBytes: free)
+        if event != nil {
             upkeep.isPlanStale = true
             judgeGate()
         }
         monitor.unlock()
-        switch transition {
-        case .low(let free): events.emit(.lowSpace(freeBytes: free))
-        case .recovered(let free):
-            events.emit(.spaceRecovered(freeBytes: free))
+        guard let event else { return }
+        events.emit(event)
+        if case .spaceRecovered = event {
             preparer.retry()
             monitor.withLock { upkeep.derivedRetryNanoseconds = .min }
-        case nil: break
         }
     }
 
@@ -203,10 +198,10 @@ extension LogEngine {
             },
             activeBaseOffset: active.entry.baseOffset, activeBytes: active.endPosition,
             activeLastAppendMilliseconds: now, headOffset: headOffset, runBytes: runs.byteCount,
-            spareBytes: upkeep.spareBytes, capacityBytes: options.capacityBytes,
+            spareBytes: upkeep.spareBytes,
             confirmedOffset: confirmedOffset,
             nowMilliseconds: now, isClockTrusted: upkeep.clock.isTrusted,
-            isRoomNeeded: upkeep.gate.isClosed || upkeep.freeSpace.isLow,
+            isRoomNeeded: upkeep.gate.isClosed, missingFreeBytes: upkeep.freeSpace.missingBytes,
             expiryAnnouncedBelow: upkeep.expiryAnnouncedBelow)
     }
 
@@ -387,10 +382,12 @@ extension LogEngine {
     /// when nobody reads it: no reader of this process, no other process, no other name.
     private func discard(_ removed: [SegmentIndex]) {
         var didRemove = false
+        // What is short of space has more use for the space than for a spare.
+        let isShortOfSpace = monitor.withLock { upkeep.freeSpace.isLow }
         for index in removed {
             let id = index.entry.id
             files.forget(id)
-            if isUnused(index), preparer.wantsRecycled {
+            if !isShortOfSpace, preparer.wantsRecycled, isUnused(index) {
                 preparer.recycle(id)
                 continue
             }
@@ -461,10 +458,10 @@ extension LogEngine {
             monitor.unlock()
             throw .closed
         }
-        let wasRaised = upkeep.gate.acknowledgeAlarm()
-        if wasRaised { pipeline.changeSlotFacts { $0.flags &= ~LogState.Flags.alarm } }
+        let event = upkeep.gate.acknowledgeAlarm(by: name, reason: reason)
+        if event != nil { pipeline.changeSlotFacts { $0.flags &= ~LogState.Flags.alarm } }
         monitor.unlock()
-        guard wasRaised else { return false }
+        guard let event else { return false }
         let isDone = betweenCommits { [self] (writer) throws(DiskError) in
             let state = monitor.withLock { pipeline.state }
             try writer.writeStateSlot(state)
@@ -473,7 +470,7 @@ extension LogEngine {
         guard isDone else {
             throw monitor.withLock({ pipeline.poison }).map { .outcomeUnknown($0) } ?? .closed
         }
-        events.emit(.alarmAcknowledged(by: name, reason: reason))
+        events.emit(event)
         return true
     }
 }

@@ -5,7 +5,8 @@ enum AppendRefusal: Equatable, Sendable {
     case noSpace(freeBytes: UInt64)
 }
 
-/// Decides whether new records are taken, with hysteresis.
+/// Decides whether new records are taken, with hysteresis. A log opens with the gate open and the
+/// first `update` decides.
 ///
 ///     fill                    reject, silStrict     dropOldest
 ///     closes at               high watermark        the capacity: dropping cannot keep up
@@ -15,12 +16,6 @@ enum AppendRefusal: Equatable, Sendable {
 /// opens only with less than the capacity used. Under `silStrict` closing raises an alarm that stays
 /// until somebody acknowledges it; appends resume by themselves.
 struct BackpressureGate: Sendable {
-    enum Transition: Equatable, Sendable {
-        case closed(fill: Double)
-        case opened(fill: Double)
-        case alarmRaised(fill: Double)
-    }
-
     static let retryDefaultMilliseconds: Int64 = 1000
     static let retryMillisecondsRange: ClosedRange<Int64> = 50...60_000
 
@@ -34,8 +29,11 @@ struct BackpressureGate: Sendable {
     private let openingBytes: UInt64
     private let hasAlarm: Bool
 
-    /// Bytes that became free since `reclaimSinceMilliseconds`, both of the last or the present
-    /// closure: how fast readers confirm when it matters.
+    /// A reclaim later than this after the beginning of the measured time begins a new one.
+    static let rateWindowMilliseconds: Int64 = 60_000
+
+    /// Bytes that became reclaimable between the two moments while the gate was closed: how fast
+    /// readers confirm when it matters.
     private var reclaimedBytes: UInt64 = 0
     private var reclaimSinceMilliseconds: Int64 = 0
     private var reclaimUntilMilliseconds: Int64 = 0
@@ -68,10 +66,17 @@ struct BackpressureGate: Sendable {
     ///   - fillBytes: what the policy does not allow to be reclaimed now.
     ///   - usedBytes: everything, reclaimable or not.
     ///   - monotonicMilliseconds: of a clock that never jumps.
+    /// - Returns: the events to emit.
     mutating func update(fillBytes: UInt64, usedBytes: UInt64, monotonicMilliseconds: Int64)
-        -> [Transition]
+        -> [LogEvent]
     {
         if isClosed, fillBytes < self.fillBytes {
+            if monotonicMilliseconds - reclaimSinceMilliseconds
+                > BackpressureGate.rateWindowMilliseconds
+            {
+                reclaimSinceMilliseconds = reclaimUntilMilliseconds
+                reclaimedBytes = 0
+            }
             reclaimedBytes += self.fillBytes - fillBytes
             reclaimUntilMilliseconds = monotonicMilliseconds
         }
@@ -81,13 +86,13 @@ struct BackpressureGate: Sendable {
             reclaimedBytes = 0
             reclaimSinceMilliseconds = monotonicMilliseconds
             reclaimUntilMilliseconds = monotonicMilliseconds
-            guard hasAlarm, !isAlarmLatched else { return [.closed(fill: fill)] }
+            guard hasAlarm, !isAlarmLatched else { return [.backpressureClosed(fill: fill)] }
             isAlarmLatched = true
-            return [.closed(fill: fill), .alarmRaised(fill: fill)]
+            return [.backpressureClosed(fill: fill), .alarmRaised(fill: fill)]
         }
         if isClosed, fillBytes <= openingBytes, usedBytes < capacityBytes {
             isClosed = false
-            return [.opened(fill: fill)]
+            return [.backpressureOpened(fill: fill)]
         }
         return []
     }
@@ -113,11 +118,12 @@ struct BackpressureGate: Sendable {
         return max(range.lowerBound, Int64(wait))
     }
 
-    /// Ends the alarm. Who and why go to the event and are not kept here.
+    /// Ends the alarm; the next closing raises it again.
     ///
-    /// - Returns: false when there was none.
-    mutating func acknowledgeAlarm() -> Bool {
-        defer { isAlarmLatched = false }
-        return isAlarmLatched
+    /// - Returns: the event to emit, nil when there was no alarm.
+    mutating func acknowledgeAlarm(by who: String, reason: String) -> LogEvent? {
+        guard isAlarmLatched else { return nil }
+        isAlarmLatched = false
+        return .alarmAcknowledged(by: who, reason: reason)
     }
 }

@@ -51,7 +51,7 @@ enum Frontier {
     /// A lag is never overstated: its bytes are those of the segments wholly behind the cursor's
     /// position, its age that of the youngest record in the cursor's segment. Required cursors are
     /// never among them, nor any under `silStrict`; and none by age while the clock is suspect.
-    /// O(cursors x log segments).
+    /// O(segments + cursors x log segments).
     static func detachments(
         cursors: some Sequence<some RetentionCursor>, policy: LogPolicy,
         situation: RetentionSituation

@@ -14,7 +14,8 @@
 //
 // Whoever keeps times of this clock (one for each segment: of its last append) applies every shift to
 // them, makes them durable, and stores the clock after that. If the process ends in between, records
-// look younger than they are, never older.
+// look younger than they are, never older. The same holds for a stored value
+// that lags behind: open time that was not stored is not counted twice, at worst not at all.
 
 struct GuardedClock: Sendable {
     /// What the machine's clocks show at one moment.
@@ -32,6 +33,20 @@ struct GuardedClock: Sendable {
         case closedIntervalUnknown
         case jumpedForwards(milliseconds: Int64)
         case jumpedBackwards(milliseconds: Int64)
+
+        /// For the event `clockSuspect`.
+        var sentence: String {
+            let consequence =
+                "nothing unconfirmed expires until the kernel reports a synchronised clock"
+            return switch self {
+            case .closedIntervalUnknown:
+                "how long the log was closed is not known; \(consequence)"
+            case .jumpedForwards(let milliseconds):
+                "the wall clock jumped \(milliseconds) milliseconds forwards; \(consequence)"
+            case .jumpedBackwards(let milliseconds):
+                "the wall clock jumped \(milliseconds) milliseconds backwards; \(consequence)"
+            }
+        }
     }
 
     /// Times of this clock from `fromMilliseconds` on that were taken before the shift become

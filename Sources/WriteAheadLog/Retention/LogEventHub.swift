@@ -8,7 +8,7 @@ final class LogEventHub: Sendable {
     private struct State {
         var counters = LogEventCounters()
         var isFinished = false
-        var next: UInt64 = 1
+        var next: UInt64 = 0
         var streams: [UInt64: AsyncStream<LogEvent>.Continuation] = [:]
         var handlers: [UInt64: @Sendable (LogEvent) -> Void] = [:]
     }

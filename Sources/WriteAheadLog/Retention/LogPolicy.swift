@@ -12,7 +12,7 @@ public enum LogPolicy: Hashable, Sendable {
     }
 
     /// - Throws: `rejected(.invalidOptions)` with a sentence that names the rule.
-    func validate() throws(LogError) {
+    public func validate() throws(LogError) {
         guard case .standard(let policy) = self,
             let lifetime = policy.unconfirmedLifetimeMilliseconds
         else { return }

@@ -5,14 +5,16 @@
 // lost once: offsets that are in the table keep the reason they went in with. So declaring the same
 // loss again, as after a crash between table and removal, changes nothing.
 //
-// At most 256 spans. One more merges the oldest two neighbours that may be merged: those that touch,
-// or those with nothing between them that the log still holds (the later one begins at or below the
-// log's first offset). What lay between was reclaimed after everybody had confirmed it, and the
-// merged span says so with the reason `reclaimed`: from then on it covers records that were not
-// lost, but never one that can still be read. Spans leave in no other way.
+// At most 256 spans. One more merges the oldest two, which both lie wholly below the log's first
+// offset. What lay between them was reclaimed after everybody had confirmed it, and the merged span
+// says so with the reason `reclaimed`: from then on it covers records that were not lost, but never
+// one that can still be read. At most 254 spans reach above the first offset, so that there are
+// always two to merge and a removal never fails for want of a span. Spans leave in no other way.
 
 struct LossTable: Equatable, Sendable {
     static let spanCountMaximum = FormatLimits.lossCountMaximum
+    /// Of spans among the records that the log still holds.
+    static let heldSpanCountMaximum = spanCountMaximum - 2
 
     private(set) var spans: [LogState.Loss] = []
 
@@ -42,8 +44,8 @@ struct LossTable: Equatable, Sendable {
     ///   - timeMilliseconds: of the declaration, since 1970.
     ///   - firstOffset: the first offset that the log holds when the removal that this loss describes
     ///     is done.
-    /// - Throws: `rejected(.tooMany)` when the table is full of losses between records that the log
-    ///   still holds; nothing is changed then, and nothing may be given up.
+    /// - Throws: `rejected(.tooMany)` when the loss reaches above `firstOffset` and there are 254 such
+    ///   spans; nothing is changed then, and nothing may be given up. Never for a removal.
     mutating func declare(
         _ offsets: Range<UInt64>, reasons: GapReasons, timeMilliseconds: Int64, firstOffset: UInt64
     ) throws(LogError) {
@@ -78,31 +80,29 @@ struct LossTable: Equatable, Sendable {
             start = max(start, span.last + 1)
         }
         addNew(upTo: offsets.upperBound)
+        let heldCount = changed.count { $0.last >= firstOffset }
+        guard
+            offsets.upperBound <= firstOffset || heldCount <= LossTable.heldSpanCountMaximum
+        else {
+            throw .rejected(
+                .tooMany(what: "separate losses", maximum: LossTable.heldSpanCountMaximum))
+        }
         while changed.count > LossTable.spanCountMaximum {
-            guard LossTable.mergeOldest(&changed, firstOffset: firstOffset) else {
-                throw .rejected(
-                    .tooMany(what: "separate losses", maximum: LossTable.spanCountMaximum))
-            }
+            precondition(changed[1].last < firstOffset, "two spans lie below the first offset")
+            LossTable.mergeOldest(&changed)
         }
         spans = changed
     }
 
-    private static func mergeOldest(_ spans: inout [LogState.Loss], firstOffset: UInt64) -> Bool {
-        guard
-            let index = spans.indices.dropLast().first(where: { index in
-                spans[index].last + 1 == spans[index + 1].first
-                    || spans[index + 1].first <= firstOffset
-            })
-        else { return false }
-        let later = spans.remove(at: index + 1)
-        let earlier = spans[index]
+    private static func mergeOldest(_ spans: inout [LogState.Loss]) {
+        let later = spans.remove(at: 1)
+        let earlier = spans[0]
         var reasons = earlier.reasons | later.reasons
         if earlier.last + 1 < later.first { reasons |= GapReasons.reclaimed.rawValue }
-        spans[index] = LogState.Loss(
+        spans[0] = LogState.Loss(
             first: earlier.first, last: later.last,
             timeMilliseconds: max(earlier.timeMilliseconds, later.timeMilliseconds),
             reasons: reasons)
-        return true
     }
 
     /// What a reader at `offset` meets: everything from there to the next offset that the log holds,

@@ -42,7 +42,7 @@ public struct RetentionOptions: Hashable, Sendable {
     static let freeSpaceReserveBytesMaximum: UInt64 = 1 << 50
 
     /// - Throws: `rejected(.invalidOptions)` with a sentence that names the rule and the way out.
-    func validate() throws(LogError) {
+    public func validate() throws(LogError) {
         for (name, value) in [("high", highWatermark), ("low", lowWatermark)]
         where !RetentionOptions.watermarkRange.contains(value) {
             throw .rejected(

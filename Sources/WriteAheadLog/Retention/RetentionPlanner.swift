@@ -2,13 +2,14 @@
 //
 // 1. confirmed segments past the retention age;
 // 2. when room is needed, confirmed segments past the minimum retention, as many as bring the used
-//    bytes down to the low watermark;
+//    bytes down to the low watermark, or give the file system back what it is short of;
 // 3. standard only: segments whose unconfirmed records are past their lifetime, with everything
 //    before them; confirmed segments within their minimum retention hold that up;
 // 4. standard with dropOldest, when the fill is still at the high watermark: whatever is oldest,
 //    until the used bytes are below the low watermark. Not held up by the minimum retention.
 //
-// Room is needed when the used bytes reach the high watermark or the caller says so. The unit is the
+// Room is needed when the used bytes reach the high watermark or the caller says so. A file system
+// that is short of space costs no unconfirmed record: others may have filled it. The unit is the
 // closed segment, oldest first; the active one stays. Ages are those of a segment's last record.
 
 /// The leading closed segments in which every record is confirmed. The safety profile's planner is
@@ -25,25 +26,22 @@ struct RetentionPlanner: Sendable {
     /// The part of a lifetime after which expiry is announced, in percent.
     static let warningPercent: Int64 = 80
 
-    let options: RetentionOptions
-    let capacityBytes: UInt64
-
+    private let options: RetentionOptions
     private let highBytes: UInt64
     private let lowBytes: UInt64
 
     /// - Parameter options: validated.
     init(options: RetentionOptions, capacityBytes: UInt64) {
         self.options = options
-        self.capacityBytes = capacityBytes
         highBytes = UInt64(Double(capacityBytes) * options.highWatermark)
         lowBytes = UInt64(Double(capacityBytes) * options.lowWatermark)
     }
 
-    /// The plan under `silStrict`. O(log segments).
+    /// The plan under `silStrict`. O(segments).
     func plan(_ situation: RetentionSituation, _ policy: StrictPolicy) -> StrictRetentionPlan {
         let confirmed = confirmedPlan(
             ConfirmedSegments(situation), usedBytes: situation.usedBytes,
-            isRoomNeeded: situation.isRoomNeeded, now: situation.nowMilliseconds)
+            targetBytes: targetBytes(situation), now: situation.nowMilliseconds)
         return StrictRetentionPlan(
             removalCount: min(confirmed.wantedCount, sealedCount(situation)),
             wantedCount: confirmed.wantedCount,
@@ -51,11 +49,11 @@ struct RetentionPlanner: Sendable {
             nextMomentMilliseconds: confirmed.nextMomentMilliseconds)
     }
 
-    /// The plan under the standard profile. O(log segments).
+    /// The plan under the standard profile. O(segments).
     func plan(_ situation: RetentionSituation, _ policy: StandardPolicy) -> RetentionPlan {
         let confirmed = confirmedPlan(
             ConfirmedSegments(situation), usedBytes: situation.usedBytes,
-            isRoomNeeded: situation.isRoomNeeded, now: situation.nowMilliseconds)
+            targetBytes: targetBytes(situation), now: situation.nowMilliseconds)
         let expiry = expiryPlan(situation, policy)
         var wanted = max(confirmed.wantedCount, expiry.expiredCount)
         let reclaimableCount = max(confirmed.reclaimableCount, wanted)
@@ -98,8 +96,15 @@ struct RetentionPlanner: Sendable {
         var nextMomentMilliseconds: Int64?
     }
 
+    /// What may stay used when room is needed.
+    private func targetBytes(_ situation: RetentionSituation) -> UInt64 {
+        let used = situation.usedBytes
+        let afterRoom = situation.isRoomNeeded || used >= highBytes ? lowBytes : used
+        return min(afterRoom, used - min(used, situation.missingFreeBytes))
+    }
+
     private func confirmedPlan(
-        _ confirmed: ConfirmedSegments, usedBytes: UInt64, isRoomNeeded: Bool, now: Int64
+        _ confirmed: ConfirmedSegments, usedBytes: UInt64, targetBytes: UInt64, now: Int64
     ) -> ConfirmedPlan {
         let segments = confirmed.segments
         let free = leading(segments, atAge: options.minimumRetentionMilliseconds, now)
@@ -112,11 +117,9 @@ struct RetentionPlanner: Sendable {
             used -= bytes(of: segments.prefix(wanted))
             moments.append(old.nextMomentMilliseconds)
         }
-        if isRoomNeeded || usedBytes >= highBytes {
-            while wanted < free.count, used > lowBytes {
-                used -= segments[wanted].bytes
-                wanted += 1
-            }
+        while wanted < free.count, used > targetBytes {
+            used -= segments[wanted].bytes
+            wanted += 1
         }
         return ConfirmedPlan(
             wantedCount: wanted, reclaimableCount: free.count,

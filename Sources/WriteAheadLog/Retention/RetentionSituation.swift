@@ -24,15 +24,16 @@ struct RetentionSituation: Equatable, Sendable {
     var runBytes: UInt64
     /// Of prepared segments, manifest and everything else that counts as used.
     var spareBytes: UInt64
-    var capacityBytes: UInt64
     /// From `Frontier.confirmedOffset`.
     var confirmedOffset: UInt64
     var nowMilliseconds: Int64
     /// While false nothing unconfirmed expires.
     var isClockTrusted: Bool
-    /// Room is needed though the high watermark is not reached: the gate is closed, or the file
-    /// system is short of space.
+    /// Room down to the low watermark is needed though the high one is not reached: the gate is
+    /// closed.
     var isRoomNeeded: Bool
+    /// `FreeSpaceGuard.missingBytes`.
+    var missingFreeBytes: UInt64
     /// Expiry of unconfirmed records below this offset was announced already.
     var expiryAnnouncedBelow: UInt64
 
