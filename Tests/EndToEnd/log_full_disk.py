@@ -153,6 +153,10 @@ class Case:
     def refuse(self):
         if self.kind != "full":
             self.take_space()
+        if self.kind == "reserve":
+            # Free space is looked at every second while a log writes.
+            self.writer.append(f"{self.writer.life}-before", 1000)
+            time.sleep(1.5)
         if not self.append_until_refused():
             self.fail(f"nothing was refused: {self.writer.statistics()}")
             return
