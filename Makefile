@@ -1,13 +1,15 @@
 # make demo      two nodes on this machine, kills and a cut link, and the proof that nothing is lost
 # make test      every test of this release
+# make prove     the long round of faults and its table, PROVE_MINUTES=35 (docs/proof.md)
 # make install   the binary into PREFIX/bin
 # make deps      what demo and test need, fetched once; both call it
 
 PREFIX ?= /usr/local
 DEBUG = .build-debug
 RELEASE = .build-release
+PROVE_MINUTES ?= 35
 
-.PHONY: demo test install deps release check-generated clean
+.PHONY: demo test prove install deps release check-generated clean
 
 demo: release
 	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
@@ -15,6 +17,9 @@ demo: release
 test: deps
 	swift build --scratch-path $(DEBUG) --build-tests
 	python3 Tests/run.py --scratch-path $(DEBUG)
+
+prove: release
+	python3 Tests/prove.py --no-build --minutes $(PROVE_MINUTES) $(PROVE_FLAGS)
 
 release: deps
 	swift build --scratch-path $(RELEASE) -c release --product bsfg
@@ -31,4 +36,4 @@ check-generated:
 	Sources/Facts/Wire/regenerate.sh --check
 
 clean:
-	rm -rf $(DEBUG) $(RELEASE) .venv
+	rm -rf $(DEBUG) $(RELEASE) .build-prove .venv

@@ -6,7 +6,7 @@ to begin at least two segments. After each kill the log is opened again by the n
 and at the end every printed offset must be there with its content, offsets dense, and what is sent again
 is answered with its one offset.
 
-    BSFG=path log_kill9.py [--cases 200] [--minutes 0] [--seed N]
+    BSFG=path log_kill9.py [--cases 60] [--minutes 0] [--seed N]
 """
 
 import os
@@ -168,7 +168,7 @@ def retry_everything(layer, directory, oracle):
 
 
 def main():
-    layer = Layer("L7", 200, __doc__)
+    layer = Layer("L7", 60, __doc__)
     layer.begin()
     directory, oracle, segments, fewest_rolls = None, None, 1, None
     while layer.more():
