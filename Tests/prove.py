@@ -342,7 +342,8 @@ class ThreadSanitizer(EngineTests):
 
 
 class Mutations(Layer):
-    """Tests/Mutations/run.py prints `CAUGHT name seed` or `MISSED name` for each known bug."""
+    """Tests/Mutations/run.py prints `CAUGHT name ...` or `SURVIVED name ...` for each known bug, and
+    first `SOUND ...` or `UNSOUND ...` for the engine as it is."""
 
     name, title = "mutations", "known bugs put back, each caught"
     script = ROOT / "Tests/Mutations/run.py"
@@ -354,34 +355,49 @@ class Mutations(Layer):
     def line(self, text):
         super().line(text)
         word, _, rest = text.partition(" ")
-        if word in ("CAUGHT", "MISSED"):
+        if word == "UNSOUND":
+            self.outcome.problems.append(f"the engine as it is: {rest.strip()}")
+        elif word in ("CAUGHT", "SURVIVED", "MISSED"):
             self.outcome.cases = (self.outcome.cases or 0) + 1
             self.outcome.faults = (self.outcome.faults or 0) + 1
-            if word == "MISSED":
-                self.outcome.problems.append(f"not caught: {rest}")
-            else:
+            if word == "CAUGHT":
                 self.outcome.notes["caught"] = self.outcome.notes.get("caught", 0) + 1
-            self.round.progress(self)
+            else:
+                self.outcome.problems.append(f"not caught: {rest.strip()}")
+            self.round.say(f"{self.name}: {text}")
 
     def run(self):
-        self.must(self.command(sys.executable, self.script, limit_minutes=60))
+        self.must(self.command(
+            sys.executable, self.script, "--scratch", WORK / "mutations", limit_minutes=60))
         self.at_least("mutations caught", self.outcome.notes.get("caught", 0), self.count)
 
 
 class Fuzzers(Layer):
-    """Fuzz/run.py --seconds N, shared by its targets; RESULT lines as of the other scripts."""
+    """Fuzz/run.py --seconds N for each target prints `TARGET N executions ... C crashes`."""
 
     name, title = "fuzz", "libFuzzer targets"
     script = ROOT / "Fuzz/run.py"
     share = 0.08
+    targets = 11
+    ran = re.compile(r"^(\w+) (\d+) executions (\d+) coverage .* (\d+) crashes")
 
     def why_not(self):
         return None if self.script.exists() else "Fuzz/run.py is not there"
 
+    def line(self, text):
+        super().line(text)
+        match = self.ran.match(text)
+        if match:
+            self.outcome.cases = (self.outcome.cases or 0) + int(match.group(2))
+            self.outcome.notes[match.group(1)] = int(match.group(2))
+            if int(match.group(4)):
+                self.outcome.problems.append(text)
+            self.round.say(f"{self.name}: {text}")
+
     def run(self):
         self.must(self.command(
-            sys.executable, self.script, "--seconds", max(10, round(self.minutes * 60)),
-            limit_minutes=60 + 2 * self.minutes))
+            sys.executable, self.script, "--seconds",
+            max(5, round(self.minutes * 60 / self.targets)), limit_minutes=60 + 2 * self.minutes))
         self.at_least("inputs", self.outcome.cases, 1)
 
 

@@ -31,6 +31,11 @@ def feed(writer, chance, stop, large):
     """Sends batches of all kinds, retries and confirmations until `stop`."""
     known = []
     index = 0
+    # Filled by the lives before, it takes nothing before something is confirmed.
+    while writer.opened is None and writer.reader.is_alive():
+        time.sleep(0.001)
+    if writer.opened:
+        writer.confirm(writer.opened["head_offset"])
     while not stop.is_set() and not writer.pipe_broken and not writer.has_failed:
         index += 1
         if known and chance.random() < 0.1:
