@@ -487,7 +487,9 @@ class Round:
 
     def say(self, text):
         minutes = (time.monotonic() - self.began) / 60
-        print(f"[{minutes:5.1f} min] {text}", flush=True)
+        # One write: two lanes speak at a time.
+        sys.stdout.write(f"[{minutes:5.1f} min] {text}\n")
+        sys.stdout.flush()
 
     def progress(self, layer):
         found = layer.outcome
@@ -529,7 +531,7 @@ class Round:
             self.say(f"{layer.name}: {layer.outcome.verdict}"
                      + "".join(f"\n              {problem}" for problem in layer.outcome.problems))
             if layer.outcome.skipped:
-                print(f"SKIPPED {layer.name}: {layer.outcome.skipped}", flush=True)
+                self.say(f"SKIPPED {layer.name}: {layer.outcome.skipped}")
 
 
 def engine_manifest(manifest):
@@ -651,7 +653,7 @@ def main():
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    for number_ in (signal.SIGTERM, signal.SIGHUP):
+    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number_, interrupted)
     try:
         round_.run()
@@ -668,7 +670,8 @@ def main():
                    f"time, from {FULL_ROUND_MINUTES} minutes on they are whole.")
     text = f"{circumstances(command)}\n\n{table(round_)}{shorter}\n\n{details(round_)}\n"
     print("\n" + text, flush=True)
-    if options.write:
+    # What was interrupted is no round.
+    if options.write and not round_.stopping:
         write(options.write, "\n" + text)
     return 1 if failed(round_) else 0
 
