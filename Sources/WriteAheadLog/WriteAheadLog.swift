@@ -63,6 +63,11 @@ public final class Log: Sendable {
 
     // MARK: - Append
 
+    /// An empty batch that compresses as the log's options say.
+    public func makeBatch(capacityBytes: Int = 1024) -> AppendBatch {
+        AppendBatch(capacityBytes: capacityBytes, compression: engine.options.compression)
+    }
+
     /// Appends a batch as one commit and returns when it is durable. Blocks.
     ///
     /// Keys that are there already are answered, not written; `registers` change with the records or
@@ -143,17 +148,24 @@ public final class Log: Sendable {
             guard let place else { return next }
             defer { engine.giveBack(place) }
             let index = engine.files.indexed(place.index)
-            let more = try scan(
-                index, from: next, startingAt: index.position(of: next), until: place.gapOffset
-            ) { record in
-                guard count < maximumCount else { return false }
-                if count > 0, bytes + record.payload.count > maximumBytes { return false }
-                count += 1
-                bytes += record.payload.count
-                next = record.offset + 1
-                return visit(record)
+            do throws(LogError) {
+                let more = try scan(
+                    index, from: next, startingAt: index.position(of: next), until: place.gapOffset
+                ) { record in
+                    guard count < maximumCount else { return false }
+                    if count > 0, bytes + record.payload.count > maximumBytes { return false }
+                    count += 1
+                    bytes += record.payload.count
+                    next = record.offset + 1
+                    return visit(record)
+                }
+                guard more else { return next }
+            } catch {
+                // Its file may have been removed since the place was found.
+                guard let gap = gap(at: next) else { throw error }
+                guard count > 0 else { throw .gap(gap) }
+                return next
             }
-            guard more else { return next }
         }
         return next
     }

@@ -322,6 +322,7 @@ public struct LogCounters: Hashable, Sendable {
     public var refusals: UInt64 = 0
     public var checkpoints: UInt64 = 0
     public var segmentsSealed: UInt64 = 0
+    public var segmentsRepacked: UInt64 = 0
     public var segmentsRemoved: UInt64 = 0
     public var runsMerged: UInt64 = 0
     public var bytesScrubbed: UInt64 = 0

@@ -108,6 +108,7 @@ struct FrameHeader: Equatable {
         controlCount = start.integer(at: 72)
         blockCount = start.integer(at: 76)
         guard sequenceCount >= 1, sequence > durableSequence, epoch >= 1,
+            max(sequence, firstOffset, epoch) < FormatLimits.counterMaximum,
             FormatLimits.frameHeaderBytes + Int(bodyBytes) <= commitBytesMaximum
         else { throw .invalid("a frame header contradicts itself") }
     }

@@ -67,6 +67,8 @@ private struct LogVerifier {
     private var keys: Set<Digest256> = []
     private var greatestGeneration: UInt64 = 0
     private var lastTimeMilliseconds = Int64.min
+    /// Of the segment before, where its footer holds.
+    private var previousDigest: Digest256?
     var report = LogVerification()
 
     init(_ inspector: LogInspector, table: SegmentTable, state: LogState) {
@@ -130,10 +132,13 @@ private struct LogVerifier {
             return
         }
         let header = self.header(entry, image, path)
-        if image.readFailure == nil, UInt64(image.byteCount) != table.segmentBytes {
+        // A repacked segment is as long as it needs to be.
+        let isRepacked = entry.flags & SegmentEntry.Flags.repacked != 0
+        let byteCount = isRepacked ? header.segmentBytes : table.segmentBytes
+        if image.readFailure == nil, UInt64(image.byteCount) != byteCount {
             note(
                 path, UInt64(image.byteCount), 0..<0,
-                "the file has \(image.byteCount) bytes and not \(table.segmentBytes)")
+                "the file has \(image.byteCount) bytes and not \(byteCount)")
         }
         var chain = Chain(
             sequence: entry.firstSequence - 1, nextOffset: entry.baseOffset,
@@ -143,9 +148,62 @@ private struct LogVerifier {
         if isLast {
             report.endFile = SegmentHeader.fileName(id: entry.id)
             report.endPosition = end
-        } else if entry.flags & SegmentEntry.Flags.cut == 0 {
-            checkZero(image, entry.logicalEnd, UInt64(image.byteCount), path)
+        } else {
+            if entry.flags & SegmentEntry.Flags.cut == 0 {
+                checkZero(image, entry.logicalEnd, header.frameLimit, path)
+            }
+            previousDigest = checkFooter(entry, image, header, path, endOffset: chain.nextOffset)
         }
+    }
+
+    // MARK: - Footers
+
+    /// Verifies the footer and the digest in it.
+    /// - Returns: the digest, when it is one to go on from.
+    private mutating func checkFooter(
+        _ entry: SegmentEntry, _ image: SegmentImage, _ header: SegmentHeader, _ path: String,
+        endOffset: UInt64
+    ) -> Digest256? {
+        let isSealed = entry.flags & SegmentEntry.Flags.sealed != 0
+        // A file that ends early was told already.
+        guard image.byteCount >= header.segmentBytes else { return nil }
+        let room = UnsafeRawBufferPointer(
+            rebasing: image.bytes[Int(header.frameLimit)..<Int(header.segmentBytes)])
+        if room.isAllZero {
+            if isSealed {
+                note(path, header.frameLimit, 0..<0, "it is sealed and has no footer")
+            }
+            return nil
+        }
+        let footer: SegmentFooter
+        do throws(FormatError) { footer = try SegmentFooter(room) } catch {
+            if isSealed {
+                note(path, header.frameLimit, 0..<0, "its footer does not verify (\(error))")
+            } else {
+                report.notices.append(
+                    "\(path) has an unfinished footer (\(error)); it is written again")
+            }
+            return nil
+        }
+        guard footer.matches(header, entry), footer.endOffset == endOffset else {
+            note(path, header.frameLimit, 0..<0, "its footer is not of this segment")
+            return nil
+        }
+        let hash = SHA256Stream()
+        hash.update(footer.previousDigest)
+        hash.update(UnsafeRawBufferPointer(rebasing: image.bytes[..<Int(entry.logicalEnd)]))
+        guard hash.finish() == footer.digest else {
+            note(
+                path, header.frameLimit, 0..<0,
+                "its bytes do not give the digest that it was sealed with")
+            return nil
+        }
+        if let previousDigest, previousDigest != footer.previousDigest {
+            note(
+                path, header.frameLimit, 0..<0,
+                "its digest does not continue from that of the segment before")
+        }
+        return footer.digest
     }
 
     /// The segment's header, or, when that is damaged, what the manifest knows of it: enough to
@@ -161,11 +219,16 @@ private struct LogVerifier {
             reason = "the segment header does not verify (\(error))"
         }
         note(path, 0, 0..<0, reason)
+        let isRepacked = entry.flags & SegmentEntry.Flags.repacked != 0
+        let segmentBytes =
+            isRepacked
+            ? max(UInt64(image.byteCount), FormatLimits.repackedSegmentBytesMinimum)
+            : table.segmentBytes
         return SegmentHeader(
             commitAlignment: table.commitAlignment, identifier: table.identifier, id: entry.id,
             salt: entry.salt, previousID: 0, firstSequence: entry.firstSequence,
             baseOffset: entry.baseOffset, epoch: 1, createdMilliseconds: 0,
-            segmentBytes: table.segmentBytes,
+            segmentBytes: segmentBytes,
             commitBytesMaximum: UInt32(FormatLimits.commitBytes(segmentBytes: table.segmentBytes)),
             profile: table.profile, crc: entry.headerCRC)
     }
