@@ -55,6 +55,7 @@ struct LogExercise: ParsableCommand {
     }
 
     func run() throws {
+        try log.refuseLogOfNode()
         let opened = try LogError.wrap { () throws(LogError) in
             var retention = RetentionOptions()
             retention.freeSpaceReserveBytes = reserve?.bytes ?? 0
