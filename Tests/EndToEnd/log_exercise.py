@@ -146,7 +146,15 @@ class Exercise:
         for text in self.process.stdout:
             if not text.endswith(b"\n"):
                 break  # cut off by the writer's death: no answer
-            answer = json.loads(text)
+            try:
+                answer = json.loads(text)
+            except ValueError:
+                # Before the log is open something below may have made it another program: without
+                # its own command line it prints help.
+                if self.opened is None:
+                    continue
+                self.oracle.wrong.append(f"the writer says what is no answer: {text[:300]!r}")
+                continue
             with self.condition:
                 self._take(answer)
                 self.condition.notify_all()

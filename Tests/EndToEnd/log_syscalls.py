@@ -2,8 +2,9 @@
 """Every system call that a log makes on its files fails once, at every place.
 
 A trace of a run without faults tells which calls the log makes. For each kind the Nth one is made to
-fail by strace (EIO, ENOSPC, nothing written, the process killed) for N = 1, 2, ... until the run ends
-without having met the fault; a thread counts its own calls, so one run may meet it in several. The
+fail by strace (EIO, ENOSPC, nothing written, the process killed) for every N at which the trace shows one
+on the log's files and on from there until a run ends without having met the fault; a thread counts its own
+calls, so one run may meet it in several. The
 runs are: a log is made and rolled, confirmed and closed; and a log that a kill left behind is opened
 and written on. Short writes come from a preloaded library. After each run: nothing hangs or crashes,
 `verify` finds the log sound, everything acknowledged is there and nothing else, and the next opening
@@ -57,13 +58,24 @@ FAULTS = {
     "statfs": ("error=EIO",),
     "fstatfs": ("error=EIO",),
 }
+SMALL_GAP = 4
 NAMES = {"retval=0": "took nothing", "signal=SIGKILL": "killed"}
+
+
+def filled(places):
+    """In order, with small gaps filled: threads share the work differently each time."""
+    found = []
+    for place in sorted(places):
+        if found and place - found[-1] <= SMALL_GAP:
+            found += range(found[-1] + 1, place)
+        found.append(place)
+    return found
 
 
 class Sweep:
     def __init__(self, layer):
         self.layer = layer
-        self.calls = {}          # run: {call: number of the first one on the log's files}
+        self.calls = {}          # run: {call: places, of a thread's calls, on the log's files}
         self.template = None
         self.template_oracle = None
         self.number = 0
@@ -120,18 +132,19 @@ class Sweep:
         writer.kill()
 
     def count(self, trace, directory):
-        """For each call on the log's files: which one of its thread is the first."""
-        first, seen = {}, {}
+        """For each call: which of a thread's are on the log's files, in any thread. The loader's and
+        the language's own come before and are none of the log's."""
+        places, seen = {}, {}
         with open(trace) as file:
             for line in file:
-                match = re.match(r"(\d+)\s+(?:<\.\.\. )?(\w+)[ (](.*)", line)
-                if not match or "resumed>" in line:
-                    continue
+                match = re.match(r"(\d+)\s+(\w+)\((.*)", line)
+                if not match:
+                    continue  # the end of a call that was interrupted in the trace
                 thread, call, rest = match.groups()
                 seen[thread, call] = seen.get((thread, call), 0) + 1
                 if directory in rest:
-                    first[call] = min(first.get(call, 1 << 30), seen[thread, call])
-        return first
+                    places.setdefault(call, set()).add(seen[thread, call])
+        return {call: filled(found) for call, found in places.items()}
 
     def begin(self, run):
         directory = self.directory()
@@ -244,13 +257,13 @@ class Sweep:
     # All of them
 
     def kinds(self):
-        """(run, call, fault, first place) of everything that can be swept."""
+        """(run, call, fault, places) of everything that can be swept."""
         for run, calls in self.calls.items():
-            for call, first in sorted(calls.items()):
+            for call, places in sorted(calls.items()):
                 for fault in FAULTS[call]:
-                    yield run, call, fault, first
+                    yield run, call, fault, places
             if self.shim:
-                yield run, None, "short", 1
+                yield run, None, "short", calls["pwrite64"]
 
     def one(self, run, call, fault, when):
         self.layer.cases += 1
@@ -259,26 +272,24 @@ class Sweep:
         return self.inject(run, call, fault, when)
 
     def everything(self):
-        for run, call, fault, first in self.kinds():
-            when, misses = first, 0
-            # Threads share the work differently each time: one miss is not the end yet.
+        """Every place that the trace knows, and on from there until the fault is not met twice."""
+        for run, call, fault, places in self.kinds():
+            for when in places:
+                self.layer.tick()
+                self.one(run, call, fault, when)
+                if self.layer.failures:
+                    return
+            when, misses = places[-1] + 1, 0
             while misses < 2 and not self.layer.failures:
                 self.layer.tick()
                 misses = 0 if self.one(run, call, fault, when) else misses + 1
                 when += 1
-            if self.layer.failures:
-                return
 
     def some(self):
         kinds = list(self.kinds())
-        ends = {}
         while self.layer.more():
-            kind = self.layer.random.choice(kinds)
-            run, call, fault, first = kind
-            when = first + self.layer.random.randrange(ends.get(kind, 60))
-            if not self.one(run, call, fault, when):
-                # Beyond the last one: the next choice is nearer.
-                ends[kind] = max(1, when - first)
+            run, call, fault, places = self.layer.random.choice(kinds)
+            self.one(run, call, fault, self.layer.random.choice(places))
 
 
 def main():
