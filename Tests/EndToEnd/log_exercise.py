@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -18,6 +19,7 @@ class Exercise:
     """
 
     _lives = 0
+    _living = set()
 
     def __init__(self, oracle, directory, segment=1 << 20, capacity=64 << 20, profile="standard",
                  in_flight=64, options=(), wrapper=(), environment=None):
@@ -46,7 +48,10 @@ class Exercise:
              "--capacity", str(capacity), "--profile", profile, "--in-flight", str(in_flight),
              *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # With its wrapper in a group of its own, so that both can be killed.
+            start_new_session=True,
             env={**os.environ, **(environment or {})})
+        Exercise._living.add(self.process)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.complaints = b""
@@ -92,8 +97,17 @@ class Exercise:
             pass
         return self._end(seconds)
 
+    @classmethod
+    def kill_all(cls):
+        """When a layer ends in the middle: nobody writes into what is cleaned up."""
+        for process in cls._living:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
     def kill(self):
-        self.process.kill()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
         status = self._end(30)
         try:
             self.process.stdin.close()
@@ -135,6 +149,7 @@ class Exercise:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
+        Exercise._living.discard(self.process)
         self.reader.join(10)
         self.complainer.join(10)
         return status

@@ -17,6 +17,7 @@ import tempfile
 import time
 
 from log_common import finish
+from log_exercise import Exercise
 
 
 def memory_directory():
@@ -106,6 +107,7 @@ class Layer:
         self.cleaners.append(action)
 
     def clean(self):
+        Exercise.kill_all()
         while self.cleaners:
             try:
                 self.cleaners.pop()()

@@ -69,7 +69,6 @@ def cycle(layer, system, directory, oracle, profile):
     chance = layer.random
     kind = chance.choice(("at a random time", "at a change of names", "in a large commit"))
     writer = Exercise(oracle, directory, SEGMENT, CAPACITY, profile, in_flight=16)
-    layer.cleaner(writer.process.kill)
     stop = threading.Event()
     feeder = threading.Thread(
         target=feed, args=(writer, chance, stop, kind == "in a large commit"))
@@ -97,7 +96,6 @@ def cycle(layer, system, directory, oracle, profile):
         if status is None:
             layer.failures.append(f"cut {layer.cases}: the writer hangs without power")
             writer.kill()
-        layer.cleaners.pop()
     layer.note("batches acknowledged", writer.acknowledged)
 
 

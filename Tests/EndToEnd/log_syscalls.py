@@ -286,10 +286,11 @@ class Sweep:
                 when += 1
 
     def some(self):
-        kinds = list(self.kinds())
+        every = [
+            (run, call, fault, when)
+            for run, call, fault, places in self.kinds() for when in places]
         while self.layer.more():
-            run, call, fault, places = self.layer.random.choice(kinds)
-            self.one(run, call, fault, self.layer.random.choice(places))
+            self.one(*self.layer.random.choice(every))
 
 
 def main():

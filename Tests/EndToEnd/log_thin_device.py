@@ -103,7 +103,6 @@ def case(layer, system, pool, directory, profile):
     oracle = Oracle()
     try:
         first = Exercise(oracle, directory, SEGMENT, CAPACITY, profile, in_flight=chance.choice((1, 16)))
-        layer.cleaner(first.process.kill)
         send(layer, first, chance.randint(5, 60), 60_000)
         first.wait()
         stopped(first.process)
@@ -138,7 +137,6 @@ def case(layer, system, pool, directory, profile):
         elif first.close(30) is None:
             layer.failures.append(f"{where}: the writer hangs")
             first.kill()
-        layer.cleaners.pop()
     finally:
         if first.process.poll() is None:
             first.process.send_signal(signal.SIGCONT)
@@ -155,7 +153,6 @@ def case(layer, system, pool, directory, profile):
         system.remount()
         look(layer, oracle, directory, where + ", mounted again")
     second = Exercise(oracle, directory, SEGMENT, CAPACITY, profile, in_flight=4)
-    layer.cleaner(second.process.kill)
     try:
         second.wait()
         if not second.opened:
@@ -169,11 +166,9 @@ def case(layer, system, pool, directory, profile):
         if second.has_failed or second.refused:
             layer.failures.append(
                 f"{where}: it does not go on with space: {second.cause} {second.refused}")
+    finally:
         # Ended without a word, so that the next opening has work to do.
         second.kill()
-    finally:
-        second.kill()
-        layer.cleaners.pop()
     system.remount()
     look(layer, oracle, directory, where + ", at the end")
     return oracle
