@@ -195,11 +195,12 @@ struct SealingGoldenTests {
         var chance = SeededGenerator(seed: SeededGenerator.seed("anyBit"))
         let disk = try RandomLog(profile: .silStrict, compression: .lz4, batchCount: 150).make(&chance)
         let segment = try ClosedSegment(disk, 0)
-        _ = try segment.seal()
+        let footer = try segment.seal()
         let path = logPath + "/" + ManifestLayout.fileName
         let manifest = ManifestFile(path: path, file: try disk.open(path, .readWrite))
         var table = try manifest.read().tables[0]
         table.segments[0].flags |= SegmentEntry.Flags.sealed
+        table.segments[0].digest = footer.digest
         table.generation += 1
         try manifest.write(table)
         #expect(try LogInspector(directory: logPath, disk: disk).verify().isSound)
@@ -259,6 +260,16 @@ struct SealingGoldenTests {
         let manifest = ManifestFile(path: path, file: try disk.open(path, .readWrite))
         var table = try manifest.read().tables[0]
         table.segments[0].flags |= SegmentEntry.Flags.sealed
+        table.segments[0].digest = digest("another")
+        table.generation += 1
+        try manifest.write(table)
+        #expect(
+            try damage { _ in }
+                == [
+                    "its bytes do not give the digest that it was sealed with",
+                    "its digest does not continue from that of the segment before",
+                ])
+        table.segments[0].digest = first.digest
         table.generation += 1
         try manifest.write(table)
         for _ in 0..<40 {

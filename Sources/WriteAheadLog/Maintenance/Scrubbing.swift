@@ -23,7 +23,7 @@ final class SealingVerification {
         hash.update(previous)
         walker = SegmentWalker(
             file: file, header: header,
-            to: .init(index.entry, endOffset: index.endOffset), isUncached: true, hash: hash)
+            to: .init(index.entry, offset: index.endOffset), isUncached: true, hash: hash)
     }
 
     var readBytes: UInt64 { walker.readBytes }

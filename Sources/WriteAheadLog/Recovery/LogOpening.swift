@@ -387,6 +387,10 @@ struct LogOpening {
                 report.keptFiles.append(name)
                 continue
             case .frames(let sequence) where sequence < first: break
+            case .frames(let sequence)
+            where table.segments.dropLast().contains { $0.firstSequence == sequence }:
+                // A segment and its dense copy: whichever the manifest does not name.
+                break
             case .frames(let sequence) where sequence < table.segments.last!.firstSequence:
                 report.keptFiles.append(name)
                 continue

@@ -67,7 +67,7 @@ private struct LogVerifier {
     private var keys: Set<Digest256> = []
     private var greatestGeneration: UInt64 = 0
     private var lastTimeMilliseconds = Int64.min
-    /// Of the segment before, where its footer holds.
+    /// Of the segment before, or of the removed ones; nil behind one that has none yet.
     private var previousDigest: Digest256?
     var report = LogVerification()
 
@@ -76,6 +76,7 @@ private struct LogVerifier {
         self.table = table
         slot = state
         self.state = state
+        previousDigest = table.anchor.digest
         report.segmentCount = table.segments.count
         report.firstOffset = table.segments[0].baseOffset
         report.headOffset = report.firstOffset
@@ -158,22 +159,25 @@ private struct LogVerifier {
 
     // MARK: - Footers
 
-    /// Verifies the footer and the digest in it.
-    /// - Returns: the digest, when it is one to go on from.
+    /// Verifies the footer and the digest in it. A segment that was found damaged counts as sealed and
+    /// has a digest, and no footer unless it was sealed before.
+    /// - Returns: the digest from which the next one continues, when there is one.
     private mutating func checkFooter(
         _ entry: SegmentEntry, _ image: SegmentImage, _ header: SegmentHeader, _ path: String,
         endOffset: UInt64
     ) -> Digest256? {
         let isSealed = entry.flags & SegmentEntry.Flags.sealed != 0
+        let isDamaged = entry.flags & SegmentEntry.Flags.damaged != 0
+        let known = isSealed ? entry.digest : nil
         // A file that ends early was told already.
-        guard image.byteCount >= header.segmentBytes else { return nil }
+        guard image.byteCount >= header.segmentBytes else { return known }
         let room = UnsafeRawBufferPointer(
             rebasing: image.bytes[Int(header.frameLimit)..<Int(header.segmentBytes)])
         if room.isAllZero {
-            if isSealed {
+            if isSealed, !isDamaged {
                 note(path, header.frameLimit, 0..<0, "it is sealed and has no footer")
             }
-            return nil
+            return known
         }
         let footer: SegmentFooter
         do throws(FormatError) { footer = try SegmentFooter(room) } catch {
@@ -183,20 +187,20 @@ private struct LogVerifier {
                 report.notices.append(
                     "\(path) has an unfinished footer (\(error)); it is written again")
             }
-            return nil
+            return known
         }
         guard footer.matches(header, entry), footer.endOffset == endOffset else {
             note(path, header.frameLimit, 0..<0, "its footer is not of this segment")
-            return nil
+            return known
         }
         let hash = SHA256Stream()
         hash.update(footer.previousDigest)
         hash.update(UnsafeRawBufferPointer(rebasing: image.bytes[..<Int(entry.logicalEnd)]))
-        guard hash.finish() == footer.digest else {
+        guard hash.finish() == footer.digest, footer.digest == known ?? footer.digest else {
             note(
                 path, header.frameLimit, 0..<0,
                 "its bytes do not give the digest that it was sealed with")
-            return nil
+            return known
         }
         if let previousDigest, previousDigest != footer.previousDigest {
             note(
@@ -244,6 +248,7 @@ private struct LogVerifier {
         var position = header.firstFramePosition
         checkZero(image, UInt64(FormatLimits.segmentHeaderBytes), position, path)
         var watermark = max(slot.durableSequence, entry.firstSequence - 1)
+        let isCut = entry.flags & SegmentEntry.Flags.cut != 0
         while position < limit {
             let verdict = Result { () throws(FormatError) in
                 try frame(at: position, limit, image, header, chain)
@@ -254,7 +259,10 @@ private struct LogVerifier {
                 watermark = max(watermark, frame.durableSequence)
                 chain.advance(frame)
                 let frameEnd = FrameAlignment.end(of: frame.frameBytes, at: position, header)
-                checkZero(image, position + UInt64(frame.frameBytes), frameEnd, path)
+                // A cut leaves the last commit's padding behind as the power left it.
+                if !(isCut && frameEnd == limit) {
+                    checkZero(image, position + UInt64(frame.frameBytes), frameEnd, path)
+                }
                 position = frameEnd
             case .failure(let error):
                 let later = laterFrame(after: position, limit, image, header, chain.sequence)

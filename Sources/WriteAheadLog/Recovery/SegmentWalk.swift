@@ -15,6 +15,7 @@ struct SegmentWalk {
     private let table: SegmentTable
     private let isSalvaging: Bool
     private let isTableNewest: Bool
+    private let decoder = BlockDecoder()
     private let slotGeneration: UInt64
     private let slotHeadOffset: UInt64
     private(set) var state: LogState
@@ -183,7 +184,7 @@ struct SegmentWalk {
         }
         var greatestTime: Int64 = 0
         do throws(FormatError) {
-            try FrameBody.walk(frame.header, frame.body) { (item) throws(FormatError) in
+            try FrameBody.walk(frame.header, frame.body, decoder) { (item) throws(FormatError) in
                 switch item {
                 case .record(let record):
                     greatestTime = max(greatestTime, record.appendTimeMilliseconds)

@@ -58,7 +58,7 @@ final class SegmentSealer {
         hash.update(previousDigest)
         walker = SegmentWalker(
             file: file, header: header,
-            to: .init(entry, endOffset: endOffset), isUncached: true, hash: hash)
+            to: .init(entry, offset: endOffset), isUncached: true, hash: hash)
         footer = SegmentFooter(
             identifier: header.identifier, segmentID: header.id, salt: header.salt,
             baseOffset: header.baseOffset, endOffset: endOffset,

@@ -51,8 +51,8 @@ final class SegmentWalker {
         var lastSequence: UInt64?
         /// One past the last record.
         var offset: UInt64?
-        /// The last frame's padding may be anything: it was being written when the power went.
-        var isCut = false
+        /// A torn tail was cut off: the last frame's padding may be anything.
+        var isCut: Bool
 
         init(
             position: UInt64, lastSequence: UInt64? = nil, offset: UInt64? = nil,
@@ -64,10 +64,10 @@ final class SegmentWalker {
             self.isCut = isCut
         }
 
-        /// A closed segment's.
-        init(_ entry: SegmentEntry, endOffset: UInt64) {
+        /// Of a closed segment.
+        init(_ entry: SegmentEntry, offset: UInt64) {
             self.init(
-                position: entry.logicalEnd, lastSequence: entry.lastSequence, offset: endOffset,
+                position: entry.logicalEnd, lastSequence: entry.lastSequence, offset: offset,
                 isCut: entry.flags & SegmentEntry.Flags.cut != 0)
         }
     }
@@ -149,7 +149,8 @@ final class SegmentWalker {
             let padding = UnsafeRawBufferPointer(
                 start: frame.body.baseAddress! + frame.body.count,
                 count: Int(frame.endPosition - paddingStart))
-            if !padding.isAllZero, !(end.isCut && frame.endPosition == end.position) {
+            let isTorn = end.isCut && frame.endPosition == end.position
+            if !isTorn, !padding.isAllZero {
                 pendingDamage = SegmentDamage(
                     position: paddingStart, offsets: chain.nextOffset..<chain.nextOffset,
                     reason: "padding that must be zero is not")
