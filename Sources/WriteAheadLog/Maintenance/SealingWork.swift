@@ -180,9 +180,9 @@ extension LogEngine {
                         file: path, position: place.position, offset: place.offsets.lowerBound,
                         reason: place.reason)))
         }
-        guard mark(id, digest: digest, flags: SegmentEntry.Flags.sealed | SegmentEntry.Flags.damaged)
-        else { return }
+        // Declared first: a segment that is marked is not looked at again.
         declareDamage(damage.map(\.offsets).filter { !$0.isEmpty })
+        _ = mark(id, digest: digest, flags: SegmentEntry.Flags.sealed | SegmentEntry.Flags.damaged)
     }
 
     private func mark(_ id: UInt64, digest: Digest256, flags: UInt32) -> Bool {
