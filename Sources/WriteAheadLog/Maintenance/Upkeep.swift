@@ -50,7 +50,7 @@ struct Upkeep {
         let table = opened.writer.table
         checkpointBytes = FormatLimits.checkpointBytes(segmentBytes: table.segmentBytes)
         uncheckpointedBytes = opened.uncheckpointedBytes
-        checkpointOffset = table.checkpoint?.nextOffset ?? table.segments[0].baseOffset
+        checkpointOffset = opened.checkpointOffset
         checkpointSegmentID = table.checkpoint?.segmentID
         anchorDigest = table.anchor.digest
         nextRunID = (table.runs.map(\.id).max() ?? 0) + 1

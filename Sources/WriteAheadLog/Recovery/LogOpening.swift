@@ -14,6 +14,8 @@ struct LogOpening {
         var runs: KeyRunSet
         /// Bytes of frames that the last checkpoint does not know.
         var uncheckpointedBytes: UInt64
+        /// The runs hold the keys below; those from here on were read again.
+        var checkpointOffset: UInt64
         /// What is to be told once somebody can listen.
         var events: [LogEvent]
         var report: RecoveryReport
@@ -98,7 +100,7 @@ struct LogOpening {
             writer: writer, preparer: preparer,
             pipeline: pipeline(table, state, nextOffset: 0, lastSequence: 0, lastTime: 0),
             segments: [index(entry, header)], runs: KeyRunSet(), uncheckpointedBytes: 0,
-            events: [], report: report)
+            checkpointOffset: 0, events: [], report: report)
     }
 
     /// Two segments are kept ready; one when two would be a large part of the capacity.
@@ -214,12 +216,17 @@ struct LogOpening {
         var pipeline = pipeline(
             writer.table, recovered, nextOffset: walk.nextOffset, lastSequence: walk.sequence,
             lastTime: walk.lastTimeMilliseconds)
-        for (key, entry) in walk.keys {
+        // Keys go with the records of a removal that was finished just now, unless they are kept longer.
+        let keyFloor =
+            options.retention.dedupeHorizonMilliseconds > 0 ? 0 : segments[0].entry.baseOffset
+        for (key, entry) in walk.keys where entry.offset >= keyFloor {
             pipeline.restore(key: key, offset: entry.offset, content: entry.content)
         }
         return Opened(
             writer: writer, preparer: preparer, pipeline: pipeline, segments: segments, runs: runs,
-            uncheckpointedBytes: walk.frameBytes, events: events, report: report)
+            uncheckpointedBytes: walk.frameBytes,
+            checkpointOffset: table.checkpoint?.nextOffset ?? table.segments[0].baseOffset,
+            events: events, report: report)
     }
 
     /// Every file that the manifest names is there; what is in those before the checkpoint is looked
@@ -290,7 +297,8 @@ struct LogOpening {
             let end = state.losses.unfinishedRemovalEnd(
                 firstOffset: segments[0].entry.baseOffset)
         else { return }
-        let count = segments.dropLast().prefix { $0.endOffset <= end }.count
+        // Whole segments were given up, whatever else is said of the last records of one.
+        let count = segments.dropLast().prefix { $0.entry.baseOffset < end }.count
         guard count > 0 else { return }
         let removed = segments.prefix(count).map(\.entry)
         segments.removeFirst(count)
