@@ -45,13 +45,15 @@ extension LogEngine {
                     $0.alarmMilliseconds = wall
                 }
                 slotIsStale = true
+                if !isTimerArmed { work.signal() }
             }
             upkeep.isPlanStale = true
             events.emit(event)
         }
         let before = pipeline.gate
         pipeline.gate = gate()
-        if before != .open, pipeline.gate == .open { progressed() }
+        // Who waits for a checkpoint is let in, or refused when it fails.
+        if before != pipeline.gate, pipeline.gate == .open || before == .waiting { progressed() }
     }
 
     private func gate() -> CommitPipeline.Gate {
