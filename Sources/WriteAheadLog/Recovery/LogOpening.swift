@@ -195,19 +195,18 @@ struct LogOpening {
             if isCut {
                 try writer.rollAfterCut(
                     state: recovered, baseOffset: walk.nextOffset,
-                    isDamaged: walk.decision != .torn)
+                    damaged: Set(walk.damage.map(\.segmentID)))
             } else {
                 try writer.writeStateSlot(recovered)
             }
         }
         if isCut {
-            segments[segments.count - 1].entry =
-                writer.table.segments[writer.table.segments.count - 2]
+            for place in segments.indices { segments[place].entry = writer.table.segments[place] }
             segments[segments.count - 1].endOffset = walk.nextOffset
             segments.append(index(writer.table.segments.last!, writer.header))
         }
         try finishRemoval(recovered, writer, options, &segments)
-        let (runs, points) = openRuns(writer.table, options, &report)
+        let (runs, points) = openRuns(writer.table, recovered, options, &report)
         if let points, let checkpoint = table.checkpoint,
             let active = segments.firstIndex(where: { $0.entry.id == checkpoint.segmentID })
         {
@@ -315,11 +314,20 @@ struct LogOpening {
     /// Opens the key runs of the table. One that cannot be used leaves a range that is looked up
     /// again once it is rebuilt.
     private func openRuns(
-        _ table: SegmentTable, _ options: LogOptions, _ report: inout RecoveryReport
+        _ table: SegmentTable, _ state: LogState, _ options: LogOptions,
+        _ report: inout RecoveryReport
     ) -> (runs: KeyRunSet, points: [SegmentIndex.Point]?) {
-        let runs = KeyRunSet.open(
+        let keepsExpired = options.retention.dedupeHorizonMilliseconds > 0
+        var runs = KeyRunSet.open(
             disk: disk, directory: directory, table: table, budget: options.indexBudget,
-            keepsExpired: options.retention.dedupeHorizonMilliseconds > 0)
+            keepsExpired: keepsExpired)
+        let first = table.segments[0].baseOffset
+        if keepsExpired, options.profile == .silStrict, first > 0,
+            state.flags & LogState.Flags.dedupeHorizonLost != 0
+        {
+            // Nobody has accepted the loss yet, and no run tells any more which keys were lost.
+            runs = runs.replacing(floorOffset: runs.floorOffset, missing: runs.missing + [0..<first])
+        }
         report.missingKeyRanges = runs.missing
         guard let checkpoint = table.checkpoint else { return (runs, nil) }
         let points = runs.attachment(endingAt: checkpoint.nextOffset).flatMap {
