@@ -71,12 +71,13 @@ extension LogEngine {
         var opened: [KeyRun] = []
         for entry in new {
             do throws(KeyRunError) { opened.append(try openRun(entry)) } catch {
-                derivedWorkFailed("key run", error.diskError)
+                failed(.keyRuns, "key run", error.diskError)
                 return false
             }
         }
         let names = Set(old.map(\.id))
         var gone: [RunEntry] = []
+        var isFull = false
         let isDone = betweenCommits { [self] (writer) throws(DiskError) in
             if flags != 0 {
                 let state = monitor.withLock {
@@ -144,7 +145,7 @@ extension LogEngine {
             monitor.withLock { upkeep.merging = MergingWork(merger: merger, inputs: inputs) }
             return true
         } catch {
-            derivedWorkFailed("merging key runs", error)
+            failed(.keyRuns, "merging key runs", error)
             return false
         }
     }
@@ -171,7 +172,7 @@ extension LogEngine {
         } catch {
             work.merger.cancel()
             monitor.withLock { upkeep.merging = nil }
-            derivedWorkFailed("merging key runs", error.diskError)
+            failed(.keyRuns, "merging key runs", error.diskError)
         }
         return true
     }
@@ -211,7 +212,7 @@ extension LogEngine {
                     .second, of: run, to: disk, directory: directory)
                 guard exchange([run.entry], for: [entry]) else { return false }
             } catch {
-                derivedWorkFailed("key run copy", error.diskError)
+                failed(.keyRuns, "key run copy", error.diskError)
                 return false
             }
         }
@@ -227,7 +228,7 @@ extension LogEngine {
                 let entry = try KeyRunCopies.write(copy, of: run, to: disk, directory: directory)
                 return exchange([run.entry], for: [entry])
             } catch {
-                derivedWorkFailed("key run copy", error.diskError)
+                failed(.keyRuns, "key run copy", error.diskError)
                 return false
             }
         }
@@ -334,7 +335,7 @@ extension LogEngine {
             if missing.isEmpty { events.emit(.keyRunRebuilt) }
             return true
         } catch {
-            derivedWorkFailed("writing a key run again", error)
+            failed(.keyRuns, "writing a key run again", error)
             return false
         }
     }

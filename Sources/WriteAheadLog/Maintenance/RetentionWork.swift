@@ -127,7 +127,7 @@ extension LogEngine {
         events.emit(event)
         if case .spaceRecovered = event {
             preparer.retry()
-            monitor.withLock { upkeep.derivedRetryNanoseconds = .min }
+            monitor.withLock { upkeep.derivedRetryNanoseconds = [:] }
         }
     }
 

@@ -25,7 +25,7 @@ extension LogEngine {
             case .sealing(let sealer): try seal(work, sealer)
             }
         } catch {
-            derivedWorkFailed("sealing", error)
+            failed(.sealing, "sealing", error)
         }
         return true
     }
@@ -129,7 +129,7 @@ extension LogEngine {
             monitor.withLock { upkeep.sealing = work }
             return work
         } catch {
-            derivedWorkFailed("sealing", error)
+            failed(.sealing, "sealing", error)
             return nil
         }
     }
