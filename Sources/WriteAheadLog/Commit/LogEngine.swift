@@ -44,6 +44,8 @@ final class LogEngine: @unchecked Sendable {
     var headOffset: UInt64
     var runs: KeyRunSet
     var isClosed = false
+    /// The last commits are being written: nobody takes work for the holder of the token any more.
+    var isFinishing = false
     /// Everything is written and nothing runs any more.
     var isEnded = false
     var isCommitting = false
@@ -106,6 +108,7 @@ final class LogEngine: @unchecked Sendable {
     private var atEnd: @Sendable () -> Void = {}
 
     private func end() {
+        maintainer?.join()
         preparer.stop()
         events.finish()
         atEnd()

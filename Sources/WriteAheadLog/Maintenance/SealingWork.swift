@@ -25,7 +25,7 @@ extension LogEngine {
             case .sealing(let sealer): try seal(work, sealer)
             }
         } catch {
-            derivedWorkFailed("sealing", error)
+            failed(.sealing, "sealing", error)
         }
         return true
     }
@@ -129,7 +129,7 @@ extension LogEngine {
             monitor.withLock { upkeep.sealing = work }
             return work
         } catch {
-            derivedWorkFailed("sealing", error)
+            failed(.sealing, "sealing", error)
             return nil
         }
     }
@@ -180,9 +180,9 @@ extension LogEngine {
                         file: path, position: place.position, offset: place.offsets.lowerBound,
                         reason: place.reason)))
         }
-        guard mark(id, digest: digest, flags: SegmentEntry.Flags.sealed | SegmentEntry.Flags.damaged)
-        else { return }
+        // Declared first: a segment that is marked is not looked at again.
         declareDamage(damage.map(\.offsets).filter { !$0.isEmpty })
+        _ = mark(id, digest: digest, flags: SegmentEntry.Flags.sealed | SegmentEntry.Flags.damaged)
     }
 
     private func mark(_ id: UInt64, digest: Digest256, flags: UInt32) -> Bool {
