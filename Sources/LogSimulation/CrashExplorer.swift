@@ -127,7 +127,11 @@ struct CrashExplorer {
         do throws(Violation) {
             try session.openAndJudge(random.oneIn(8) ? .everything : .sample)
             session.disk.observe(nil)
-            if random.oneIn(4) { try goOn(session) }
+            if random.oneIn(4) {
+                do throws(Violation) { try goOn(session) } catch {
+                    throw Violation("after it was recovered and went on: \(error.sentence)")
+                }
+            }
         } catch {
             session.close()
             throw error

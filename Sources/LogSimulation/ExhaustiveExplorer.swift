@@ -20,8 +20,15 @@ package struct ExhaustiveExplorer {
     /// Calls that changed the disk, before each of which it crashed.
     package private(set) var callCount = 0
 
-    package init(profile: Profile, seed: UInt64) {
-        options = LogOptions(profile: profile, capacityBytes: 12 << 20, segmentBytes: 1 << 20)
+    /// Whether the log also takes checkpoints, seals, removes a segment and uses its file again: some
+    /// times as many states.
+    private let maintains: Bool
+
+    package init(profile: Profile, seed: UInt64, maintains: Bool = false) {
+        self.maintains = maintains
+        options = LogOptions(
+            profile: profile, capacityBytes: 12 << 20, segmentBytes: 1 << 20,
+            retention: RetentionOptions(retentionMilliseconds: 60_000))
         random = SimulationRandom(seed: seed)
     }
 
@@ -46,6 +53,14 @@ package struct ExhaustiveExplorer {
             ]
             for operation in operations {
                 try workload.perform(operation)
+                try session.checkLive()
+            }
+            if maintains {
+                session.maintainUntilIdle(prepares: false)
+                try workload.confirmAll()
+                session.clock.advance(milliseconds: 60_001)
+                session.maintainUntilIdle()
+                try workload.perform(.appendFew)
                 try session.checkLive()
             }
             for point in recorder.takePoints() { try explore(point) }

@@ -86,8 +86,8 @@ struct Oracle {
         let gaps = log.gaps(in: first..<max(first, log.headOffset))
         guard gaps.isEmpty else {
             throw Violation(
-                "\(gaps.map(\.offsets)) are declared lost and still there: the log holds "
-                    + "\(first) up to \(log.headOffset)")
+                "\(gaps.map { ($0.offsets, $0.reasons.names) }) are declared lost and still there: "
+                    + "the log holds \(first) up to \(log.headOffset)")
         }
         guard first > model.removableOffset else { return }
         var offset = model.removableOffset

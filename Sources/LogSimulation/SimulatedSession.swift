@@ -51,9 +51,19 @@ package final class SimulatedSession {
         switch open() {
         case .failure(let error): throw Violation("opening is refused: \(error.sentence)")
         case .success(let log):
-            try resolve(log)
-            try Oracle.judge(log, model, depth, using: &random, tally: &tally)
+            do throws(Violation) {
+                try resolve(log)
+                try Oracle.judge(log, model, depth, using: &random, tally: &tally)
+            } catch {
+                throw Violation("\(error.sentence) (\(Self.describe(log.recovery)))")
+            }
         }
+    }
+
+    private static func describe(_ report: RecoveryReport) -> String {
+        "row \(report.row.rawValue), \(report.segmentCount) segments, \(report.frameCount) frames, "
+            + "end \(report.endFile) at \(report.endPosition), losses \(report.losses), "
+            + "manifest \(report.manifestDamage)"
     }
 
     private func resolve(_ log: Log) throws(Violation) {
@@ -122,10 +132,12 @@ package final class SimulatedSession {
 
     /// Everything that the log has to do now. The preparer comes last, when there are files that it
     /// can use again.
-    func maintainUntilIdle() {
+    ///
+    /// - Parameter prepares: whether spares are made too.
+    func maintainUntilIdle(prepares: Bool = true) {
         guard let log else { return }
         while log.stepMaintainer() {}
-        while log.stepPreparer() {}
+        while prepares, log.stepPreparer() {}
         noticePoison()
     }
 

@@ -266,7 +266,7 @@ public final class Log: Sendable {
     /// Makes a cursor durable. Blocks.
     ///
     /// - Throws: `cursorExists`; `offsetOutOfRange` when it would begin beyond the head;
-    ///   `rejected(.invalidOptions)` under `silStrict` for one that need not be waited for.
+    ///   `rejected(.invalidOptions)` for one that is not required, under profile `silStrict`.
     public func createCursor(_ cursor: Cursor) throws(LogError) {
         try engine.options.policy.validate(cursor)
         try engine.setCursor { state, head in
@@ -346,6 +346,29 @@ public final class Log: Sendable {
             cursor.epoch = state.epoch
             cursor.digest = nil
             cursor.digestOffset = nil
+            return .success(cursor)
+        }
+    }
+
+    /// Changes whether and how long truncation waits for a cursor; its place stays. Durable when it
+    /// returns. Blocks.
+    ///
+    /// - Throws: `cursorNotFound`; `rejected(.invalidOptions)` for a cursor that is not required, under
+    ///   profile `silStrict`.
+    public func changeCursor(
+        owner: String, name: String, required: Bool, maximumLagBytes: UInt64? = nil,
+        maximumLagMilliseconds: Int64? = nil
+    ) throws(LogError) {
+        let identity = CursorIdentity(owner: owner, name: name)
+        let policy = engine.options.policy
+        try engine.setCursor { state, _ in
+            guard var cursor = state.cursor(identity)?.cursor else {
+                return .failure(.cursorNotFound(owner: owner, name: name))
+            }
+            cursor.required = required
+            cursor.maximumLagBytes = maximumLagBytes
+            cursor.maximumLagMilliseconds = maximumLagMilliseconds
+            do throws(LogError) { try policy.validate(cursor) } catch { return .failure(error) }
             return .success(cursor)
         }
     }

@@ -64,6 +64,7 @@ struct OracleTests {
         let workload = Workload(session: session)
         for operation in [
             Workload.Operation.appendMany, .createCursor, .confirm, .appendWithRegister, .appendFew,
+            .appendQueued,
         ] { try workload.perform(operation) }
         return session
     }

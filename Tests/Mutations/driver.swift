@@ -1,5 +1,5 @@
 // Runs seeds of the simulation one after the other until one fails: what the mutation suite builds
-// against an engine into which a bug was put.
+// against the engine into which bugs were put, of which BSFG_MUTATION names the one that is active.
 //
 // usage: driver FIRST-SEED SECONDS
 //
@@ -10,7 +10,6 @@ import Glibc
 import LogSimulation
 import WriteAheadLog
 
-setvbuf(stdout, nil, _IOLBF, 0)
 let arguments = CommandLine.arguments
 guard arguments.count == 3, let first = UInt64(arguments[1]), let seconds = Int64(arguments[2]) else {
     print("usage: driver FIRST-SEED SECONDS")
@@ -22,6 +21,7 @@ var seed = first
 var crashes = 0
 while clock() < end {
     print("seed \(seed)")
+    fflush(nil)
     let (tally, failure) = SimulationRun.run(seed: seed)
     crashes += tally.crashes
     if let failure {

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Puts ten classic bugs into the engine, one at a time, and demands that the simulation finds each.
 
-Each bug is a set of exact replacements in a copy of the sources; a snippet that is no longer there,
-or there twice, is an error: the suite never passes because a bug could not be put in. The engine as
-it is has to pass the same simulation.
+Each bug is a set of exact replacements in a copy of the sources, active when the environment names
+it: so one build serves them all. A snippet that is no longer there, or there twice, is an error: the
+suite never passes because a bug could not be put in. With none active the same build has to pass.
 
 usage: run.py [--seconds N] [--first-seed N] [--scratch DIRECTORY] [--only NAME]
 """
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from mutations import MUTATIONS
+from mutations import EDITS, MUTATIONS, SWITCH
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGETS = ["CPlatform", "COpenSSL", "CLZ4", "WriteAheadLog", "LogSimulation"]
@@ -73,32 +73,16 @@ def replaced(text, edit):
     return text.replace(edit.old, edit.new)
 
 
-class Mutated:
-    """The package with a mutation in it, for as long as the block lasts."""
-
-    def __init__(self, scratch, edits):
-        self.directory = os.path.join(scratch, "Sources", "WriteAheadLog")
-        self.edits = edits
-        self.originals = {}
-
-    def __enter__(self):
-        texts = {}
-        for edit in self.edits:
-            path = os.path.join(self.directory, edit.file)
-            if path not in texts:
-                with open(path) as file:
-                    texts[path] = self.originals[path] = file.read()
-            texts[path] = replaced(texts[path], edit)
-        self.write(texts)
-
-    def __exit__(self, *_):
-        self.write(self.originals)
-
-    @staticmethod
-    def write(texts):
-        for path, text in texts.items():
-            with open(path, "w") as file:
-                file.write(text)
+def mutate(scratch):
+    directory = os.path.join(scratch, "Sources", "WriteAheadLog")
+    for edit in EDITS:
+        path = os.path.join(directory, edit.file)
+        with open(path) as file:
+            text = replaced(file.read(), edit)
+        with open(path, "w") as file:
+            file.write(text)
+    with open(os.path.join(directory, "Mutation.swift"), "w") as file:
+        file.write(SWITCH)
 
 
 def build(scratch):
@@ -108,14 +92,15 @@ def build(scratch):
         raise SystemExit("the mutated engine does not build:\n" + result.stdout + result.stderr)
 
 
-def simulate(scratch, arguments):
-    """What the simulation says of the engine that was built: None, or what it found."""
+def simulate(scratch, mutation, arguments):
+    """What the simulation says of the engine with a mutation: None, or what it found."""
     driver = os.path.join(scratch, ".build", "release", "driver")
     limit = arguments.seconds + 120
+    environment = dict(os.environ, BSFG_MUTATION=mutation)
     try:
         result = subprocess.run(
             [driver, str(arguments.first_seed), str(arguments.seconds)], capture_output=True,
-            text=True, timeout=limit)
+            text=True, timeout=limit, env=environment)
         output, code = result.stdout, result.returncode
     except subprocess.TimeoutExpired as expired:
         output, code = (expired.stdout or b"").decode(), "hang"
@@ -140,22 +125,21 @@ def main():
     scratch = arguments.scratch or tempfile.mkdtemp(prefix="mutations-")
     os.makedirs(scratch, exist_ok=True)
     make_package(scratch)
+    mutate(scratch)
+    build(scratch)
     failures = 0
     if arguments.only in (None, "none"):
-        build(scratch)
-        found = simulate(scratch, arguments)
+        found = simulate(scratch, "", arguments)
         print("SOUND    the engine as it is" if found is None else f"UNSOUND  {found}", flush=True)
         failures += found is not None
     for mutation in MUTATIONS:
-        if arguments.only not in (None, mutation.name):
+        if arguments.only not in (None, mutation):
             continue
         began = time.monotonic()
-        with Mutated(scratch, mutation.edits):
-            build(scratch)
-            found = simulate(scratch, arguments)
+        found = simulate(scratch, mutation, arguments)
         seconds = time.monotonic() - began
         verdict = "SURVIVED" if found is None else "CAUGHT"
-        print(f"{verdict:8} {mutation.name} ({seconds:.0f} s)  {found or ''}"[:400], flush=True)
+        print(f"{verdict:8} {mutation} ({seconds:.0f} s)  {found or ''}"[:400], flush=True)
         failures += found is None
     if not arguments.scratch:
         shutil.rmtree(scratch)

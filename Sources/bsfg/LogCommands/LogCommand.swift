@@ -5,10 +5,13 @@ internal import WriteAheadLog
 struct LogCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "log",
-        abstract: "Works on one log in a directory, without a node.",
+        abstract: "Works on one log in a directory, without a node; 'alarm' asks a node.",
         subcommands: [
+            LogAlarm.self,
             LogAppend.self,
+            LogDiskTest.self,
             LogDump.self,
+            LogExercise.self,
             LogInfo.self,
             LogVerify.self,
         ])
@@ -20,6 +23,19 @@ struct LogDirectory: ParsableArguments {
             "The log's directory; a node's are DATA/store/STREAM and DATA/forward/STREAM/ORIGIN.",
             valueName: "DIR"))
     var dir: String
+
+    /// For commands that write. A node's logs lie two or three levels below its marker.
+    func refuseLogOfNode() throws {
+        for levels in ["../..", "../../.."] {
+            guard CertificateFiles.exists("\(dir)/\(levels)/\(StreamLogs.markerName)") else {
+                continue
+            }
+            throw CommandFailure(
+                .usage,
+                "\(dir) is a node's log, whose readers would stop at a record that is no fact; use "
+                    + "bsfg fact append or bsfg ingest")
+        }
+    }
 }
 
 extension LogError {
@@ -27,7 +43,9 @@ extension LogError {
     var commandFailure: CommandFailure {
         let status: ExitStatus =
             switch self {
-            case .locked, .rejected(.noSpace), .rejected(.overloaded): .unavailable
+            case .locked, .rejected(.noSpace), .rejected(.overloaded), .rejected(.full),
+                .rejected(.lowSpace), .rejected(.indexRebuilding):
+                .unavailable
             case .rejected(.invalidOptions), .profileMismatch: .usage
             default: .failure
             }
