@@ -84,6 +84,14 @@ final class MemoryDisk: Disk, @unchecked Sendable {
         }
     }
 
+    /// Gives a file another name.
+    func link(_ path: String, to other: String) {
+        monitor.withLock {
+            names[other] = names[path]
+            durableNames[other] = names[path]
+        }
+    }
+
     /// The same bytes on a disk of its own: what the next process finds after a kill.
     func copy() -> MemoryDisk { MemoryDisk(blocks: blocks, files: files) }
 
