@@ -73,12 +73,15 @@ struct LogAppend: ParsableCommand {
     }
 
     private func options() throws(LogError) -> LogOptions {
-        var options = LogOptions(profile: profile?.profile ?? .standard)
+        var chosen = profile?.profile
+        if chosen == nil { chosen = try LogInspector.storedProfile(directory: log.dir) }
+        // Nobody said that what is appended here may ever go.
+        var options = LogOptions(
+            policy: chosen == .silStrict
+                ? .silStrict(StrictPolicy())
+                : .standard(StandardPolicy(unconfirmedLifetimeMilliseconds: nil)))
         if let capacity { options.capacityBytes = capacity.bytes }
         options.segmentBytes = segment?.bytes
-        if profile == nil, let stored = try LogInspector.storedProfile(directory: log.dir) {
-            options.profile = stored
-        }
         return options
     }
 }
