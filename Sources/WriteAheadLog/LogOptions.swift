@@ -12,6 +12,7 @@ public struct LogOptions: Sendable {
     /// within 16 MiB and 256 MiB. Smaller segments lower the limits of record and commit (half a
     /// segment).
     public var segmentBytes: UInt64?
+    /// What the log keeps and when it refuses more.
     public var retention: RetentionOptions
     /// The memory for the index of keys; all logs of a process share one unless told otherwise.
     public var indexBudget = KeyIndexBudget.shared
@@ -20,6 +21,7 @@ public struct LogOptions: Sendable {
     /// From one such pass to the next, in milliseconds from 1 second on.
     public var scrubIntervalMilliseconds: Int64
 
+    /// Options that `Log.open` checks; what is wrong with them is its error.
     public init(
         policy: LogPolicy = .standard(StandardPolicy()), capacityBytes: UInt64 = 1 << 30,
         segmentBytes: UInt64? = nil, retention: RetentionOptions = RetentionOptions(),
@@ -45,6 +47,7 @@ public struct LogOptions: Sendable {
             capacityBytes: capacityBytes, segmentBytes: segmentBytes, retention: retention)
     }
 
+    /// The profile of the policy.
     public var profile: Profile { policy.profile }
 
     /// - Returns: bytes of a segment.
