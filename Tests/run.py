@@ -31,6 +31,9 @@ SCRIPTS = [
     ("Tests/Interop/errors.py", 600),
     ("Tests/EndToEnd/replication_faults.py", 600),
     ("Tests/EndToEnd/replication_powercut.py", 600),
+    ("Tests/EndToEnd/capacity.py", 600),
+    ("Tests/EndToEnd/embedding.py", 300),
+    ("Tests/EndToEnd/documents.py", 60),
     ("Tests/EndToEnd/demo_test.py", 600),
 ]
 

@@ -62,7 +62,11 @@ struct LogAppend: ParsableCommand {
     private func options() throws(LogError) -> LogOptions {
         var chosen = profile?.profile
         if chosen == nil { chosen = try LogInspector.storedProfile(directory: log.dir) }
-        var options = LogOptions(profile: chosen ?? .standard)
+        // Nobody said that what is appended here may ever go.
+        var options = LogOptions(
+            policy: chosen == .silStrict
+                ? .silStrict(StrictPolicy())
+                : .standard(StandardPolicy(unconfirmedLifetimeMilliseconds: nil)))
         if let capacity { options.capacityBytes = capacity.bytes }
         options.segmentBytes = segment?.bytes
         return options

@@ -52,7 +52,7 @@ struct LogSimulate: ParsableCommand {
         let report = explore ? explored(first) : simulated(first)
         show(report, isLast: true)
         for failure in report.failures {
-            Output.error("seed \(failure.seed): \(failure.sentence)")
+            StandardError.line("seed \(failure.seed): \(failure.sentence)")
         }
         guard report.isSound else {
             throw CommandFailure(
