@@ -101,12 +101,17 @@ let package = Package(
         .executableTarget(
             name: "bsfg",
             dependencies: [
-                "Gateway", "WriteAheadLog", "Facts", "Buffers", "Replication", "RPC", "CZlib",
+                "Gateway", "WriteAheadLog", "LogSimulation", "Facts", "Buffers", "Replication", "RPC", "CZlib",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             resources: [.copy("Resources")],
+            swiftSettings: settings),
+
+        // The program of docs/embedding.md: the log by itself, as another program would use it.
+        .executableTarget(
+            name: "embedding-example", dependencies: ["WriteAheadLog"], path: "docs/embedding",
             swiftSettings: settings),
 
         .testTarget(

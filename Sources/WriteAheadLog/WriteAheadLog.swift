@@ -9,8 +9,11 @@
 public final class Log: Sendable {
     /// What opening found and did.
     public let recovery: RecoveryReport
+    /// The directory that it was opened in, as it was given.
     public let directory: String
+    /// Tells this log from every other; made with it, and copied with its files.
     public let identifier: LogIdentifier
+    /// Kept for the life of the log.
     public let profile: Profile
 
     private let engine: LogEngine
@@ -119,8 +122,10 @@ public final class Log: Sendable {
     /// One past the last durable offset.
     public var headOffset: UInt64 { engine.monitor.withLock { engine.headOffset } }
 
+    /// The present epoch, from 1 on; a restore begins a new one. O(1).
     public var epoch: UInt64 { engine.monitor.withLock { engine.pipeline.state.epoch } }
 
+    /// Every epoch that is remembered, oldest first.
     public var epochs: [EpochEntry] { engine.monitor.withLock { engine.pipeline.state.epochs } }
 
     /// Gives durable records from `offset` on to `visit`, in order, until it answers false, the head
@@ -216,6 +221,7 @@ public final class Log: Sendable {
         engine.observe(handler)
     }
 
+    /// Ends the calls of `observeHead`; one that is under way may still end.
     public func removeObserver(_ number: UInt64) { engine.removeObserver(number) }
 
     /// Where a durable key stands, and its content digest. O(key runs); reads a page of one when the
@@ -275,10 +281,12 @@ public final class Log: Sendable {
 
     // MARK: - Cursors
 
+    /// Every cursor as it stands durably, in no particular order.
     public func cursors() -> [Cursor] {
         engine.monitor.withLock { engine.pipeline.state.cursors.map(\.cursor) }
     }
 
+    /// One cursor as it stands durably, or nil. O(cursors).
     public func cursor(owner: String, name: String) -> Cursor? {
         let identity = CursorIdentity(owner: owner, name: name)
         return engine.monitor.withLock { engine.pipeline.state.cursor(identity)?.cursor }
@@ -456,11 +464,15 @@ public final class Log: Sendable {
 
 /// The size and work of a log.
 public struct LogStatistics: Hashable, Sendable {
+    /// The first offset that the log holds.
     public var firstOffset: UInt64
+    /// One past the last durable offset.
     public var headOffset: UInt64
+    /// Segments that hold records, with the active one.
     public var segmentCount: Int
     /// Bytes that may not be reclaimed now.
     public var fillBytes: UInt64
+    /// What the log may fill, as it was opened.
     public var capacityBytes: UInt64
     /// Keys that are remembered.
     public var keyCount: Int
@@ -470,6 +482,7 @@ public struct LogStatistics: Hashable, Sendable {
     public var isAcceptingRecords: Bool
     /// The failure that stopped the log, or nil while it writes.
     public var poison: PoisonCause?
+    /// Work done since it was opened.
     public var counters: LogCounters
     /// How often each kind of event was.
     public var events: LogEventCounters

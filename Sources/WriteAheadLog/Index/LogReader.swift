@@ -1,13 +1,18 @@
 /// One durable record, valid inside the closure that it is given to.
 public struct LogRecord {
+    /// Its place in the log.
     public let offset: UInt64
     /// When it was appended here, milliseconds since 1970; never less than the record's before it.
     public let appendTimeMilliseconds: Int64
+    /// The epoch of the log in which it was appended.
     public let epoch: UInt64
+    /// As it was given, nil for a record without one.
     public let key: Digest256?
+    /// The digest of its content as it was given, nil without a key.
     public let content: Digest256?
     /// CRC-32C of the record as stored, header fields, key, digest and payload; just verified.
     public let crc: UInt32
+    /// Its bytes, their checksum verified; valid inside the closure only.
     public let payload: UnsafeRawBufferPointer
 }
 
