@@ -66,6 +66,11 @@ public final class Log: Sendable {
 
     // MARK: - Append
 
+    /// An empty batch that compresses as the log's options say.
+    public func makeBatch(capacityBytes: Int = 1024) -> AppendBatch {
+        AppendBatch(capacityBytes: capacityBytes, compression: engine.options.compression)
+    }
+
     /// Appends a batch as one commit and returns when it is durable. Blocks.
     ///
     /// Keys that are there already are answered, not written; `registers` change with the records or
@@ -161,8 +166,12 @@ public final class Log: Sendable {
                 }
                 guard more else { return next }
             } catch {
-                // Its file may have been removed since the place was found.
-                guard let gap = gap(at: next) else { throw error }
+                // Its file may have been removed since the place was found: with its records, or
+                // because a dense copy has taken its place, which is asked now.
+                guard let gap = gap(at: next) else {
+                    guard engine.holds(place) else { continue }
+                    throw error
+                }
                 guard count > 0 else { throw .gap(gap) }
                 return next
             }
@@ -172,7 +181,7 @@ public final class Log: Sendable {
 
     private func scan(
         _ index: SegmentIndex, from offset: UInt64, startingAt position: UInt64, until end: UInt64,
-        _ visit: (LogRecord) -> Bool
+        passesOverDamage: Bool = false, _ visit: (LogRecord) -> Bool
     ) throws(LogError) -> Bool {
         let id = index.entry.id
         var reader = FrameReader(
@@ -180,7 +189,9 @@ public final class Log: Sendable {
             profile: profile)
         defer { reader.close() }
         do throws(LogError) {
-            return try reader.read(from: offset, startingAt: position, until: end, visit)
+            return try reader.read(
+                from: offset, startingAt: position, until: end, passesOverDamage: passesOverDamage,
+                visit)
         } catch {
             if case .corrupt = error { engine.suspect(id) }
             throw error
@@ -224,13 +235,28 @@ public final class Log: Sendable {
     /// The first offset whose record was appended at or after a time (milliseconds since 1970), or
     /// the head. O(log segments) and one bounded read. Blocks.
     public func offset(atOrAfterMilliseconds time: Int64) throws(LogError) -> UInt64 {
-        guard let place = engine.place(atOrAfterMilliseconds: time) else { return headOffset }
-        defer { engine.giveBack(place) }
-        let index = engine.files.indexed(place.index)
+        while true {
+            guard let place = engine.place(atOrAfterMilliseconds: time) else { return headOffset }
+            defer { engine.giveBack(place) }
+            do throws(LogError) {
+                return try offset(atOrAfterMilliseconds: time, in: place.index)
+            } catch {
+                // Its file may have been removed since the place was found.
+                guard engine.holds(place) else { continue }
+                throw error
+            }
+        }
+    }
+
+    private func offset(atOrAfterMilliseconds time: Int64, in index: SegmentIndex) throws(LogError)
+        -> UInt64
+    {
+        let index = engine.files.indexed(index)
         var found = index.endOffset
         _ = try scan(
             index, from: index.entry.baseOffset,
-            startingAt: index.position(atOrAfterMilliseconds: time), until: .max
+            startingAt: index.position(atOrAfterMilliseconds: time), until: .max,
+            passesOverDamage: profile == .standard
         ) { record in
             guard record.appendTimeMilliseconds < time else {
                 found = record.offset

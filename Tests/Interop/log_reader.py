@@ -69,7 +69,7 @@ def table_slot(data):
         return None
     crc, version, alignment, generation = struct.unpack_from("<IIIQ", data, 4)
     count, runs = struct.unpack_from("<II", data, 64)
-    end = 4096 + 128 * count
+    end = 4096 + 128 * count + 64 * runs
     if count > 4096 or end > len(data) or crc32c(data[8:end]) != crc:
         return None
     if version != 1 or any(data[128:144]):
@@ -246,9 +246,6 @@ def read_log(directory):
                 break
             end = position + frame["bytes"]
             following = (end + step - 1) // step * step
-            if is_last and frame["sequence"] > durable and any(data[end:following]) \
-                    and frame_at(data, following, limit, salt, commit_maximum) is None:
-                break  # Torn in its padding: nobody was told of it.
             if frame["state"] > state_generation:
                 state_generation = read_manifest(directory)[0][0]
                 if frame["state"] > state_generation:
@@ -302,9 +299,10 @@ def read_seals(directory):
             data = file.read()
         footer = footer_of(data[len(data) - 4096 - len(data) // 1024:])
         if footer is None:
-            if entry["flags"] & 1:
+            if entry["flags"] & 5 == 1:
                 raise Damage(f"{name}: it is sealed and its footer does not verify")
-            previous = None
+            # One that was found damaged has a digest and no footer.
+            previous = entry["digest"] if entry["flags"] & 1 else None
             yield entry, None
             continue
         named = (table["log"], entry["id"], entry["salt"], entry["base"], entry["first"],

@@ -99,7 +99,7 @@ struct RepackTests {
         #expect(try records() == before)
         let report = try LogInspector(directory: logPath, disk: disk).verify()
         #expect(report.isSound, "\(report.damage)")
-        let log = try openLog(disk, options)
+        let log = try openLog(disk, options, environment: .still)
         #expect(try contents(log) == before.map(\.payload))
         #expect([log.register("r")!] == register)
         for record in before.filter({ $0.key != nil }).prefix(50) {

@@ -18,8 +18,6 @@ struct SealingGoldenTests {
         let disk = MemoryDisk()
         let clock = FixedEnvironment(milliseconds: 1_700_000_000_000)
         let log = try openLog(disk, GoldenTests.options, environment: clock.environment)
-        // Segment ids are given as files are made; the second one is to be 2.
-        _ = eventually { spareIsReady(disk) }
         let readings = AppendBatch(compression: .lz4)
         try readings.add(
             key: GoldenTests.key, content: GoldenTests.content, payload: Array("v1".utf8))
@@ -74,7 +72,7 @@ struct SealingGoldenTests {
             "the released log verifies")
         let first = try segment.walk().frames[0]
         #expect(segment.bytes[Int(first.position) + 128 + 4] == BlockCodec.lz4)
-        let log = try openLog(disk, GoldenTests.options)
+        let log = try openLog(disk, GoldenTests.options, environment: .still)
         var payloads: [[UInt8]] = []
         try log.read(from: 0) { record in
             payloads.append(Array(record.payload))
@@ -195,11 +193,12 @@ struct SealingGoldenTests {
         var chance = SeededGenerator(seed: SeededGenerator.seed("anyBit"))
         let disk = try RandomLog(profile: .silStrict, compression: .lz4, batchCount: 150).make(&chance)
         let segment = try ClosedSegment(disk, 0)
-        _ = try segment.seal()
+        let footer = try segment.seal()
         let path = logPath + "/" + ManifestLayout.fileName
         let manifest = ManifestFile(path: path, file: try disk.open(path, .readWrite))
         var table = try manifest.read().tables[0]
         table.segments[0].flags |= SegmentEntry.Flags.sealed
+        table.segments[0].digest = footer.digest
         table.generation += 1
         try manifest.write(table)
         #expect(try LogInspector(directory: logPath, disk: disk).verify().isSound)
@@ -252,13 +251,23 @@ struct SealingGoldenTests {
             }
             let report = try LogInspector(directory: logPath, disk: copy).verify()
             #expect(report.isSound, "\(report.damage)")
-            #expect(report.notices.contains { $0.contains("unfinished footer") })
+            #expect(report.notices.contains { $0.reason.contains("unfinished footer") })
         }
         // One that it does call sealed: any bit of the room is damage.
         let path = logPath + "/" + ManifestLayout.fileName
         let manifest = ManifestFile(path: path, file: try disk.open(path, .readWrite))
         var table = try manifest.read().tables[0]
         table.segments[0].flags |= SegmentEntry.Flags.sealed
+        table.segments[0].digest = digest("another")
+        table.generation += 1
+        try manifest.write(table)
+        #expect(
+            try damage { _ in }
+                == [
+                    "its bytes do not give the digest that it was sealed with",
+                    "its digest does not continue from that of the segment before",
+                ])
+        table.segments[0].digest = first.digest
         table.generation += 1
         try manifest.write(table)
         for _ in 0..<40 {

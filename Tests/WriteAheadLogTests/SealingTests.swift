@@ -171,7 +171,8 @@ struct SealingTests {
     @Test("a frame of the largest size is sealed, in memory of one frame")
     func largestFrames() throws {
         let disk = MemoryDisk()
-        let log = try openLog(disk, LogOptions(capacityBytes: 256 << 20, segmentBytes: 16 << 20))
+        let log = try openLog(
+            disk, LogOptions(capacityBytes: 256 << 20, segmentBytes: 16 << 20), environment: .still)
         for number in 0..<6 {
             let batch = AppendBatch()
             try batch.add(payload: payload(number, bytes: FormatLimits.recordPayloadBytesMaximum))
@@ -221,7 +222,7 @@ struct SealingTests {
     @Test("a segment without a commit is sealed")
     func withoutCommits() throws {
         let disk = MemoryDisk()
-        let log = try openLog(disk)
+        let log = try openLog(disk, environment: .still)
         for number in 0..<20 { _ = try log.append(try oneRecord(payload(number, bytes: 60_000))) }
         log.close()
         var segment = try ClosedSegment(disk, 0)

@@ -44,6 +44,8 @@ final class LogEngine: @unchecked Sendable {
     var headOffset: UInt64
     var runs: KeyRunSet
     var isClosed = false
+    /// The last commits are being written: nobody takes work for the holder of the token any more.
+    var isFinishing = false
     /// Everything is written and nothing runs any more.
     var isEnded = false
     var isCommitting = false
@@ -86,6 +88,9 @@ final class LogEngine: @unchecked Sendable {
         pipeline.hasRuns = !runs.isEmpty
         opened.events.forEach(events.emit)
         beginRetention()
+        if let suspicion = upkeep.clock.suspicion {
+            events.emit(.clockSuspect(reason: suspicion.text))
+        }
     }
 
     /// - Parameter atEnd: called once, when nothing will be written any more.
@@ -103,6 +108,7 @@ final class LogEngine: @unchecked Sendable {
     private var atEnd: @Sendable () -> Void = {}
 
     private func end() {
+        maintainer?.join()
         preparer.stop()
         events.finish()
         atEnd()
@@ -328,6 +334,8 @@ public struct LogCounters: Hashable, Sendable {
     public var checkpoints: UInt64 = 0
     /// Closed segments that were verified, hashed and given their footer.
     public var segmentsSealed: UInt64 = 0
+    /// Closed segments that were rewritten densely.
+    public var segmentsRepacked: UInt64 = 0
     /// Segments that truncation took away.
     public var segmentsRemoved: UInt64 = 0
     /// Merges of key runs.

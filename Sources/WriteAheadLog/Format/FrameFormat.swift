@@ -111,6 +111,9 @@ struct FrameHeader: Equatable {
             max(sequence, firstOffset, epoch) < FormatLimits.counterMaximum,
             FormatLimits.frameHeaderBytes + Int(bodyBytes) <= commitBytesMaximum
         else { throw .invalid("a frame header contradicts itself") }
+        guard max(epoch, sequence, firstOffset, stateGeneration) < FormatLimits.counterMaximum else {
+            throw .invalid("a frame header has numbers of no log")
+        }
     }
 
     private static func crc(_ start: UnsafeRawPointer, salt: UInt64, position: UInt64) -> UInt32 {

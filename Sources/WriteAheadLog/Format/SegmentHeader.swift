@@ -120,5 +120,8 @@ extension SegmentHeader {
             Int(commitBytesMaximum) <= FormatLimits.commitBytesMaximum,
             UInt64(commitBytesMaximum) <= segmentBytes
         else { throw .invalid("a segment header contradicts itself") }
+        guard max(id, previousID, firstSequence, baseOffset, epoch) < FormatLimits.counterMaximum,
+            segmentBytes <= FormatLimits.segmentBytesMaximum
+        else { throw .invalid("a segment header has numbers of no log") }
     }
 }

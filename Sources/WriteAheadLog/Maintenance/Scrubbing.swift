@@ -23,10 +23,7 @@ final class SealingVerification {
         hash.update(previous)
         walker = SegmentWalker(
             file: file, header: header,
-            to: .init(
-                position: index.entry.logicalEnd, lastSequence: index.entry.lastSequence,
-                offset: index.endOffset),
-            isUncached: true, hash: hash)
+            to: .init(index.entry, offset: index.endOffset), isUncached: true, hash: hash)
     }
 
     var readBytes: UInt64 { walker.readBytes }
@@ -90,7 +87,7 @@ extension LogEngine {
             }
         } catch {
             monitor.withLock { upkeep.scrubbing.work = nil }
-            derivedWorkFailed("scrubbing", error)
+            failed(.scrubbing, "scrubbing", error)
         }
         return true
     }
@@ -165,7 +162,7 @@ extension LogEngine {
             monitor.withLock { upkeep.scrubbing.work = work }
             return work
         } catch {
-            derivedWorkFailed("scrubbing", error)
+            failed(.scrubbing, "scrubbing", error)
             return nil
         }
     }

@@ -14,7 +14,6 @@ package final class LogInspector {
     /// A frame that the writer is about to finish looks damaged for a moment: how often and how
     /// long it is given.
     var attempts = 5
-    static let pauseMicroseconds: UInt32 = 40_000
 
     package convenience init(directory: String) throws(LogError) {
         try self.init(directory: directory, disk: LinuxDisk())
@@ -74,12 +73,12 @@ package final class LogInspector {
                 state.isCountable, table.isCountable
             {
                 guard damage.isEmpty || attempt == attempts else {
-                    usleep(LogInspector.pauseMicroseconds)
+                    pause()
                     continue
                 }
                 return (state, table, damage)
             }
-            usleep(LogInspector.pauseMicroseconds)
+            pause()
         }
         throw .corrupt(
             Corruption(
@@ -91,131 +90,156 @@ package final class LogInspector {
 
     // MARK: - Walk
 
+    /// What a walk meets.
+    package enum Item {
+        case record(LogRecord)
+        /// Records that are not there: declared lost before, or damaged now.
+        case gap(LogVerification.Damage, isDeclared: Bool)
+    }
+
     /// Gives every durable record to `visit`, in order, and tells what the log is.
     ///
-    /// - Throws: `corrupt` at the first damage, after everything before it was given.
+    /// - Throws: `corrupt` at the first damage that is not a declared loss, after everything before it
+    ///   was given.
     package func walk(_ visit: (LogRecord) -> Void = { _ in }) throws(LogError) -> LogInformation {
+        try walk(stopping: true) { item in
+            if case .record(let record) = item { visit(record) }
+        }
+    }
+
+    /// Gives every record that can be read, and the gaps between them, in order: whatever is damaged.
+    ///
+    /// - Throws: when the manifest cannot be used.
+    package func walkPastDamage(_ visit: (Item) -> Void) throws(LogError) -> LogInformation {
+        try walk(stopping: false, visit)
+    }
+
+    private func walk(stopping: Bool, _ visit: (Item) -> Void) throws(LogError) -> LogInformation {
         let (slot, table, _) = try slots()
         var state = slot
         var information = LogInformation(table, slot)
-        var nextOffset = table.segments[0].baseOffset
-        var sequence = table.segments[0].firstSequence - 1
         var greatestGeneration: UInt64 = 0
-        let decoder = BlockDecoder()
-        for (number, entry) in table.segments.enumerated() {
-            let isLast = number == table.segments.count - 1
-            let (image, header, decision) = try segment(
-                entry, isLast: isLast, table: table, provenSequence: slot.durableSequence)
-            guard header.baseOffset == nextOffset, header.firstSequence == sequence + 1 else {
-                throw corruption(entry, 0, nextOffset, "it does not follow the segment before it")
+        var nextOffset = table.segments[0].baseOffset
+        /// Tells of damage to records, or ends the walk with it.
+        func meet(_ damage: LogVerification.Damage, _ entry: SegmentEntry) throws(LogError) {
+            let isDeclared = slot.losses.covers(damage, in: entry)
+            if stopping, !isDeclared {
+                throw .corrupt(
+                    Corruption(
+                        file: damage.file, position: damage.position, offset: nextOffset,
+                        reason: damage.reason))
             }
-            var scan = SegmentScan(
-                header: header, bytes: image.bytes, logicalEnd: isLast ? nil : entry.logicalEnd,
-                readFailure: image.readFailure)
-            var shown = SegmentInformation(entry, header)
-            scanning: while true {
-                switch scan.next() {
-                case .frame(let frame):
-                    do throws(FormatError) {
-                        try FrameBody.walk(frame.header, frame.body, decoder) { item in
-                            switch item {
-                            case .record(let record): visit(record)
-                            case .change(let change): state.apply(change)
-                            case .other: break
-                            }
+            if !damage.offsets.isEmpty { visit(.gap(damage, isDeclared: isDeclared)) }
+            nextOffset = max(nextOffset, damage.offsets.upperBound)
+        }
+        for (number, entry) in table.segments.enumerated() {
+            let path = path(entry)
+            let endOffset =
+                number + 1 < table.segments.count ? table.segments[number + 1].baseOffset : nil
+            let reading: SegmentReading
+            switch Result(catching: { () throws(DiskError) in try self.reading(table, number) }) {
+            case .success(let opened): reading = opened
+            case .failure(let error):
+                if let endOffset, try !isListed(entry) {
+                    // Removed since the table was read, after it was confirmed.
+                    information.firstOffset = endOffset
+                    nextOffset = endOffset
+                    continue
+                }
+                if stopping, !slot.losses.covers(entry.baseOffset..<(endOffset ?? entry.baseOffset)) {
+                    throw .disk(error)
+                }
+                try meet(
+                    LogVerification.Damage(
+                        file: path, position: 0,
+                        offsets: nextOffset..<max(nextOffset, endOffset ?? slot.headOffset),
+                        reason: error.sentence), entry)
+                continue
+            }
+            var shown = SegmentInformation(entry, reading.header)
+            let end = try reading.read(proof: SegmentReading.Proof(slot)) {
+                (item) throws(LogError) in
+                switch item {
+                case .frame(let frame, let walker):
+                    shown.commitCount += 1
+                    greatestGeneration = max(greatestGeneration, frame.header.stateGeneration)
+                    let damage = walker.records(of: frame) { item in
+                        switch item {
+                        case .record(let record):
+                            visit(.record(record))
+                            nextOffset = record.offset + 1
+                        case .change(let change): state.apply(change)
+                        case .other: break
                         }
-                    } catch {
-                        throw corruption(entry, frame.position, nextOffset, "\(error)")
+                    }
+                    if var damage {
+                        // Those before the damaged one were given.
+                        damage.offsets =
+                            min(nextOffset, damage.offsets.upperBound)..<damage.offsets.upperBound
+                        try meet(LogVerification.Damage(path, damage), entry)
                     }
                     nextOffset = frame.header.endOffset
-                    sequence = frame.header.lastSequence
-                    shown.commitCount += 1
-                case .end(let end):
-                    shown.endPosition = end.position
-                    if isLast {
-                        guard decision != .corrupt else {
-                            throw corruption(entry, end.position, nextOffset, end.reason)
-                        }
-                        information.end = decision
-                    } else if scan.sequence != entry.lastSequence || end.position != entry.logicalEnd
-                    {
-                        throw corruption(entry, end.position, nextOffset, end.reason)
-                    }
-                    break scanning
+                case .damage(let damage):
+                    try meet(LogVerification.Damage(path, damage), entry)
                 }
             }
-            greatestGeneration = max(greatestGeneration, scan.stateGeneration)
+            shown.endPosition = end.place.position
             shown.endOffset = nextOffset
-            shown.lastSequence = sequence
+            shown.lastSequence = end.place.sequence
             information.segments.append(shown)
+            information.lastSequence = end.place.sequence
+            if reading.isLast { information.end = end.decision }
         }
-        // Asked again, because the writer may have written slots since it was read first.
-        if greatestGeneration > slot.generation,
-            try slots().state.generation < greatestGeneration
-        {
+        if stopping, try isSlotLost(greatestGeneration, slot) {
             throw .corrupt(
                 Corruption(
                     file: manifest.path, position: 0, offset: nextOffset,
                     reason: "the state slot of generation \(greatestGeneration) is lost"))
         }
         information.headOffset = nextOffset
-        information.lastSequence = sequence
         information.take(state)
         return information
     }
 
-    /// A segment's bytes, made durable before they are believed; for the last one also what its end
-    /// means.
-    private func segment(
-        _ entry: SegmentEntry, isLast: Bool, table: SegmentTable, provenSequence: UInt64
-    ) throws(LogError) -> (SegmentImage, SegmentHeader, RecoveryDecision) {
-        for attempt in 1...attempts {
-            let image = try image(entry, isLast: isLast)
-            let header: SegmentHeader
-            do throws(FormatError) { header = try SegmentHeader(image.bytes) } catch {
-                throw corruption(
-                    entry, 0, entry.baseOffset, "its header does not verify (\(error))")
-            }
-            guard header.matches(entry, table) else {
-                throw corruption(
-                    entry, 0, entry.baseOffset, "its header is not the one that the manifest names")
-            }
-            guard isLast else { return (image, header, .cleanEnd) }
-            var scan = SegmentScan(
-                header: header, bytes: image.bytes, logicalEnd: nil,
-                readFailure: image.readFailure)
-            while case .frame = scan.next() {}
-            guard case .end(let end) = scan.next() else { continue }
-            let proven = max(
-                provenSequence, header.firstSequence - 1, scan.watermark,
-                end.laterFrameSequence ?? 0)
-            let (_, decision) = DecisionTable.decide(
-                RecoveryEvidence(
-                    frameVerifiesAndLinks: false, readFailed: end.frameReadFailure != nil,
-                    provenDurable: scan.sequence + 1 <= proven, bytes: end.bytes))
-            if decision != .corrupt || attempt == attempts {
-                return (image, header, decision)
-            }
-            usleep(LogInspector.pauseMicroseconds)
-        }
-        preconditionFailure("the last attempt returns")
+    func reading(_ table: SegmentTable, _ number: Int) throws(DiskError) -> SegmentReading {
+        try SegmentReading(
+            disk, directory: directory, table: table, number: number, attempts: attempts)
     }
 
-    func image(_ entry: SegmentEntry, isLast: Bool) throws(LogError) -> SegmentImage {
-        do throws(DiskError) {
-            let file = try disk.open(path(entry), .read)
-            let image = try SegmentImage(file, limit: UInt64(1) << 33, uncached: false)
-            // What was read may be in the page cache only: after this it is on the device.
-            if isLast { try file.synchronise() }
-            return image
-        } catch { throw .disk(error) }
+    func pause() { usleep(SegmentReading.pauseMicroseconds) }
+
+    /// Whether the table, as it is now, names a segment: the writer may have removed it meanwhile.
+    func isListed(_ entry: SegmentEntry) throws(LogError) -> Bool { try isListed(entry.id) }
+
+    func isListed(_ id: UInt64) throws(LogError) -> Bool {
+        try slots().table.segments.contains { $0.id == id }
     }
 
-    private func corruption(
-        _ entry: SegmentEntry, _ position: UInt64, _ offset: UInt64, _ reason: String
-    ) -> LogError {
-        .corrupt(
-            Corruption(file: path(entry), position: position, offset: offset, reason: reason))
+    func isListed(run id: UInt64) throws(LogError) -> Bool {
+        try slots().table.runs.contains { $0.id == id }
+    }
+
+    /// Whether a frame tells of a later state slot than there is. Asked again, because the writer may
+    /// have written slots since it was read first.
+    func isSlotLost(_ generation: UInt64, _ slot: LogState) throws(LogError) -> Bool {
+        guard generation > slot.generation else { return false }
+        return try slots().state.generation < generation
+    }
+}
+
+extension LossTable {
+    /// Whether all of these records are declared lost.
+    func covers(_ offsets: Range<UInt64>) -> Bool {
+        guard !offsets.isEmpty else { return false }
+        let declared = gaps(in: offsets)
+        return declared.count == 1 && declared[0].offsets == offsets
+    }
+
+    /// Whether damage is known: its records are declared lost or, where it costs none, its segment is
+    /// marked as damaged.
+    func covers(_ damage: LogVerification.Damage, in entry: SegmentEntry) -> Bool {
+        damage.offsets.isEmpty
+            ? entry.flags & SegmentEntry.Flags.damaged != 0 : covers(damage.offsets)
     }
 }
 
@@ -224,61 +248,5 @@ extension SegmentHeader {
         id == entry.id && salt == entry.salt && crc == entry.headerCRC
             && identifier == table.identifier && baseOffset == entry.baseOffset
             && firstSequence == entry.firstSequence
-    }
-}
-
-/// The records of one frame, each proven by its block's checksum and its own, and the frame's counts
-/// held against them.
-enum FrameBody {
-    enum Item {
-        case record(LogRecord)
-        case change(StateChange)
-        /// Of a kind that may be ignored.
-        case other
-    }
-
-    static func walk(
-        _ frame: FrameHeader, _ body: UnsafeRawBufferPointer,
-        _ decoder: BlockDecoder = BlockDecoder(), _ visit: (Item) throws(FormatError) -> Void
-    ) throws(FormatError) {
-        var blocks = BlockIterator(body: body)
-        var blockCount: UInt32 = 0
-        var controlCount: UInt32 = 0
-        var offset = frame.firstOffset
-        while let (block, bytes) = try blocks.next() {
-            var rest = try decoder.records(of: block, in: bytes)
-            guard block.firstOffset == offset else {
-                throw .invalid("a block's first offset does not follow the one before")
-            }
-            for _ in 0..<block.recordCount {
-                let record = try RecordView(rest)
-                rest = UnsafeRawBufferPointer(rebasing: rest[record.byteCount...])
-                if block.isControl {
-                    controlCount += 1
-                    switch record.kind & ~RecordKind.ignorableBit {
-                    case RecordKind.cursor, RecordKind.register:
-                        try visit(
-                            .change(try StateChange(kind: record.kind, payload: record.payload)))
-                    case _ where record.kind & RecordKind.ignorableBit != 0: try visit(.other)
-                    default: throw .unsupported(UInt64(record.kind))
-                    }
-                } else {
-                    try visit(
-                        .record(
-                            LogRecord(
-                                offset: offset,
-                                appendTimeMilliseconds: block.baseTimeMilliseconds
-                                    + Int64(record.timeDeltaMilliseconds),
-                                epoch: frame.epoch, key: record.key, content: record.content,
-                                crc: record.crc, payload: record.payload)))
-                    offset += 1
-                }
-            }
-            guard rest.isEmpty else { throw .invalid("a block has bytes after its records") }
-            blockCount += 1
-        }
-        guard offset == frame.endOffset, controlCount == frame.controlCount,
-            blockCount == frame.blockCount
-        else { throw .invalid("a frame's counts are not those of its body") }
     }
 }

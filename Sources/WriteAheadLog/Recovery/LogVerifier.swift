@@ -1,447 +1,354 @@
-internal import CPlatform
-internal import Glibc
-
-/// What reading every byte of a log found.
-package struct LogVerification: Sendable {
-    package struct Damage: Hashable, Sendable {
-        package var file: String
-        package var position: UInt64
-        /// The offsets that cannot be read because of it; empty when no record is touched.
-        package var offsets: Range<UInt64>
-        package var reason: String
-    }
-
-    package var segmentCount = 0
-    package var commitCount: UInt64 = 0
-    package var recordCount: UInt64 = 0
-    package var keyCount: UInt64 = 0
-    package var firstOffset: UInt64 = 0
-    package var headOffset: UInt64 = 0
-    /// What stands after the last commit, by the decision table.
-    package var row = RecoveryRow.cleanEnd
-    package var end = RecoveryDecision.cleanEnd
-    package var endFile = ""
-    package var endPosition: UInt64 = 0
-    package var damage: [Damage] = []
-    /// What a crash may leave behind and opening puts right.
-    package var notices: [String] = []
-
-    package var isSound: Bool { damage.isEmpty }
-}
-
 extension LogInspector {
-    /// Reads everything: every checksum, every link, padding and unused space that must be zero.
-    /// Damage does not end it; what follows is verified too. Modifies nothing.
+    /// Reads everything: every checksum, every link, counts, the digests of sealed segments and their
+    /// chain, footers, key runs in all copies, padding and unused space that must be zero. Damage does
+    /// not end it; what follows is verified too. Modifies nothing, and works beside a running writer.
     ///
-    /// - Throws: when the manifest cannot be used, or a file cannot be opened.
-    package func verify() throws(LogError) -> LogVerification {
-        let (state, table, slotDamage) = try slots()
-        var verifier = LogVerifier(self, table: table, state: state)
-        verifier.report.notices = slotDamage.map { "manifest: \($0); its twin was used" }
-        let listed = Set(table.segments.map { SegmentHeader.fileName(id: $0.id) })
-        for name in names.sorted()
-        where SegmentHeader.id(fileName: name) != nil && !listed.contains(name) {
-            verifier.report.notices.append("\(name) is not listed: a spare or an unfinished roll")
-        }
-        try verifier.checkUnusedManifest()
+    /// Memory is bounded by the largest commit, the largest key run's filter and, when `deep`, a few
+    /// megabytes for each key run.
+    ///
+    /// - Parameters:
+    ///   - deep: also compares the keys in the key runs with those of the records.
+    ///   - anchor: a digest of the chain that was kept elsewhere.
+    /// - Throws: when the manifest cannot be used.
+    package func verify(deep: Bool = false, anchor: ChainHead? = nil) throws(LogError)
+        -> LogVerification
+    {
+        let (state, table, _) = try slots()
+        let verifier = LogVerifier(self, table: table, state: state, deep: deep)
+        try verifier.verifyManifest()
         for number in table.segments.indices { try verifier.verifySegment(number) }
-        try verifier.conclude()
+        try verifier.verifyUnlistedFiles()
+        try verifier.verifyRuns()
+        try verifier.conclude(anchor)
         return verifier.report
     }
 }
 
-/// Goes through the segments, past damage where a later frame shows the way.
-private struct LogVerifier {
-    fileprivate struct Chain {
-        var sequence: UInt64
-        var nextOffset: UInt64
-        var previousHeaderCRC: UInt32
-        var epoch: UInt64
-    }
-
-    private let inspector: LogInspector
-    private let table: SegmentTable
-    private let slot: LogState
-    private let decoder = BlockDecoder()
+/// Goes through a log's files, past damage where a later frame shows the way.
+///
+/// Not thread-safe.
+final class LogVerifier {
+    let inspector: LogInspector
+    let table: SegmentTable
+    let slot: LogState
+    /// The slot and the changes in later frames.
     private var state: LogState
-    private var keys: Set<Digest256> = []
+    var keys: KeyVerification
     private var greatestGeneration: UInt64 = 0
     private var lastTimeMilliseconds = Int64.min
-    /// Of the segment before, where its footer holds.
-    private var previousDigest: Digest256?
+    private var isCheckpointFound = false
+    /// Nothing was found so far that breaks the chain.
+    private var isChainWhole = true
+    /// Records that could not be read, declared or not: their keys say nothing.
+    private(set) var unreadable: [Range<UInt64>] = []
     var report = LogVerification()
 
-    init(_ inspector: LogInspector, table: SegmentTable, state: LogState) {
+    init(_ inspector: LogInspector, table: SegmentTable, state: LogState, deep: Bool) {
         self.inspector = inspector
         self.table = table
         slot = state
         self.state = state
+        keys = KeyVerification(table, deep: deep)
         report.segmentCount = table.segments.count
         report.firstOffset = table.segments[0].baseOffset
         report.headOffset = report.firstOffset
     }
 
-    /// The run tables, empty in this format version.
-    mutating func checkUnusedManifest() throws(LogError) {
-        let bytes: [UInt8]
-        do throws(DiskError) { bytes = try inspector.manifest.allBytes() } catch {
-            throw .disk(error)
-        }
-        guard bytes.count == ManifestLayout.fileBytes else {
-            return note(
-                inspector.manifest.path, UInt64(bytes.count), 0..<0,
-                "it has \(bytes.count) bytes and not \(ManifestLayout.fileBytes)")
-        }
-        for slot in 0..<2 {
-            let start = Int(ManifestLayout.tableSlotPosition(slot))
-            let unused = start + ManifestLayout.tableSlotBytes - ManifestLayout.runTableBytes
-            let area = unused..<unused + ManifestLayout.runTableBytes
-            let isZero = bytes.withUnsafeBytes {
-                UnsafeRawBufferPointer(rebasing: $0[area]).isAllZero
-            }
-            if !isZero, let place = bytes[area].firstIndex(where: { $0 != 0 }) {
-                note(inspector.manifest.path, UInt64(place), 0..<0, "unused space is not zero")
-            }
-        }
-    }
+    // MARK: - Segments
 
-    /// Verifies one segment; the last one again when it looks damaged, because a running writer may
-    /// have been in the middle of a frame.
-    mutating func verifySegment(_ number: Int) throws(LogError) {
-        let isLast = number == table.segments.count - 1
-        let before = self
-        for attempt in 1...inspector.attempts {
-            try verifyOnce(number, isLast: isLast)
-            guard isLast, report.damage.count > before.report.damage.count,
-                attempt < inspector.attempts
-            else { return }
-            self = before
-            usleep(LogInspector.pauseMicroseconds)
-        }
-    }
-
-    private mutating func verifyOnce(_ number: Int, isLast: Bool) throws(LogError) {
+    func verifySegment(_ number: Int) throws(LogError) {
         let entry = table.segments[number]
         let path = inspector.path(entry)
+        let isLast = number == table.segments.count - 1
         let endOffset = isLast ? nil : table.segments[number + 1].baseOffset
-        let image: SegmentImage
-        do throws(LogError) { image = try inspector.image(entry, isLast: isLast) } catch {
-            guard case .disk(let failure) = error else { throw error }
-            note(path, 0, entry.baseOffset..<(endOffset ?? entry.baseOffset), failure.sentence)
-            report.headOffset = endOffset ?? report.headOffset
+        let reading: SegmentReading
+        switch Result(catching: { () throws(DiskError) in
+            try self.inspector.reading(self.table, number)
+        }) {
+        case .success(let opened): reading = opened
+        case .failure(let error):
+            report.headOffset = endOffset ?? max(report.headOffset, slot.headOffset)
+            isChainWhole = false
+            guard try inspector.isListed(entry) else {
+                notice(path, 0, "it was removed meanwhile; its records were confirmed")
+                return
+            }
+            found(
+                LogVerification.Damage(
+                    file: path, position: 0, offsets: entry.baseOffset..<report.headOffset,
+                    reason: error.sentence), in: entry)
             return
         }
-        let header = self.header(entry, image, path)
-        // A repacked segment is as long as it needs to be.
-        let isRepacked = entry.flags & SegmentEntry.Flags.repacked != 0
-        let byteCount = isRepacked ? header.segmentBytes : table.segmentBytes
-        if image.readFailure == nil, UInt64(image.byteCount) != byteCount {
-            note(
-                path, UInt64(image.byteCount), 0..<0,
-                "the file has \(image.byteCount) bytes and not \(byteCount)")
+        let placeCount = report.damage.count + report.declaredGaps.count
+        verifyHeader(reading, number, path)
+        var gathering = FooterGathering(
+            header: reading.header, entry: entry, endOffset: endOffset ?? entry.baseOffset,
+            previousDigest: previousDigest(number))
+        verifyCheckpoint(SegmentWalker.Start(reading.header), entry)
+        let end = try reading.read(
+            previousDigest: entry.isSealed ? previousDigest(number) : nil,
+            proof: SegmentReading.Proof(slot)
+        ) { (item) throws(LogError) in
+            switch item {
+            case .damage(let damage):
+                self.found(LogVerification.Damage(path, damage), in: entry)
+            case .frame(let frame, let walker):
+                let damage = walker.records(of: frame) { (item) throws(FormatError) in
+                    try gathering.take(item)
+                    try self.take(item)
+                }
+                if let damage { self.found(LogVerification.Damage(path, damage), in: entry) }
+                gathering.take(frame: frame)
+                self.report.commitCount += 1
+                self.report.recordCount += UInt64(frame.header.recordCount)
+                self.greatestGeneration = max(
+                    self.greatestGeneration, frame.header.stateGeneration)
+                self.verifyCheckpoint(walker.place, entry)
+            }
         }
-        var chain = Chain(
-            sequence: entry.firstSequence - 1, nextOffset: entry.baseOffset,
-            previousHeaderCRC: entry.headerCRC, epoch: header.epoch)
-        let end = frames(entry, image, header, path, isLast: isLast, endOffset, &chain)
-        report.headOffset = endOffset ?? chain.nextOffset
+        let isWhole = report.damage.count + report.declaredGaps.count == placeCount
+        report.headOffset = endOffset ?? end.place.nextOffset
         if isLast {
-            report.endFile = SegmentHeader.fileName(id: entry.id)
-            report.endPosition = end
+            conclude(end, reading, path)
         } else {
-            if entry.flags & SegmentEntry.Flags.cut == 0 {
-                checkZero(image, entry.logicalEnd, header.frameLimit, path)
-            }
-            previousDigest = checkFooter(entry, image, header, path, endOffset: chain.nextOffset)
+            try verifyRest(reading, path)
+            try verifySealing(
+                reading, number, path, isWhole: isWhole,
+                expected: gathering.finish(digest: end.digest ?? entry.digest), digest: end.digest)
+        }
+        if isWhole, table.checkpoint?.segmentID == entry.id, !isCheckpointFound {
+            found(manifestDamage("its checkpoint is at no place between two commits"), in: nil)
         }
     }
 
-    // MARK: - Footers
-
-    /// Verifies the footer and the digest in it.
-    /// - Returns: the digest, when it is one to go on from.
-    private mutating func checkFooter(
-        _ entry: SegmentEntry, _ image: SegmentImage, _ header: SegmentHeader, _ path: String,
-        endOffset: UInt64
-    ) -> Digest256? {
-        let isSealed = entry.flags & SegmentEntry.Flags.sealed != 0
-        // A file that ends early was told already.
-        guard image.byteCount >= header.segmentBytes else { return nil }
-        let room = UnsafeRawBufferPointer(
-            rebasing: image.bytes[Int(header.frameLimit)..<Int(header.segmentBytes)])
-        if room.isAllZero {
-            if isSealed {
-                note(path, header.frameLimit, 0..<0, "it is sealed and has no footer")
-            }
-            return nil
-        }
-        let footer: SegmentFooter
-        do throws(FormatError) { footer = try SegmentFooter(room) } catch {
-            if isSealed {
-                note(path, header.frameLimit, 0..<0, "its footer does not verify (\(error))")
-            } else {
-                report.notices.append(
-                    "\(path) has an unfinished footer (\(error)); it is written again")
-            }
-            return nil
-        }
-        guard footer.matches(header, entry), footer.endOffset == endOffset else {
-            note(path, header.frameLimit, 0..<0, "its footer is not of this segment")
-            return nil
-        }
-        let hash = SHA256Stream()
-        hash.update(footer.previousDigest)
-        hash.update(UnsafeRawBufferPointer(rebasing: image.bytes[..<Int(entry.logicalEnd)]))
-        guard hash.finish() == footer.digest else {
-            note(
-                path, header.frameLimit, 0..<0,
-                "its bytes do not give the digest that it was sealed with")
-            return nil
-        }
-        if let previousDigest, previousDigest != footer.previousDigest {
-            note(
-                path, header.frameLimit, 0..<0,
-                "its digest does not continue from that of the segment before")
-        }
-        return footer.digest
+    private func previousDigest(_ number: Int) -> Digest256 {
+        number == 0 ? table.anchor.digest : table.segments[number - 1].digest
     }
 
-    /// The segment's header, or, when that is damaged, what the manifest knows of it: enough to
-    /// verify the frames behind.
-    private mutating func header(_ entry: SegmentEntry, _ image: SegmentImage, _ path: String)
-        -> SegmentHeader
-    {
-        var reason = "the segment header is not the one that the manifest names"
-        do throws(FormatError) {
-            let header = try SegmentHeader(image.bytes)
-            if header.matches(entry, table) { return header }
-        } catch {
-            reason = "the segment header does not verify (\(error))"
+    private func verifyHeader(_ reading: SegmentReading, _ number: Int, _ path: String) {
+        let entry = reading.entry
+        // That it does not verify, its walk says.
+        guard reading.headerFailure == nil else { return }
+        let previousID = number == 0 ? table.anchor.segmentID : table.segments[number - 1].id
+        // The first segment of a log without an anchor may have had some before it, long ago.
+        if reading.header.previousID != previousID, number > 0 || previousID != 0 {
+            found(
+                LogVerification.Damage(
+                    file: path, position: 0,
+                    reason: "it follows segment \(reading.header.previousID) and not \(previousID)"),
+                in: entry)
         }
-        note(path, 0, 0..<0, reason)
-        let isRepacked = entry.flags & SegmentEntry.Flags.repacked != 0
-        let segmentBytes =
-            isRepacked
-            ? max(UInt64(image.byteCount), FormatLimits.repackedSegmentBytesMinimum)
-            : table.segmentBytes
-        return SegmentHeader(
-            commitAlignment: table.commitAlignment, identifier: table.identifier, id: entry.id,
-            salt: entry.salt, previousID: 0, firstSequence: entry.firstSequence,
-            baseOffset: entry.baseOffset, epoch: 1, createdMilliseconds: 0,
-            segmentBytes: segmentBytes,
-            commitBytesMaximum: UInt32(FormatLimits.commitBytes(segmentBytes: table.segmentBytes)),
-            profile: table.profile, crc: entry.headerCRC)
+        let expected = reading.header.segmentBytes
+        if entry.fileBytes != 0, entry.fileBytes != expected {
+            found(
+                manifestDamage(
+                    "it says that \(path) has \(entry.fileBytes) bytes and not \(expected)"),
+                in: nil)
+        }
+        let size = (try? reading.file.size()) ?? 0
+        if size != expected {
+            found(
+                LogVerification.Damage(
+                    file: path, position: size,
+                    reason: "the file has \(size) bytes and not \(expected)"), in: entry)
+        }
     }
 
-    // MARK: - Frames
-
-    /// - Returns: where the last frame ends.
-    private mutating func frames(
-        _ entry: SegmentEntry, _ image: SegmentImage, _ header: SegmentHeader, _ path: String,
-        isLast: Bool, _ endOffset: UInt64?, _ chain: inout Chain
-    ) -> UInt64 {
-        let limit = isLast ? header.frameLimit : entry.logicalEnd
-        var position = header.firstFramePosition
-        checkZero(image, UInt64(FormatLimits.segmentHeaderBytes), position, path)
-        var watermark = max(slot.durableSequence, entry.firstSequence - 1)
-        while position < limit {
-            let verdict = Result { () throws(FormatError) in
-                try frame(at: position, limit, image, header, chain)
+    private func take(_ item: FrameBody.Item) throws(FormatError) {
+        switch item {
+        case .record(let record):
+            guard record.appendTimeMilliseconds >= lastTimeMilliseconds else {
+                throw .invalid("an append time is before the one of the record before")
             }
-            switch verdict {
-            case .success(let frame):
-                take(frame, image, at: position, path)
-                watermark = max(watermark, frame.durableSequence)
-                chain.advance(frame)
-                let frameEnd = FrameAlignment.end(of: frame.frameBytes, at: position, header)
-                checkZero(image, position + UInt64(frame.frameBytes), frameEnd, path)
-                position = frameEnd
-            case .failure(let error):
-                let later = laterFrame(after: position, limit, image, header, chain.sequence)
-                if isLast, later == nil {
-                    end(error, position, image, header, path, chain, watermark)
-                    return position
-                }
-                let reach = later?.frame.firstOffset ?? endOffset ?? chain.nextOffset
-                note(
-                    path, position, chain.nextOffset..<max(chain.nextOffset, reach),
-                    "a commit does not verify (\(error))")
-                guard let later else { return position }
-                // Goes on at the frame that was found, as if everything before it were there.
-                chain = Chain(
-                    sequence: later.frame.sequence - 1, nextOffset: later.frame.firstOffset,
-                    previousHeaderCRC: later.frame.previousHeaderCRC, epoch: later.frame.epoch)
-                position = later.position
+            lastTimeMilliseconds = record.appendTimeMilliseconds
+            guard let key = record.key, let content = record.content else { return }
+            report.keyCount += 1
+            guard keys.take(KeyEntry(key: key, content: content, offset: record.offset)) else {
+                throw .invalid("a key stands in the log twice")
             }
+        case .change(let change): state.apply(change)
+        case .other: break
         }
-        if isLast {
-            checkZero(image, position, UInt64(image.byteCount), path)
-        } else if position != entry.logicalEnd || chain.sequence != entry.lastSequence {
-            note(path, position, 0..<0, "its commits do not end where the manifest says")
-        }
-        return position
     }
 
-    private func frame(
-        at position: UInt64, _ limit: UInt64, _ image: SegmentImage, _ header: SegmentHeader,
-        _ chain: Chain
-    ) throws(FormatError) -> FrameHeader {
-        let limit = min(limit, UInt64(image.byteCount))
-        guard position < limit else { throw .truncated }
-        let place = UnsafeRawBufferPointer(rebasing: image.bytes[Int(position)..<Int(limit)])
-        let frame = try FrameHeader(
-            place, salt: header.salt, position: position,
-            commitBytesMaximum: Int(header.commitBytesMaximum))
-        guard frame.frameBytes <= place.count else { throw .truncated }
-        let body = UnsafeRawBufferPointer(
-            rebasing: place[FormatLimits.frameHeaderBytes..<frame.frameBytes])
-        guard Checksum.of(body) == frame.bodyCRC else { throw .checksum }
-        guard frame.sequence == chain.sequence + 1, frame.firstOffset == chain.nextOffset,
-            frame.previousHeaderCRC == chain.previousHeaderCRC, frame.epoch >= chain.epoch
-        else { throw .invalid("it does not follow the commit before it") }
-        return frame
+    /// The checkpoint must be a place between two frames, with what is known there.
+    private func verifyCheckpoint(_ place: SegmentWalker.Start, _ entry: SegmentEntry) {
+        guard let checkpoint = table.checkpoint, checkpoint.segmentID == entry.id,
+            checkpoint.position == place.position
+        else { return }
+        isCheckpointFound = true
+        if checkpoint.sequence != place.sequence || checkpoint.nextOffset != place.nextOffset
+            || checkpoint.previousHeaderCRC != place.previousHeaderCRC
+            || checkpoint.epoch < place.epoch
+        {
+            found(
+                manifestDamage("its checkpoint does not agree with the commits before it"), in: nil)
+        }
     }
 
-    private mutating func take(
-        _ frame: FrameHeader, _ image: SegmentImage, at position: UInt64, _ path: String
-    ) {
-        let start = Int(position) + FormatLimits.frameHeaderBytes
-        let body = UnsafeRawBufferPointer(
-            rebasing: image.bytes[start..<start + Int(frame.bodyBytes)])
-        report.commitCount += 1
-        report.recordCount += UInt64(frame.recordCount)
-        greatestGeneration = max(greatestGeneration, frame.stateGeneration)
-        do throws(FormatError) {
-            try FrameBody.walk(frame, body, decoder) { (item) throws(FormatError) in
-                switch item {
-                case .record(let record):
-                    guard record.appendTimeMilliseconds >= lastTimeMilliseconds else {
-                        throw .invalid("an append time is before the one of the record before")
-                    }
-                    lastTimeMilliseconds = record.appendTimeMilliseconds
-                    guard let key = record.key else { return }
-                    guard keys.insert(key).inserted else {
-                        throw .invalid("a key stands in the log twice")
-                    }
-                    report.keyCount += 1
-                case .change(let change): state.apply(change)
-                case .other: break
-                }
+    private func conclude(_ end: SegmentReading.End, _ reading: SegmentReading, _ path: String) {
+        report.row = end.row
+        report.end = end.decision
+        report.endFile = SegmentHeader.fileName(id: reading.entry.id)
+        report.endPosition = end.place.position
+        guard end.decision == .torn else { return }
+        notice(
+            path, end.place.position,
+            "\(end.nonZeroEnd - end.place.position) bytes of a commit that is torn, damaged or being "
+                + "written")
+    }
+
+    // MARK: - Behind the frames
+
+    /// From the last frame to the room of the footer all bytes are zero, unless a tail was cut.
+    private func verifyRest(_ reading: SegmentReading, _ path: String) throws(LogError) {
+        let entry = reading.entry
+        guard entry.flags & SegmentEntry.Flags.cut == 0 else { return }
+        let limit = max(entry.logicalEnd, reading.header.frameLimit)
+        do throws(DiskError) {
+            if let place = try ZeroScan(reading.file).firstNonZero(in: entry.logicalEnd..<limit) {
+                found(
+                    LogVerification.Damage(
+                        file: path, position: place, reason: "bytes that must be zero are not"),
+                    in: entry)
             }
         } catch {
-            note(path, position, frame.firstOffset..<frame.endOffset, "\(error)")
+            found(
+                LogVerification.Damage(
+                    file: path, position: entry.logicalEnd, reason: error.sentence), in: entry)
         }
     }
 
-    private func laterFrame(
-        after position: UInt64, _ limit: UInt64, _ image: SegmentImage, _ header: SegmentHeader,
-        _ sequence: UInt64
-    ) -> (position: UInt64, frame: FrameHeader)? {
-        let step = UInt64(FrameAlignment.bytes(header.profile, header.commitAlignment))
-        let limit = min(limit, UInt64(image.byteCount))
-        var place = position + step
-        while place + UInt64(FormatLimits.frameHeaderBytes) <= limit {
-            let rest = UnsafeRawBufferPointer(rebasing: image.bytes[Int(place)..<Int(limit)])
-            if rest.baseAddress!.integer(UInt32.self, at: 0) == FrameHeader.magic,
-                let frame = try? FrameHeader(
-                    rest, salt: header.salt, position: place,
-                    commitBytesMaximum: Int(header.commitBytesMaximum)),
-                frame.sequence > sequence
-            {
-                return (place, frame)
+    /// The footer is the one that the frames make, and the digest the one that the chain has.
+    private func verifySealing(
+        _ reading: SegmentReading, _ number: Int, _ path: String, isWhole: Bool,
+        expected: SegmentFooter, digest: Digest256?
+    ) throws(LogError) {
+        let entry = reading.entry
+        let isDamaged = entry.flags & SegmentEntry.Flags.damaged != 0
+        guard entry.isSealed else {
+            isChainWhole = false
+            return verifyUnsealed(reading, path)
+        }
+        report.sealedSegmentCount += 1
+        if isWhole, !isDamaged, digest != entry.digest {
+            found(
+                LogVerification.Damage(
+                    file: path, position: 0, offsets: expected.baseOffset..<expected.endOffset,
+                    reason: "its digest is not the one that was given when it was sealed"),
+                in: entry)
+        }
+        if digest != entry.digest { isChainWhole = false }
+        if isChainWhole {
+            report.chainHead = ChainHead(segmentID: entry.id, digest: entry.digest)
+        }
+        var reason: String?
+        do throws(DiskError) {
+            switch try FooterRoom.read(reading.file, header: reading.header) {
+            // Nothing was written behind what was damaged before.
+            case .empty: reason = isDamaged ? nil : "its footer is missing"
+            case .damaged(let error): reason = "its footer does not verify (\(error))"
+            case .footer(let footer):
+                if footer.digest != entry.digest || footer.previousDigest != expected.previousDigest
+                    || !footer.matches(reading.header, entry)
+                {
+                    reason = "its footer is not the one that the manifest knows"
+                } else if isWhole, footer != expected {
+                    reason = "its footer does not agree with its commits"
+                }
             }
-            place += step
+        } catch { reason = error.sentence }
+        if let reason {
+            found(
+                LogVerification.Damage(
+                    file: path, position: reading.header.frameLimit, reason: reason), in: entry)
         }
-        return nil
     }
 
-    /// Judges by the decision table what stands after the last frame.
-    private mutating func end(
-        _ error: FormatError, _ position: UInt64, _ image: SegmentImage, _ header: SegmentHeader,
-        _ path: String, _ chain: Chain, _ watermark: UInt64
-    ) {
-        let nonZeroEnd = image.nonZeroEnd(from: position)
-        let bytes: RecoveryEvidence.Bytes =
-            nonZeroEnd <= position
-            ? .allZero
-            : nonZeroEnd <= position + UInt64(header.commitBytesMaximum)
-                ? .nonZeroWithinOneCommit : .nonZeroBeyondOneCommit
-        let (row, decision) = DecisionTable.decide(
-            RecoveryEvidence(
-                frameVerifiesAndLinks: false, readFailed: image.readFailure != nil,
-                provenDurable: chain.sequence + 1 <= watermark, bytes: bytes))
-        report.row = row
-        report.end = decision
-        if decision == .corrupt {
-            let reason = image.readFailure?.error.sentence ?? "\(error)"
-            note(
-                path, position, chain.nextOffset..<chain.nextOffset + 1,
-                "row \(row.rawValue): a commit does not verify (\(reason))")
-        } else if decision == .torn {
-            report.notices.append(
-                "\(path) ends at byte \(position) with \(nonZeroEnd - position) bytes of a commit "
-                    + "that is torn, damaged or being written")
+    /// A footer that was begun, or whose entry is not in the manifest yet, is written again.
+    private func verifyUnsealed(_ reading: SegmentReading, _ path: String) {
+        do throws(DiskError) {
+            if case .damaged(let error) = try FooterRoom.read(reading.file, header: reading.header) {
+                notice(
+                    path, reading.header.frameLimit,
+                    "bytes of a footer that does not verify (\(error)); it is written again")
+            }
+        } catch {
+            found(
+                LogVerification.Damage(
+                    file: path, position: reading.header.frameLimit, reason: error.sentence),
+                in: reading.entry)
         }
     }
 
     // MARK: - Conclusions
 
-    mutating func conclude() throws(LogError) {
-        if greatestGeneration > slot.generation,
-            try inspector.slots().state.generation < greatestGeneration
-        {
-            note(
-                inspector.manifest.path, 0, 0..<0,
-                "the state slot of generation \(greatestGeneration) is lost")
+    func conclude(_ anchor: ChainHead?) throws(LogError) {
+        greatestGeneration = max(greatestGeneration, table.checkpoint?.stateGeneration ?? 0)
+        if try inspector.isSlotLost(greatestGeneration, slot) {
+            found(
+                manifestDamage("the state slot of generation \(greatestGeneration) is lost"), in: nil)
         }
         for cursor in state.cursors.map(\.cursor) where cursor.nextOffset > report.headOffset {
-            note(
-                inspector.manifest.path, 0, 0..<0,
-                "cursor \(cursor.name) of \(cursor.owner) stands at \(cursor.nextOffset), beyond "
-                    + "the head \(report.headOffset)")
+            found(
+                manifestDamage(
+                    "cursor \(cursor.name) of \(cursor.owner) stands at \(cursor.nextOffset), beyond "
+                        + "the head \(report.headOffset)"), in: nil)
         }
+        if let last = slot.losses.spans.last, last.last >= report.headOffset {
+            found(
+                manifestDamage(
+                    "it declares offset \(last.last) lost, beyond the head \(report.headOffset)"),
+                in: nil)
+        }
+        if let anchor { verify(anchor) }
     }
 
-    private mutating func checkZero(
-        _ image: SegmentImage, _ start: UInt64, _ end: UInt64, _ path: String
-    ) {
-        let start = min(Int(start), image.byteCount)
-        let end = min(Int(end), image.byteCount)
-        guard start < end, bsfg_all_zero(image.bytes.baseAddress! + start, end - start) == 0,
-            let place = image.bytes[start..<end].firstIndex(where: { $0 != 0 })
-        else { return }
-        note(path, UInt64(place), 0..<0, "bytes that must be zero are not")
-    }
-
-    private mutating func note(
-        _ file: String, _ position: UInt64, _ offsets: Range<UInt64>, _ reason: String
-    ) {
-        report.damage.append(
+    /// Holds a digest that was kept elsewhere against the chain.
+    private func verify(_ anchor: ChainHead) {
+        let known: (digest: Digest256, file: String, offsets: Range<UInt64>)?
+        if anchor.segmentID == table.anchor.segmentID {
+            known = (table.anchor.digest, inspector.manifest.path, 0..<0)
+        } else if let number = table.segments.firstIndex(where: { $0.id == anchor.segmentID }),
+            table.segments[number].isSealed
+        {
+            known = (
+                table.segments[number].digest, inspector.path(table.segments[number]),
+                report.firstOffset..<table.segments[number + 1].baseOffset
+            )
+        } else {
+            known = nil
+        }
+        guard let known else {
+            return found(
+                manifestDamage(
+                    "it knows no digest of segment \(anchor.segmentID); use a later anchor, or one of "
+                        + "this log"), in: nil)
+        }
+        guard known.digest != anchor.digest else { return }
+        found(
             LogVerification.Damage(
-                file: file, position: position, offsets: offsets, reason: reason))
+                file: known.file, position: 0, offsets: known.offsets,
+                reason: "the chain up to it has the digest \(known.digest.hexadecimal) and not the "
+                    + "anchor's"), in: nil)
     }
-}
 
-extension LogVerifier.Chain {
-    fileprivate mutating func advance(_ frame: FrameHeader) {
-        sequence = frame.lastSequence
-        nextOffset = frame.endOffset
-        previousHeaderCRC = frame.headerCRC
-        epoch = frame.epoch
+    // MARK: - Report
+
+    /// Enters damage; what is known of before is told apart.
+    func found(_ damage: LogVerification.Damage, in entry: SegmentEntry?) {
+        if !damage.offsets.isEmpty { unreadable.append(damage.offsets) }
+        let isDeclared =
+            entry.map { slot.losses.covers(damage, in: $0) } ?? slot.losses.covers(damage.offsets)
+        if isDeclared { report.declaredGaps.append(damage) } else { report.damage.append(damage) }
     }
-}
 
-extension SegmentImage {
-    /// One past the last non-zero byte at or after `start`, or `start`.
-    fileprivate func nonZeroEnd(from start: UInt64) -> UInt64 {
-        let start = min(Int(start), byteCount)
-        var end = byteCount
-        while end > start {
-            let chunk = min(4096, end - start)
-            if bsfg_all_zero(bytes.baseAddress! + end - chunk, chunk) == 0 { break }
-            end -= chunk
-        }
-        while end > start, bytes[end - 1] == 0 { end -= 1 }
-        return UInt64(end)
+    func manifestDamage(_ reason: String, at position: UInt64 = 0) -> LogVerification.Damage {
+        LogVerification.Damage(file: inspector.manifest.path, position: position, reason: reason)
+    }
+
+    func notice(_ file: String, _ position: UInt64, _ reason: String) {
+        report.notices.append(
+            LogVerification.Damage(file: file, position: position, reason: reason))
     }
 }

@@ -15,6 +15,7 @@ struct SegmentWalk {
     private let table: SegmentTable
     private let isSalvaging: Bool
     private let isTableNewest: Bool
+    private let decoder = BlockDecoder()
     private let slotGeneration: UInt64
     private let slotHeadOffset: UInt64
     private(set) var state: LogState
@@ -99,6 +100,11 @@ struct SegmentWalk {
             try SegmentImage(file, from: from & ~4095, limit: limit, uncached: isLast)
         }
         var index = SegmentIndex(entry: entry, header: header)
+        if let start, start.nextOffset > entry.baseOffset {
+            // Of the records before the checkpoint, which nobody reads now.
+            index.entry.greatestTimeMilliseconds = max(
+                entry.greatestTimeMilliseconds, start.greatestTimeMilliseconds)
+        }
         var scan = SegmentScan(
             header: header, image: image, start: start.map(SegmentScan.Start.init),
             logicalEnd: isLast ? nil : entry.logicalEnd)
@@ -139,7 +145,8 @@ struct SegmentWalk {
         if segments.count == table.segments.count - 1, sequence < header.firstSequence {
             previousHeaderCRC = header.crc
         }
-        if !isLast { index.endOffset = table.segments[segments.count + 1].baseOffset }
+        // Also where no frame was read, because none follows the checkpoint.
+        index.endOffset = isLast ? nextOffset : table.segments[segments.count + 1].baseOffset
         segments.append(index)
     }
 
@@ -183,7 +190,7 @@ struct SegmentWalk {
         }
         var greatestTime: Int64 = 0
         do throws(FormatError) {
-            try FrameBody.walk(frame.header, frame.body) { (item) throws(FormatError) in
+            try FrameBody.walk(frame.header, frame.body, decoder) { (item) throws(FormatError) in
                 switch item {
                 case .record(let record):
                     greatestTime = max(greatestTime, record.appendTimeMilliseconds)

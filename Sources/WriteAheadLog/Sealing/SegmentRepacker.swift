@@ -135,7 +135,9 @@ final class SegmentRepacker {
     ) -> SegmentWalker {
         SegmentWalker(
             file: file, header: header,
-            to: .init(position: logicalEnd, lastSequence: entry.lastSequence, offset: endOffset),
+            to: .init(
+                position: logicalEnd, lastSequence: entry.lastSequence, offset: endOffset,
+                isCut: header == self.header && entry.flags & SegmentEntry.Flags.cut != 0),
             isUncached: true)
     }
 
@@ -289,10 +291,12 @@ final class SegmentRepacker {
 
     private func offer() throws(DiskError) {
         guard content.finish() == contentDigest else { throw mismatch }
-        var new = SegmentEntry(
-            id: target.id, salt: target.salt, baseOffset: target.baseOffset,
-            firstSequence: target.firstSequence, headerCRC: target.crc)
-        new.lastSequence = entry.lastSequence
+        var new = entry
+        new.id = target.id
+        new.salt = target.salt
+        new.headerCRC = target.crc
+        new.fileBytes = target.segmentBytes
+        new.digest = .zero
         new.logicalEnd = logicalEnd
         new.leastTimeMilliseconds = leastTimeMilliseconds
         new.greatestTimeMilliseconds = greatestTimeMilliseconds

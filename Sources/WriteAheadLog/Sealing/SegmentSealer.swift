@@ -24,8 +24,9 @@ final class SegmentSealer {
     private let walker: SegmentWalker
     private let hash: SHA256Stream
     private let keyed: (Digest256, Digest256, UInt64) -> Void
+    private var gathering: FooterGathering
+    /// Final once `isWalked`.
     private var footer: SegmentFooter
-    private var points: SparsePoints
     private var damage: [SegmentDamage] = []
     private var isSizeChecked = false
     /// Walked to the end: the footer's digest is final.
@@ -58,16 +59,10 @@ final class SegmentSealer {
         hash.update(previousDigest)
         walker = SegmentWalker(
             file: file, header: header,
-            to: .init(
-                position: entry.logicalEnd, lastSequence: entry.lastSequence, offset: endOffset),
-            isUncached: true, hash: hash)
-        footer = SegmentFooter(
-            identifier: header.identifier, segmentID: header.id, salt: header.salt,
-            baseOffset: header.baseOffset, endOffset: endOffset,
-            firstSequence: header.firstSequence, lastSequence: entry.lastSequence,
-            logicalEnd: entry.logicalEnd, previousDigest: previousDigest, digest: .zero)
-        points = SparsePoints(
-            countMaximum: SegmentFooter.pointCountMaximum(segmentBytes: header.segmentBytes))
+            to: .init(entry, offset: endOffset), isUncached: true, hash: hash)
+        gathering = FooterGathering(
+            header: header, entry: entry, endOffset: endOffset, previousDigest: previousDigest)
+        footer = gathering.footer
     }
 
     /// Does a bounded part of the work: reads about `maximumBytes` (at least one frame), or writes the
@@ -113,8 +108,7 @@ final class SegmentSealer {
             case .damage(let damage): note(damage)
             case .searching: break
             case .end:
-                footer.digest = hash.finish()
-                footer.points = points.points
+                footer = gathering.finish(digest: hash.finish())
                 isWalked = true
                 return
             }
@@ -123,34 +117,14 @@ final class SegmentSealer {
 
     private func take(_ frame: SegmentWalker.Frame) {
         let damage = walker.records(of: frame) { (item) throws(FormatError) in
-            switch item {
-            case .record(let record):
-                let time = record.appendTimeMilliseconds
-                if footer.recordCount == 0 {
-                    footer.leastTimeMilliseconds = time
-                    footer.greatestTimeMilliseconds = time
-                }
-                guard time >= footer.greatestTimeMilliseconds else {
-                    throw .invalid("an append time is before the one of the record before")
-                }
-                footer.greatestTimeMilliseconds = time
-                footer.recordCount += 1
-                if let key = record.key, let content = record.content {
-                    footer.keyedRecordCount += 1
-                    keyed(key, content, record.offset)
-                }
-            case .change, .other: footer.controlRecordCount += 1
+            try gathering.take(item)
+            if case .record(let record) = item, let key = record.key, let content = record.content {
+                keyed(key, content, record.offset)
             }
         }
         if let damage { note(damage) }
-        footer.frameCount += 1
+        gathering.take(frame: frame)
         paddingBytes += frame.endPosition - frame.position - UInt64(frame.header.frameBytes)
-        if frame.header.recordCount > 0 {
-            points.append(
-                SegmentFooter.Point(
-                    offset: frame.header.firstOffset, position: frame.position,
-                    greatestTimeMilliseconds: footer.greatestTimeMilliseconds))
-        }
     }
 
     private func note(_ found: SegmentDamage) {

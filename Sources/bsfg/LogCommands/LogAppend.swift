@@ -48,21 +48,8 @@ struct LogAppend: ParsableCommand {
         }
     }
 
-    /// A node's logs lie two or three levels below its marker.
-    private func refuseLogOfNode() throws {
-        for levels in ["../..", "../../.."] {
-            guard CertificateFiles.exists("\(log.dir)/\(levels)/\(StreamLogs.markerName)") else {
-                continue
-            }
-            throw CommandFailure(
-                .usage,
-                "\(log.dir) is a node's log, whose readers would stop at a record that is no fact; use "
-                    + "bsfg fact append or bsfg ingest")
-        }
-    }
-
     func run() throws {
-        try refuseLogOfNode()
+        try log.refuseLogOfNode()
         let opened = try LogError.wrap { () throws(LogError) in
             try Log.open(directory: log.dir, options: try options())
         }

@@ -134,7 +134,29 @@ struct RandomLog {
             }
         }
         log.close()
+        try RandomLog.unseal(disk)
         return disk
+    }
+
+    /// Takes back what the log has done by itself meanwhile: footers, checkpoint and key runs.
+    static func unseal(_ disk: MemoryDisk) throws {
+        let path = logPath + "/" + ManifestLayout.fileName
+        let manifest = ManifestFile(path: path, file: try disk.open(path, .readWrite))
+        var table = try manifest.read().tables[0]
+        table.checkpoint = nil
+        table.runs = []
+        for number in table.segments.indices {
+            table.segments[number].flags &= ~SegmentEntry.Flags.sealed
+            table.segments[number].digest = .zero
+            disk.edit(logPath + "/" + SegmentHeader.fileName(id: table.segments[number].id)) { bytes in
+                let room = Int(FormatLimits.footerBytes(segmentBytes: UInt64(bytes.count)))
+                for place in bytes.count - room..<bytes.count { bytes[place] = 0 }
+            }
+        }
+        for _ in 0..<2 {
+            table.generation += 1
+            try manifest.write(table)
+        }
     }
 }
 
