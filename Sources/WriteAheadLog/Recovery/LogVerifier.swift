@@ -90,7 +90,7 @@ final class LogVerifier {
             proof: SegmentReading.Proof(slot)
         ) { (item) throws(LogError) in
             switch item {
-            case .damage(let damage):
+            case .damage(let damage, _):
                 self.found(LogVerification.Damage(path, damage), in: entry)
             case .frame(let frame, let walker):
                 let damage = walker.records(of: frame) { (item) throws(FormatError) in

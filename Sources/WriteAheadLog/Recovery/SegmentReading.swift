@@ -9,7 +9,8 @@ final class SegmentReading {
     enum Item {
         /// A good frame; the walker gives its records.
         case frame(SegmentWalker.Frame, SegmentWalker)
-        case damage(SegmentDamage)
+        /// Damage, and the position behind it where reading goes on.
+        case damage(SegmentDamage, end: UInt64)
     }
 
     /// What stood after the last frame.
@@ -142,7 +143,7 @@ final class SegmentReading {
                             SegmentDamage(
                                 position: unreadable?.position ?? walker.position,
                                 offsets: walker.nextOffset..<max(walker.nextOffset, endOffset),
-                                reason: error.sentence)))
+                                reason: error.sentence), end: entry.logicalEnd))
                     return End(place: walker.place)
                 }
                 unreadable = (unreadable?.position ?? walker.position, next, error.sentence)
@@ -162,7 +163,7 @@ final class SegmentReading {
                     damage.reason = place.reason
                     unreadable = nil
                 }
-                try visit(.damage(damage))
+                try visit(.damage(damage, end: walker.position))
             case .searching: break
             case .end:
                 var end = End(place: walker.place)
@@ -198,7 +199,7 @@ final class SegmentReading {
                 }
                 looks = 1
                 isSearching = false
-                try visit(.damage(damage))
+                try visit(.damage(damage, end: walker.position))
             case .success(.searching):
                 guard !isSearching else { break }
                 isSearching = true
@@ -245,7 +246,8 @@ final class SegmentReading {
                 frameVerifiesAndLinks: false, readFailed: false,
                 provenDurable: place.sequence + 1 <= proof.sequence, bytes: bytes))
         if decision == .corrupt {
-            try visit(.damage(damage(place, "row \(row.rawValue): \(reason)", proof)))
+            try visit(
+                .damage(damage(place, "row \(row.rawValue): \(reason)", proof), end: nonZeroEnd))
         }
         return End(place: place, row: row, decision: decision, nonZeroEnd: nonZeroEnd)
     }
@@ -256,7 +258,10 @@ final class SegmentReading {
         _ visit: (Item) throws(LogError) -> Void
     ) throws(LogError) -> End {
         let row = RecoveryRow.readError
-        try visit(.damage(damage(place, "row \(row.rawValue): \(error.sentence)", proof)))
+        try visit(
+            .damage(
+                damage(place, "row \(row.rawValue): \(error.sentence)", proof),
+                end: header.frameLimit))
         return End(place: place, row: row, decision: .corrupt, nonZeroEnd: place.position)
     }
 
