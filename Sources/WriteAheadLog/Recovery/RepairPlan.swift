@@ -17,10 +17,21 @@ package struct RepairPlan: Sendable {
     // What applying needs.
     var state: LogState
     var table: SegmentTable
-    var headers: [(id: UInt64, header: SegmentHeader)] = []
+    /// To be written over damaged ones.
+    var headers: [SegmentHeader] = []
+    /// Of segments without commits, in the place of missing ones.
     var placeholders: [SegmentHeader] = []
+    /// Bytes to be appended as zeros.
+    var lengths: [(segmentID: UInt64, bytes: Range<UInt64>)] = []
     var copies: [(segmentID: UInt64, bytes: Range<UInt64>)] = []
+    var beginsSegment = false
     var newSegment: SegmentHeader?
+    /// Why a new epoch begins; nil when none does.
+    var epochReason: String?
+    var greatestGeneration: UInt64 = 0
+    var headOffset: UInt64 = 0
+    /// Where the last good frame of the last segment ends.
+    var lastPlace: SegmentWalker.Start?
 
     init(directory: String, table: SegmentTable, state: LogState) {
         self.directory = directory

@@ -44,7 +44,7 @@ extension LogVerifier {
                     offsets: header.baseOffset..<header.baseOffset + 1,
                     reason: "it holds commits that the manifest does not know"), in: nil)
         }
-        if let place = try zeros.firstNonZero(in: headerBytes..<(try file.size())) {
+        if let place = try zeros.firstNonZero(in: headerBytes..<max(headerBytes, try file.size())) {
             notice(path, place, "a spare that is not zero there; it is zeroed again before it is used")
         } else if header != nil {
             notice(path, 0, "it is not listed: an unfinished roll, to be zeroed again")
