@@ -1,13 +1,16 @@
 # make demo      two nodes on this machine, kills and a cut link, and the proof that nothing is lost
 # make test      every test of this release
+# make fuzz      SECONDS (60) of each fuzzer, from its corpus
 # make install   the binary into PREFIX/bin
 # make deps      what demo and test need, fetched once; both call it
 
 PREFIX ?= /usr/local
 DEBUG = .build-debug
 RELEASE = .build-release
+FUZZ = .build-fuzz
+SECONDS ?= 60
 
-.PHONY: demo test install deps release check-generated clean
+.PHONY: demo test fuzz install deps release check-generated clean
 
 demo: release
 	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
@@ -15,6 +18,9 @@ demo: release
 test: deps
 	swift build --scratch-path $(DEBUG) --build-tests
 	python3 Tests/run.py --scratch-path $(DEBUG)
+
+fuzz: deps
+	Fuzz/run.py --scratch-path $(FUZZ) --seconds $(SECONDS)
 
 release: deps
 	swift build --scratch-path $(RELEASE) -c release --product bsfg
@@ -31,4 +37,4 @@ check-generated:
 	Sources/Facts/Wire/regenerate.sh --check
 
 clean:
-	rm -rf $(DEBUG) $(RELEASE) .venv
+	rm -rf $(DEBUG) $(RELEASE) $(FUZZ) .venv

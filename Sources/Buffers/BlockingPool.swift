@@ -37,7 +37,9 @@ package final class BlockingPool: @unchecked Sendable {
             if !isTaken {
                 continuation.resume(
                     returning: .failure(
-                        BufferError(.full, "too many calls wait for the disk; retry shortly")))
+                        BufferError(
+                            .busy, "too many calls wait for the disk; retry shortly",
+                            retryAfterMilliseconds: 1_000)))
             }
         }
         return try result.get()

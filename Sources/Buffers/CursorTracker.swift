@@ -15,11 +15,16 @@ package struct TrackedCursor: Sendable, Equatable {
     package var receiverEpoch: UInt64
     package var initMode: String
     package var createdMilliseconds: Int64
+    /// How truncation treats it.
+    package var hold: CursorHold
+    /// Why it was detached; nil while it is attached.
+    package var detachReason: String?
 
     package init(
         owner: String, name: String, nextOffset: UInt64, epoch: UInt64 = 1,
         digest: Digest? = nil, digestOffset: UInt64? = nil, receiverUUID: [UInt8]? = nil,
-        receiverEpoch: UInt64 = 0, initMode: String = "", createdMilliseconds: Int64 = 0
+        receiverEpoch: UInt64 = 0, initMode: String = "", createdMilliseconds: Int64 = 0,
+        hold: CursorHold = .required, detachReason: String? = nil
     ) {
         self.owner = owner
         self.name = name
@@ -31,7 +36,18 @@ package struct TrackedCursor: Sendable, Equatable {
         self.receiverEpoch = receiverEpoch
         self.initMode = initMode
         self.createdMilliseconds = createdMilliseconds
+        self.hold = hold
+        self.detachReason = detachReason
     }
+}
+
+/// Whether truncation waits for a reader.
+package enum CursorHold: Sendable, Equatable {
+    /// However long it takes.
+    case required
+    /// Up to a lag behind the head, in bytes of the log or in the age of the oldest unconfirmed record;
+    /// beyond it the cursor is detached.
+    case upTo(lagBytes: UInt64?, lagMilliseconds: Int64?)
 }
 
 /// The durable frontiers of a buffer's readers.
@@ -46,13 +62,27 @@ package protocol CursorTracker: AnyObject, Sendable {
     /// Confirms a range of offsets. The frontier advances over a contiguous prefix only: a range
     /// beyond it is remembered, in bounded memory and not durably, until the hole is filled. Never
     /// goes back. Durable when it returns. Blocks.
-    /// - Throws: `cursorNotFound`, `outOfRange` beyond the head.
+    /// - Throws: `cursorNotFound`, `cursorDetached`, `outOfRange` beyond the head.
     func confirm(
         owner: String, name: String, _ range: ClosedRange<UInt64>,
         digest: (value: Digest, offset: UInt64)?
     ) throws(BufferError) -> TrackedCursor
 
     func delete(owner: String, name: String) throws(BufferError)
+
+    /// Lets truncation go on without the reader, durably; it confirms nothing until it is attached.
+    /// Blocks.
+    /// - Throws: `cursorNotFound`.
+    func detach(owner: String, name: String, reason: String) throws(BufferError)
+
+    /// Lets truncation wait for a detached reader again, from `nextOffset` on, durably. One that is
+    /// attached stays where it is. Blocks.
+    /// - Throws: `cursorNotFound`, `outOfRange` beyond the head.
+    func attach(owner: String, name: String, nextOffset: UInt64) throws(BufferError)
+
+    /// Changes how truncation treats a reader, durably. Blocks.
+    /// - Throws: `cursorNotFound`; `invalid` for what the profile does not allow.
+    func change(owner: String, name: String, hold: CursorHold) throws(BufferError)
 }
 
 /// A frontier and the confirmed ranges beyond it.

@@ -17,8 +17,9 @@ package protocol ForwardBuffer: ReadableBuffer {
         _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition
     ) throws(BufferError) -> PutReceipt
 
-    /// Where a key stands.
-    func get(_ key: Digest) -> UInt64?
+    /// Where a key stands. Blocks.
+    /// - Throws: `busy` while it cannot be told.
+    func get(_ key: Digest) throws(BufferError) -> UInt64?
 
     /// Gives the records that this buffer took within a time range to `visit`. Blocks.
     func queryByTimeRange(

@@ -24,11 +24,14 @@ package protocol ReadableBuffer: AnyObject, Sendable {
     /// Gives records from `offset` on to `visit` until it answers false or a limit is met; the first
     /// record is given whatever its size. Blocks.
     /// - Returns: the offset to go on from.
-    /// - Throws: `outOfRange` below the first or above the head.
+    /// - Throws: `gap` where `offset` is no longer there; `outOfRange` above the head.
     func read(
         from offset: UInt64, maximumCount: Int, maximumBytes: Int,
         _ visit: (BufferRecord) -> Bool
     ) throws(BufferError) -> UInt64
+
+    /// The declared losses in a range, in order: what a confirmation passes over.
+    func gaps(in offsets: Range<UInt64>) -> [BufferGap]
 
     /// The first offset that was appended at or after a time (milliseconds since 1970). Blocks.
     func offset(atOrAfterMilliseconds time: Int64) throws(BufferError) -> UInt64
@@ -44,11 +47,16 @@ extension ReadableBuffer {
     package func recordDigest(at offset: UInt64) throws(BufferError) -> Digest? {
         guard offset >= firstOffset, offset < headOffset else { return nil }
         var found: Result<Digest, MalformedRecord>?
-        _ = try read(from: offset, maximumCount: 1, maximumBytes: .max) { record in
-            found = Result { () throws(MalformedRecord) in
-                try RecordDigest.compute(offset: record.offset, storedRecord: record.payload)
+        do throws(BufferError) {
+            _ = try read(from: offset, maximumCount: 1, maximumBytes: .max) { record in
+                found = Result { () throws(MalformedRecord) in
+                    try RecordDigest.compute(offset: record.offset, storedRecord: record.payload)
+                }
+                return false
             }
-            return false
+        } catch {
+            if case .gap = error.kind { return nil }
+            throw error
         }
         switch found {
         case .success(let digest): return digest

@@ -88,6 +88,9 @@ package struct PageIntake: Sendable {
                     + "expected: the source left something out")
         }
         try judge(entry, range.lowerBound, origin)
+        let storedRecord =
+            range.lowerBound < nextOffset
+            ? try PageIntake.cut(entry, from: nextOffset) : entry.storedRecord
         let digest = entry.item == .message ? entry.contentDigest : nil
         let key =
             switch keyedBy {
@@ -95,8 +98,18 @@ package struct PageIntake: Sendable {
             case .content: digest
             }
         records.append(
-            ForwardRecord(key: key, contentDigest: digest, storedRecord: entry.storedRecord))
+            ForwardRecord(key: key, contentDigest: digest, storedRecord: storedRecord))
         taken.append(Taken(entry: index, nextOffset: range.upperBound + 1))
+    }
+
+    /// The part of a gap that lies beyond the position (gateway decision 13): below it the receiver has
+    /// the facts themselves, or an earlier part of the same gap.
+    private static func cut(_ entry: ReceivedEntry, from offset: UInt64) throws(Refusal) -> [UInt8] {
+        guard var notice = entry.notice else {
+            preconditionFailure("only a gap stands for several offsets, and it was read already")
+        }
+        notice.first.offset = offset
+        return StoredRecord.encode(.gap, notice, origin: entry.origin, isLate: entry.isLate)
     }
 
     /// The offsets of the log being read that an entry stands for.

@@ -18,6 +18,8 @@ package enum PullFailure: Error, Sendable {
     /// Not reached, or asked to come back: tried again by itself.
     case unavailable(String)
     case refused(ErrorReason, String)
+    /// The own forward buffer has no room; milliseconds until it is worth another try.
+    case full(String, retryAfterMilliseconds: Int)
 }
 
 /// What a pull has done and where it stands.
@@ -176,7 +178,7 @@ package actor PullLoop {
         pages = []
         let jitter = Double.random(in: 0..<1)
         switch failure {
-        case .unavailable(let sentence):
+        case .unavailable(let sentence), .full(let sentence, _):
             perform(
                 machine.unavailable(
                     sentence, isCommit: isCommit, durable: buffer.position, jitter: jitter))
@@ -249,6 +251,11 @@ package actor PullLoop {
         } catch {
             if machine.isDroppedCommitOut {
                 perform(machine.staleCommitFailed(durable: buffer.position))
+            } else if case .full(let sentence, let milliseconds) = error {
+                pages.insert(page, at: 0)
+                perform(
+                    machine.full(
+                        sentence, durable: buffer.position, retryAfterMilliseconds: milliseconds))
             } else {
                 fail(error, isCommit: true)
             }
@@ -315,12 +322,15 @@ package actor PullLoop {
             return try await pool.run(body)
         } catch {
             switch error.kind {
-            case .full: throw .unavailable("the forward buffer is full: \(error.sentence)")
-            case .positionMoved: throw .unavailable(error.sentence)
+            case .full:
+                throw .full(
+                    "the forward log takes nothing more: \(error.sentence)",
+                    retryAfterMilliseconds: error.retryAfterMilliseconds)
+            case .busy, .positionMoved: throw .unavailable(error.sentence)
             case .conflict: throw .refused(.conflictingDuplicate, error.sentence)
             case .stopped, .outcomeUnknown, .corrupt: throw .refused(.logPoisoned, error.sentence)
             case .invalid, .batchTooLarge: throw .refused(.tooLarge, error.sentence)
-            case .outOfRange, .cursorNotFound, .cursorExists:
+            case .outOfRange, .gap, .cursorNotFound, .cursorExists, .cursorDetached:
                 throw .refused(.malformedRequest, error.sentence)
             }
         }

@@ -10,8 +10,13 @@ package import Buffers
 /// taken back: whatever follows a reset waits for it, so that the position read afterwards is the
 /// one that stands. The first history refusal is asked once more, since a confirm may have been
 /// overtaken; the second one blocks.
+///
+/// A forward buffer without room is no failure: the page waits, nothing more is fetched, and the commit
+/// is tried again after a while. The status says so once.
 package struct PullMachine: Sendable {
     package static let pagesAheadMaximum = 4
+    /// The reason of `blocked` while the forward buffer has no room.
+    package static let forwardFull = "forward_full"
 
     package enum Action: Sendable, Equatable {
         /// Ask for the cursor with the durable position.
@@ -47,6 +52,10 @@ package struct PullMachine: Sendable {
     private var isCommitStale = false
     private var isConfirming = false
     private var isWaiting = false
+    /// The forward buffer had no room for the oldest page.
+    package private(set) var isPaused = false
+    /// The wait for room is over: the commit is tried again.
+    private var isRoomDue = false
     /// The wait is over and only a commit that is out holds up the next opening.
     private var isOpenDue = false
     private var failures = 0
@@ -100,8 +109,27 @@ package struct PullMachine: Sendable {
         } else {
             pages -= 1
             failures = 0
+            if isPaused {
+                isPaused = false
+                status = .pulling
+            }
         }
         return openIfDue() + next()
+    }
+
+    /// The commit that was out found no room: its page is the oldest one again.
+    /// - Parameter durable: the position, which a part of the page may have moved.
+    package mutating func full(
+        _ sentence: String, durable: SourcePosition?, retryAfterMilliseconds: Int
+    ) -> [Action] {
+        precondition(isCommitting && !isCommitStale, "a commit ends once")
+        isCommitting = false
+        guard status != .stopped else { return [] }
+        self.durable = durable
+        if !isPaused { status = .blocked(reason: PullMachine.forwardFull, sentence: sentence) }
+        isPaused = true
+        isRoomDue = false
+        return [.wait(milliseconds: min(5_000, max(50, retryAfterMilliseconds)))] + next()
     }
 
     /// The commit that was out failed after a reset had dropped its page: nothing came of it but
@@ -157,6 +185,10 @@ package struct PullMachine: Sendable {
     }
 
     package mutating func waited() -> [Action] {
+        if isPaused, status != .stopped {
+            isRoomDue = true
+            return next()
+        }
         guard isWaiting, status != .stopped else { return [] }
         isWaiting = false
         isOpenDue = true
@@ -198,16 +230,19 @@ package struct PullMachine: Sendable {
         isCommitStale = isCommitting
         isConfirming = false
         isOpenDue = false
+        isPaused = false
+        isRoomDue = false
     }
 
     private mutating func next() -> [Action] {
-        guard status == .pulling else { return [] }
+        guard status == .pulling || isPaused else { return [] }
         var actions: [Action] = []
-        if pages > 0, !isCommitting {
+        if pages > 0, !isCommitting, !isPaused || isRoomDue {
             isCommitting = true
+            isRoomDue = false
             actions.append(.commit)
         }
-        if !isFetching, pages < PullMachine.pagesAheadMaximum {
+        if !isFetching, !isPaused, pages < PullMachine.pagesAheadMaximum {
             isFetching = true
             actions.append(.fetch(from: fetchFrom))
         }

@@ -13,6 +13,8 @@ public struct LogOptions: Sendable {
     /// segment).
     public var segmentBytes: UInt64?
     public var retention: RetentionOptions
+    /// How blocks are stored that the log itself writes again, and those of `Log.makeBatch()`.
+    public var compression = BlockCompression.none
     /// The memory for the index of keys; all logs of a process share one unless told otherwise.
     public var indexBudget = KeyIndexBudget.shared
     /// How fast sealed segments are read again to find damage early, in bytes a second; 0: never.

@@ -63,6 +63,11 @@ public final class Log: Sendable {
 
     // MARK: - Append
 
+    /// An empty batch that compresses as the log's options say.
+    public func makeBatch(capacityBytes: Int = 1024) -> AppendBatch {
+        AppendBatch(capacityBytes: capacityBytes, compression: engine.options.compression)
+    }
+
     /// Appends a batch as one commit and returns when it is durable. Blocks.
     ///
     /// Keys that are there already are answered, not written; `registers` change with the records or
@@ -143,17 +148,24 @@ public final class Log: Sendable {
             guard let place else { return next }
             defer { engine.giveBack(place) }
             let index = engine.files.indexed(place.index)
-            let more = try scan(
-                index, from: next, startingAt: index.position(of: next), until: place.gapOffset
-            ) { record in
-                guard count < maximumCount else { return false }
-                if count > 0, bytes + record.payload.count > maximumBytes { return false }
-                count += 1
-                bytes += record.payload.count
-                next = record.offset + 1
-                return visit(record)
+            do throws(LogError) {
+                let more = try scan(
+                    index, from: next, startingAt: index.position(of: next), until: place.gapOffset
+                ) { record in
+                    guard count < maximumCount else { return false }
+                    if count > 0, bytes + record.payload.count > maximumBytes { return false }
+                    count += 1
+                    bytes += record.payload.count
+                    next = record.offset + 1
+                    return visit(record)
+                }
+                guard more else { return next }
+            } catch {
+                // Its file may have been removed since the place was found.
+                guard let gap = gap(at: next) else { throw error }
+                guard count > 0 else { throw .gap(gap) }
+                return next
             }
-            guard more else { return next }
         }
         return next
     }
@@ -253,8 +265,10 @@ public final class Log: Sendable {
 
     /// Makes a cursor durable. Blocks.
     ///
-    /// - Throws: `cursorExists`; `offsetOutOfRange` when it would begin beyond the head.
+    /// - Throws: `cursorExists`; `offsetOutOfRange` when it would begin beyond the head;
+    ///   `rejected(.invalidOptions)` for one that is not required, under profile `silStrict`.
     public func createCursor(_ cursor: Cursor) throws(LogError) {
+        try engine.options.policy.validate(cursor)
         try engine.setCursor { state, head in
             if state.cursor(cursor.identity) != nil {
                 return .failure(.cursorExists(owner: cursor.owner, name: cursor.name))
@@ -332,6 +346,29 @@ public final class Log: Sendable {
             cursor.epoch = state.epoch
             cursor.digest = nil
             cursor.digestOffset = nil
+            return .success(cursor)
+        }
+    }
+
+    /// Changes whether and how long truncation waits for a cursor; its place stays. Durable when it
+    /// returns. Blocks.
+    ///
+    /// - Throws: `cursorNotFound`; `rejected(.invalidOptions)` for a cursor that is not required, under
+    ///   profile `silStrict`.
+    public func changeCursor(
+        owner: String, name: String, required: Bool, maximumLagBytes: UInt64? = nil,
+        maximumLagMilliseconds: Int64? = nil
+    ) throws(LogError) {
+        let identity = CursorIdentity(owner: owner, name: name)
+        let policy = engine.options.policy
+        try engine.setCursor { state, _ in
+            guard var cursor = state.cursor(identity)?.cursor else {
+                return .failure(.cursorNotFound(owner: owner, name: name))
+            }
+            cursor.required = required
+            cursor.maximumLagBytes = maximumLagBytes
+            cursor.maximumLagMilliseconds = maximumLagMilliseconds
+            do throws(LogError) { try policy.validate(cursor) } catch { return .failure(error) }
             return .success(cursor)
         }
     }

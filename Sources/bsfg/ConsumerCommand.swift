@@ -4,10 +4,13 @@ internal import RPC
 
 struct ConsumerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "consumer", abstract: "Creates and lists durable consumers of a node's logs.",
+        commandName: "consumer",
+        abstract: "Creates, lists, detaches and attaches durable consumers of a node's logs.",
         subcommands: [
             Create.self,
             List.self,
+            Detach.self,
+            Attach.self,
         ])
 
     enum Start: String, ExpressibleByArgument, CaseIterable {
@@ -74,6 +77,83 @@ struct ConsumerCommand: ParsableCommand {
         }
     }
 
+    struct Detach: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "detach",
+            abstract: "Lets truncation go on without a consumer, a peer's too.",
+            discussion: """
+                It is served nothing until it is attached again, and what is removed meanwhile is a \
+                gap for it.
+                """)
+
+        @Option(help: "The identity that the consumer belongs to.")
+        var owner: String
+
+        @Option(help: "What the consumer is called.")
+        var name: String
+
+        @Option(help: "Why, for those who come after.")
+        var reason: String
+
+        @OptionGroup var node: NodeConnection
+        @OptionGroup var output: OutputOptions
+
+        func run() async throws {
+            var request = Bsfg_Admin_V1_DetachConsumerRequest()
+            request.owner = owner
+            request.name = name
+            request.reason = reason
+            let client = try node.adminClient()
+            let question = request
+            let answer = try await CommandFailure.calling { () async throws(RPCClientError) in
+                try await client.detachConsumer(question)
+            }
+            ConsumerCommand.show([answer.consumer], output.format, isList: false)
+        }
+    }
+
+    enum Init: String, ExpressibleByArgument, CaseIterable {
+        case resume
+        case fullBackfill = "full_backfill"
+        case startNow = "start_now"
+    }
+
+    struct Attach: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "attach",
+            abstract: "Lets truncation wait for a detached consumer again, and serves it.")
+
+        @Option(help: "The identity that the consumer belongs to.")
+        var owner: String
+
+        @Option(help: "What the consumer is called.")
+        var name: String
+
+        @Option(
+            name: .customLong("init"),
+            help: """
+                resume: where it stood, over the gap that it missed; full_backfill: from the first \
+                fact kept; start_now: what comes from now on. A peer's can only resume.
+                """)
+        var initMode: Init
+
+        @OptionGroup var node: NodeConnection
+        @OptionGroup var output: OutputOptions
+
+        func run() async throws {
+            var request = Bsfg_Admin_V1_AttachConsumerRequest()
+            request.owner = owner
+            request.name = name
+            request.initMode = initMode.rawValue
+            let client = try node.adminClient()
+            let question = request
+            let answer = try await CommandFailure.calling { () async throws(RPCClientError) in
+                try await client.attachConsumer(question)
+            }
+            ConsumerCommand.show([answer.consumer], output.format, isList: false)
+        }
+    }
+
     static func show(
         _ consumers: [Bsfg_Admin_V1_Consumer], _ format: OutputFormat, isList: Bool
     ) {
@@ -88,13 +168,16 @@ struct ConsumerCommand: ParsableCommand {
     static func table(_ consumers: [Bsfg_Admin_V1_Consumer]) -> String {
         var table = Table(
             "OWNER", "CONSUMER", "STREAM", "ORIGIN", "NEXT#", "HEAD#", "BEHIND#", "BEGAN AS",
-            "CREATED")
+            "CREATED", "STATE")
         for consumer in consumers {
             table.row([
                 consumer.owner, consumer.name, consumer.stream, consumer.origin,
                 String(consumer.nextOffset), String(consumer.headOffset),
                 String(behind(consumer)), consumer.initMode,
                 UTCText.text(consumer.createdAtUnixMs / 1_000),
+                consumer.detached.isEmpty
+                    ? (consumer.required ? "attached" : "attached, not required")
+                    : "detached: \(consumer.detached)",
             ])
         }
         return table.text
@@ -111,6 +194,8 @@ struct ConsumerCommand: ParsableCommand {
             ("behind", .unsigned(behind(consumer))),
             ("init_mode", .text(consumer.initMode)),
             ("created_at_unix_ms", .integer(consumer.createdAtUnixMs)),
+            ("required", .flag(consumer.required)),
+            ("detached", consumer.detached.isEmpty ? .null : .text(consumer.detached)),
         ])
     }
 

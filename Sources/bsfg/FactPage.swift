@@ -25,7 +25,12 @@ struct FactPage {
         }
     }
 
-    var lastOffset: UInt64? { entries.last?.offset }
+    /// Of what the page stands for: a gap at its end has a last offset as facts have theirs.
+    var lastOffset: UInt64? {
+        guard let last = entries.last else { return nil }
+        if !last.hasOffset, case .gap(let notice) = last.item { return notice.lastOffset }
+        return last.offset
+    }
 
     static func printJSON(_ bytes: [UInt8]) throws(CommandFailure) {
         do throws(MalformedRecord) {
@@ -53,6 +58,10 @@ struct FactPage {
     }
 
     private static func cells(_ entry: Bsfg_V1_Entry) -> [String] {
+        // A gap of the log itself is no record: it has no offset of its own and no time.
+        if !entry.hasOffset, case .gap(let notice) = entry.item {
+            return [String(notice.first.offset), "-", "-", "(gap)", cut(text(notice))]
+        }
         let place = [String(entry.offset), UTCText.text(entry.appendedAtUnixMs / 1_000)]
         switch entry.item {
         case .message(let message):

@@ -27,6 +27,7 @@ struct StatusCommand: AsyncParsableCommand {
         }
         let isStopped =
             status.streams.contains { !$0.state.utf8.elementsEqual("writing".utf8) }
+            || status.streams.contains(where: \.alarm)
             || status.pulls.contains { $0.state.utf8.elementsEqual("blocked".utf8) }
         if isStopped { throw CommandFailure(.failure, "") }
     }
@@ -72,20 +73,35 @@ struct StatusCommand: AsyncParsableCommand {
                 + UTCText.text(status.startedAtUnixMs / 1_000))
         StandardOutput.line("listening on \(status.listeners.joined(separator: ", "))")
         var logs = Table(
-            "STREAM", "ORIGIN", "ROLE", "FIRST#", "HEAD#", "EPOCH#", "FILL#", "PROFILE", "STATE")
+            "STREAM", "ORIGIN", "ROLE", "FIRST#", "HEAD#", "EPOCH#", "FILL#", "PROFILE", "GATE",
+            "GAPS#", "STATE")
         for stream in status.streams {
             logs.row([
                 stream.stream, stream.origin, stream.role, String(stream.firstOffset),
                 String(stream.headOffset), String(stream.epoch), percent(stream.fill),
-                stream.profile, stream.state,
+                stream.profile, stream.accepts ? "open" : "closed",
+                String(stream.gaps.count), stream.state,
             ])
         }
         StandardOutput.line("\nLogs\n\(logs.text)")
+        for stream in status.streams { printNotes(stream) }
         if !status.pulls.isEmpty { printPulls(status.pulls) }
         if !status.consumers.isEmpty {
             StandardOutput.line("\nConsumers\n\(ConsumerCommand.table(status.consumers))")
         }
         printServer(status.server)
+    }
+
+    private func printNotes(_ stream: Bsfg_Admin_V1_StreamStatus) {
+        let name = "\(stream.stream) of \(stream.origin)"
+        if stream.alarm {
+            StandardOutput.line("ALARM \(name): was full; see bsfg log alarm show")
+        }
+        for gap in stream.gaps {
+            StandardOutput.line(
+                "gap in \(name): offsets \(gap.firstOffset) to \(gap.lastOffset) "
+                    + "(\(gap.reasons.joined(separator: ", ")))")
+        }
     }
 
     private func printPulls(_ pulls: [Bsfg_Admin_V1_PullStatus]) {
@@ -166,6 +182,26 @@ struct StatusCommand: AsyncParsableCommand {
             ("profile", .text(stream.profile)),
             ("state", .text(stream.state)),
             ("directory", .text(stream.directory)),
+            ("fill_bytes", .unsigned(stream.fillBytes)),
+            ("capacity_bytes", .unsigned(stream.capacityBytes)),
+            ("accepts", .flag(stream.accepts)),
+            ("alarm", .flag(stream.alarm)),
+            ("terminal", .flag(stream.terminal)),
+            ("gaps", .list(stream.gaps.map(json))),
+            ("refusals", .unsigned(stream.refusals)),
+            (
+                "events",
+                .object(
+                    stream.events.sorted { $0.key < $1.key }.map { ($0.key, .unsigned($0.value)) })
+            ),
+        ])
+    }
+
+    private static func json(_ gap: Bsfg_Admin_V1_Gap) -> JSONOutput {
+        .object([
+            ("first_offset", .unsigned(gap.firstOffset)),
+            ("last_offset", .unsigned(gap.lastOffset)),
+            ("reasons", .list(gap.reasons.map { .text($0) })),
         ])
     }
 

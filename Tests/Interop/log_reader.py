@@ -6,9 +6,14 @@ readable without bsfg and the document is known to be complete. Ends with 1 and 
 log is damaged.
 
     log_reader.py [--summary] DIRECTORY
+    log_reader.py --seals DIRECTORY
+
+With --seals it prints one line for each closed segment: what its footer says, once the digest in it is
+found to be that of the segment's bytes and to continue from the segment before.
 """
 
 import base64
+import hashlib
 import json
 import os
 import struct
@@ -17,6 +22,8 @@ import sys
 SEGMENT_HEADER = 4096
 FRAME_HEADER = 128
 BLOCK_HEADER = 32
+FOOTER_HEADER = 256
+RECORD_MAXIMUM = 4 << 20
 STATE_SLOT = 65536
 TABLE_SLOT = 4096 + 4096 * 128 + 65536
 
@@ -62,7 +69,7 @@ def table_slot(data):
         return None
     crc, version, alignment, generation = struct.unpack_from("<IIIQ", data, 4)
     count, runs = struct.unpack_from("<II", data, 64)
-    end = 4096 + 128 * count
+    end = 4096 + 128 * count + 64 * runs
     if count > 4096 or end > len(data) or crc32c(data[8:end]) != crc:
         return None
     if version != 1 or any(data[128:144]):
@@ -72,10 +79,13 @@ def table_slot(data):
         start = 4096 + 128 * index
         names = ("id", "salt", "base", "first", "last", "end")
         entry = dict(zip(names, struct.unpack_from("<6Q", data, start)))
+        entry["digest"] = data[start + 64:start + 96]
         entry["flags"], entry["crc"] = struct.unpack_from("<II", data, start + 96)
         segments.append(entry)
+    anchor, = struct.unpack_from("<Q", data, 80)
     return {"generation": generation, "log": data[24:40], "alignment": alignment,
-            "profile": data[72], "segments": segments}
+            "profile": data[72], "anchor": anchor, "anchor_digest": data[96:128],
+            "segments": segments}
 
 
 def state_slot(data):
@@ -104,6 +114,49 @@ def read_manifest(directory):
     return max(states), max(tables, key=lambda table: table["generation"])
 
 
+def lz4_block(data, size, where):
+    """The `size` bytes that an LZ4 block stands for."""
+    out = bytearray()
+    at = 0
+    try:
+        while True:
+            token = data[at]
+            at += 1
+            literals = token >> 4
+            if literals == 15:
+                while True:
+                    literals += data[at]
+                    at += 1
+                    if data[at - 1] != 255:
+                        break
+            if at + literals > len(data) or len(out) + literals > size:
+                raise Damage(f"{where}: a block's compressed bytes are malformed")
+            out += data[at:at + literals]
+            at += literals
+            if at == len(data):
+                break
+            distance = data[at] | data[at + 1] << 8
+            at += 2
+            length = token & 15
+            if length == 15:
+                while True:
+                    length += data[at]
+                    at += 1
+                    if data[at - 1] != 255:
+                        break
+            length += 4
+            if not 1 <= distance <= len(out) or len(out) + length > size:
+                raise Damage(f"{where}: a block's compressed bytes are malformed")
+            # A match may reach into what it produces itself: then its bytes repeat.
+            piece = bytes(out[len(out) - distance:len(out) - distance + length])
+            out += (piece * (length // len(piece) + 1))[:length]
+    except IndexError:
+        raise Damage(f"{where}: a block's compressed bytes are malformed") from None
+    if len(out) != size:
+        raise Damage(f"{where}: a block does not decompress to its raw length")
+    return bytes(out)
+
+
 def records_of(body, first, where):
     """The data records of a frame's body."""
     offset = first
@@ -115,14 +168,18 @@ def records_of(body, first, where):
         data = body[place + BLOCK_HEADER:place + BLOCK_HEADER + stored]
         if len(data) != stored or crc32c(header, crc32c(data)) != crc:
             raise Damage(f"{where}: a block does not verify")
-        if codec != 0 or raw != stored:
+        if codec == 1:
+            if not 0 < stored < raw <= (RECORD_MAXIMUM + 65535 if count == 1 else 65536):
+                raise Damage(f"{where}: a compressed block's lengths are out of bounds")
+            data = lz4_block(data, raw, where)
+        elif codec != 0 or raw != stored:
             raise Damage(f"{where}: codec {codec} is unknown to this reader")
         at = 0
         for _ in range(count):
             crc, header_bytes, kind, record_flags, size, delta = struct.unpack_from(
                 "<IHBBII", data, at)
             end = at + header_bytes + size
-            if end > stored or crc32c(data[at + 4:end]) != crc:
+            if end > raw or crc32c(data[at + 4:end]) != crc:
                 raise Damage(f"{where}: a record does not verify")
             if not flags & 1:
                 key = content = None
@@ -132,7 +189,7 @@ def records_of(body, first, where):
                 yield offset, time + delta, key, content, data[at + header_bytes:end]
                 offset += 1
             at = end
-        if at != stored:
+        if at != raw:
             raise Damage(f"{where}: a block has bytes after its records")
         place += BLOCK_HEADER + stored
 
@@ -187,6 +244,8 @@ def read_log(directory):
             if frame is None or frame["sequence"] != sequence + 1 \
                     or frame["previous"] != previous or frame["first"] != offset:
                 break
+            end = position + frame["bytes"]
+            following = (end + step - 1) // step * step
             if frame["state"] > state_generation:
                 state_generation = read_manifest(directory)[0][0]
                 if frame["state"] > state_generation:
@@ -200,7 +259,7 @@ def read_log(directory):
             sequence += frame["count"]
             previous = frame["crc"]
             durable = max(durable, frame["durable"])
-            position = (position + frame["bytes"] + step - 1) // step * step
+            position = following
         if not is_last:
             if sequence != entry["last"] or position != entry["end"]:
                 raise Damage(f"{name} at {position}: a commit is damaged from offset {offset} on")
@@ -210,11 +269,78 @@ def read_log(directory):
                 raise Damage(f"{name} at {position}: a commit is damaged from offset {offset} on")
 
 
+def footer_of(room):
+    """A footer's fields, or None when it does not verify."""
+    if room[:4] != b"BSFE":
+        return None
+    crc, version, points = struct.unpack_from("<III", room, 4)
+    end = FOOTER_HEADER + 24 * points
+    if end > len(room) or crc32c(room[8:end]) != crc or version != 1 or any(room[end:]):
+        return None
+    names = ("id", "salt", "base", "offset_end", "first", "last", "end", "frames", "records", "keyed",
+             "controls", "least_time", "greatest_time")
+    footer = dict(zip(names, struct.unpack_from("<11Q2q", room, 32)))
+    footer["log"] = room[16:32]
+    footer["previous_digest"] = room[136:168]
+    footer["digest"] = room[168:200]
+    footer["points"] = [struct.unpack_from("<QQq", room, FOOTER_HEADER + 24 * index)
+                        for index in range(points)]
+    return footer
+
+
+def read_seals(directory):
+    """Yields (entry, footer or None) of every closed segment, each digest verified."""
+    _, table = read_manifest(directory)
+    # What the next footer must continue from; None behind a segment that has no footer yet.
+    previous = table["anchor_digest"] if table["anchor"] else bytes(32)
+    for entry in table["segments"][:-1]:
+        name = f"{entry['id']:016x}.segment"
+        with open(os.path.join(directory, name), "rb") as file:
+            data = file.read()
+        footer = footer_of(data[len(data) - 4096 - len(data) // 1024:])
+        if footer is None:
+            if entry["flags"] & 5 == 1:
+                raise Damage(f"{name}: it is sealed and its footer does not verify")
+            # One that was found damaged has a digest and no footer.
+            previous = entry["digest"] if entry["flags"] & 1 else None
+            yield entry, None
+            continue
+        named = (table["log"], entry["id"], entry["salt"], entry["base"], entry["first"],
+                 entry["last"], entry["end"])
+        if named != tuple(footer[key] for key in ("log", "id", "salt", "base", "first", "last", "end")):
+            raise Damage(f"{name}: its footer is not of this segment")
+        if previous is not None and footer["previous_digest"] != previous:
+            raise Damage(f"{name}: its digest does not continue from that of the segment before")
+        digest = hashlib.sha256(footer["previous_digest"] + data[:entry["end"]]).digest()
+        if digest != footer["digest"] or entry["flags"] & 1 and digest != entry["digest"]:
+            raise Damage(f"{name}: its bytes do not give the digest that it was sealed with")
+        previous = digest
+        yield entry, footer
+
+
+def print_seals(directory):
+    for entry, footer in read_seals(directory):
+        line = {"segment": f"{entry['id']:016x}", "sealed": bool(entry["flags"] & 1),
+                "repacked": bool(entry["flags"] & 2), "base_offset": entry["base"]}
+        if footer:
+            line.update({
+                "end_offset": footer["offset_end"], "frames": footer["frames"],
+                "records": footer["records"], "keyed_records": footer["keyed"],
+                "control_records": footer["controls"], "points": len(footer["points"]),
+                "least_time_unix_ms": footer["least_time"],
+                "greatest_time_unix_ms": footer["greatest_time"],
+                "previous_digest": footer["previous_digest"].hex(),
+                "digest": footer["digest"].hex()})
+        print(json.dumps(line, separators=(",", ":")))
+
+
 def main():
     arguments = sys.argv[1:]
     summary = "--summary" in arguments
-    directory = [one for one in arguments if one != "--summary"][0]
+    directory = [one for one in arguments if one not in ("--summary", "--seals")][0]
     try:
+        if "--seals" in arguments:
+            return print_seals(directory)
         for offset, time, epoch, key, content, payload in read_log(directory):
             if summary:
                 print(offset, time, json.dumps(key), json.dumps(content), len(payload),

@@ -47,6 +47,41 @@ struct DecisionTableTests {
         return (image, frames, (frames[4] + 128 + body + 7) & ~7)
     }
 
+    @Test("a commit that is torn in its padding only is whole, and the log goes on in a new segment")
+    func tornPadding() throws {
+        let options = LogOptions(profile: .silStrict, capacityBytes: 64 << 20, segmentBytes: 1 << 20)
+        let disk = MemoryDisk()
+        let log = try openLog(disk, options)
+        for number in 0..<5 { _ = try log.append(oneRecord(payload(number))) }
+        let killed = disk.copy()
+        log.close()
+        // The fifth commit is the block from 20,480 on; its records take less than a sector.
+        killed.edit(Self.segment) { $0[20480 + 2000] = 7 }
+        #expect(try LogInspector(directory: logPath, disk: killed.copy()).walk().headOffset == 5)
+        let opened = try openLog(killed, options)
+        #expect(opened.recovery.decision == .torn)
+        #expect(opened.headOffset == 5)
+        _ = try opened.append(oneRecord(payload(5)))
+        opened.close()
+        let cut = try ClosedSegment(killed, 0)
+        guard case .sealed = try cut.sealer().run() else {
+            Issue.record("a cut segment is not sealed")
+            return
+        }
+        #expect(try LogInspector(directory: logPath, disk: killed).verify().isSound)
+        // In the middle it is damage that costs nothing; so it is at the end of a closed log.
+        for place in [20480 + 2000, 8192 + 2000] {
+            let closed = disk.copy()
+            closed.edit(Self.segment) { $0[place] = 7 }
+            let report = try LogInspector(directory: logPath, disk: closed).verify()
+            #expect(report.damage.map(\.position) == [UInt64(place)])
+            #expect(report.headOffset == 5)
+            let again = try openLog(closed, options)
+            #expect(again.headOffset == 5)
+            again.close()
+        }
+    }
+
     static let segment = logPath + "/" + SegmentHeader.fileName(id: 1)
 
     func corruption(_ disk: MemoryDisk, _ options: LogOptions = smallLog) -> Corruption? {

@@ -202,7 +202,7 @@ struct GoldenTests {
 }
 
 extension Substring {
-    fileprivate func trimmingSuffix(_ character: Character) -> String {
+    func trimmingSuffix(_ character: Character) -> String {
         var text = self
         while text.last == character { text.removeLast() }
         return String(text)

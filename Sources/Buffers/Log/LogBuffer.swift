@@ -11,30 +11,64 @@ extension Digest {
 
 extension BufferError {
     init(_ error: LogError, fill: Double = 0) {
-        let kind: Kind =
-            switch error {
-            case .rejected(.noSpace), .rejected(.overloaded): .full
-            case .rejected(.registerMismatch): .positionMoved
-            case .rejected(.batchTooLarge): .batchTooLarge
-            case .rejected: .invalid
-            case .outcomeUnknown: .outcomeUnknown
-            case .corrupt: .corrupt
-            case .offsetOutOfRange(_, let first, let head): .outOfRange(first: first, head: head)
-            case .cursorNotFound: .cursorNotFound
-            case .cursorExists: .cursorExists
-            case .poisoned, .disk, .closed, .locked, .notALog, .profileMismatch,
-                .unsupportedFormat, .epochMismatch:
-                .stopped
-            }
-        self.init(kind, error.sentence, fill: fill)
+        var fill = fill
+        var retryAfterMilliseconds = 0
+        let kind: Kind
+        switch error {
+        case .rejected(.full(let full, let milliseconds)):
+            fill = full
+            retryAfterMilliseconds = milliseconds
+            kind = .full
+        case .rejected(.noSpace), .rejected(.lowSpace):
+            // Somebody has to make room on the disk.
+            retryAfterMilliseconds = 5_000
+            kind = .full
+        case .rejected(.overloaded), .rejected(.indexRebuilding):
+            retryAfterMilliseconds = 1_000
+            kind = .busy
+        default: kind = BufferError.kind(error)
+        }
+        self.init(
+            kind, error.sentence, fill: fill, retryAfterMilliseconds: retryAfterMilliseconds)
     }
+
+    private static func kind(_ error: LogError) -> Kind {
+        switch error {
+        case .rejected(.registerMismatch): .positionMoved
+        case .rejected(.batchTooLarge): .batchTooLarge
+        case .rejected: .invalid
+        case .outcomeUnknown: .outcomeUnknown
+        case .corrupt: .corrupt
+        case .offsetOutOfRange(_, let first, let head): .outOfRange(first: first, head: head)
+        case .cursorNotFound: .cursorNotFound
+        case .cursorExists: .cursorExists
+        case .cursorDetached: .cursorDetached
+        case .gap(let gap): .gap(BufferGap(gap))
+        case .poisoned, .disk, .closed, .locked, .notALog, .profileMismatch,
+            .unsupportedFormat, .epochMismatch:
+            .stopped
+        }
+    }
+}
+
+extension BufferGap {
+    init(_ gap: Gap) { self.init(offsets: gap.offsets, reasons: gap.reasons.names) }
 }
 
 /// What every buffer over a log shares: reading, and the log's cursors as its tracker.
 package class LogBuffer: @unchecked Sendable {
     package let log: Log
+    private let compression: BlockCompression
 
-    package init(_ log: Log) { self.log = log }
+    /// - Parameter compression: of the records that are put in from now on.
+    package init(_ log: Log, compression: BlockCompression = .none) {
+        self.log = log
+        self.compression = compression
+    }
+
+    fileprivate func batch(payloadBytes: Int, count: Int) -> AppendBatch {
+        AppendBatch(capacityBytes: payloadBytes + 96 * count, compression: compression)
+    }
 
     package var identifier: [UInt8] { log.identifier.bytes }
     package var epoch: UInt64 { log.epoch }
@@ -68,6 +102,10 @@ package class LogBuffer: @unchecked Sendable {
         } catch {
             throw BufferError(error)
         }
+    }
+
+    package func gaps(in offsets: Range<UInt64>) -> [BufferGap] {
+        log.gaps(in: offsets).map { BufferGap($0) }
     }
 
     package func observeHead(_ handler: @escaping @Sendable (UInt64) -> Void) -> UInt64 {
@@ -124,13 +162,19 @@ package final class LogStoreBuffer: LogBuffer, StoreBuffer, @unchecked Sendable 
     }
 
     /// Where a durable key stands, and the digest of its content.
-    package func find(_ key: Digest) -> (offset: UInt64, content: Digest)? {
-        log.lookUp(Digest256(key)).map { ($0.offset, Digest($0.content)) }
+    /// Blocks.
+    /// - Throws: `busy` while it cannot be told.
+    package func find(_ key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        do throws(LogError) {
+            return try log.lookUp(Digest256(key)).map { ($0.offset, Digest($0.content)) }
+        } catch {
+            throw BufferError(error)
+        }
     }
 
     private func batch(_ facts: [KeyedFact]) throws(LogError) -> AppendBatch {
-        let batch = AppendBatch(
-            capacityBytes: facts.reduce(0) { $0 + $1.storedRecord.count + 96 })
+        let batch = batch(
+            payloadBytes: facts.reduce(0) { $0 + $1.storedRecord.count }, count: facts.count)
         for fact in facts {
             try batch.add(
                 key: Digest256(fact.key), content: Digest256(fact.contentDigest),
@@ -170,8 +214,9 @@ package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Senda
                 try log.setRegisters([move])
                 return PutReceipt(outcomes: [], epoch: log.epoch, fill: fill)
             }
-            let batch = AppendBatch(
-                capacityBytes: records.reduce(0) { $0 + $1.storedRecord.count + 96 })
+            let batch = batch(
+                payloadBytes: records.reduce(0) { $0 + $1.storedRecord.count },
+                count: records.count)
             for record in records {
                 try batch.add(
                     key: record.key.map { Digest256($0) },
@@ -204,7 +249,13 @@ package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Senda
         return nil
     }
 
-    package func get(_ key: Digest) -> UInt64? { log.lookUp(Digest256(key))?.offset }
+    package func get(_ key: Digest) throws(BufferError) -> UInt64? {
+        do throws(LogError) {
+            return try log.lookUp(Digest256(key))?.offset
+        } catch {
+            throw BufferError(error)
+        }
+    }
 }
 
 extension BufferError {

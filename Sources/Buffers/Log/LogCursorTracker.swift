@@ -22,7 +22,10 @@ package final class LogCursorTracker: CursorTracker {
                     epoch: cursor.epoch, digest: cursor.digest.map { Digest256($0) },
                     digestOffset: cursor.digestOffset,
                     receiver: cursor.receiverUUID.map { LogIdentifier(bytes: $0) },
-                    receiverEpoch: cursor.receiverEpoch, initialisation: cursor.initMode,
+                    receiverEpoch: cursor.receiverEpoch, required: cursor.hold == .required,
+                    maximumLagBytes: cursor.hold.lagBytes,
+                    maximumLagMilliseconds: cursor.hold.lagMilliseconds,
+                    initialisation: cursor.initMode,
                     createdMilliseconds: cursor.createdMilliseconds))
         } catch {
             throw BufferError(error)
@@ -42,6 +45,10 @@ package final class LogCursorTracker: CursorTracker {
         guard let cursor = cursor(owner: owner, name: name) else {
             throw BufferError(
                 .cursorNotFound, "there is no consumer \(name) of \(owner); create it first")
+        }
+        if let reason = cursor.detachReason {
+            throw BufferError(
+                .cursorDetached, "the consumer \(name) of \(owner) is detached (\(reason))")
         }
         let head = log.headOffset
         guard range.upperBound < head else {
@@ -88,14 +95,56 @@ package final class LogCursorTracker: CursorTracker {
     }
 
     package func delete(owner: String, name: String) throws(BufferError) {
-        // A later cursor of this name has confirmed nothing of what this one had.
-        let reader = Reader(owner: Array(owner.utf8), name: Array(name.utf8))
-        defer { ahead.withLock { _ = $0.removeValue(forKey: reader) } }
-        do throws(LogError) {
+        try change(owner, name) { () throws(LogError) in
             try log.deleteCursor(owner: owner, name: name)
+        }
+    }
+}
+
+extension LogCursorTracker {
+    package func detach(owner: String, name: String, reason: String) throws(BufferError) {
+        try change(owner, name) { () throws(LogError) in
+            try log.detachCursor(owner: owner, name: name, reason: reason)
+        }
+    }
+
+    package func attach(owner: String, name: String, nextOffset: UInt64) throws(BufferError) {
+        try change(owner, name) { () throws(LogError) in
+            try log.attachCursor(owner: owner, name: name, nextOffset: nextOffset)
+        }
+    }
+
+    package func change(owner: String, name: String, hold: CursorHold) throws(BufferError) {
+        do throws(LogError) {
+            try log.changeCursor(
+                owner: owner, name: name, required: hold == .required,
+                maximumLagBytes: hold.lagBytes, maximumLagMilliseconds: hold.lagMilliseconds)
         } catch {
             throw BufferError(error)
         }
+    }
+
+    /// A change after which nothing that was confirmed ahead of the frontier counts any more.
+    private func change(
+        _ owner: String, _ name: String, _ body: () throws(LogError) -> Void
+    ) throws(BufferError) {
+        let reader = Reader(owner: Array(owner.utf8), name: Array(name.utf8))
+        defer { ahead.withLock { _ = $0.removeValue(forKey: reader) } }
+        do throws(LogError) {
+            try body()
+        } catch {
+            throw BufferError(error)
+        }
+    }
+}
+
+extension CursorHold {
+    var lagBytes: UInt64? {
+        if case .upTo(let bytes, _) = self { bytes } else { nil }
+    }
+
+    var lagMilliseconds: Int64? {
+        if case .upTo(_, let milliseconds) = self { milliseconds } else { nil }
     }
 }
 
@@ -106,6 +155,11 @@ extension TrackedCursor {
             epoch: cursor.epoch, digest: cursor.digest.map { Digest($0) },
             digestOffset: cursor.digestOffset, receiverUUID: cursor.receiver?.bytes,
             receiverEpoch: cursor.receiverEpoch, initMode: cursor.initialisation,
-            createdMilliseconds: cursor.createdMilliseconds)
+            createdMilliseconds: cursor.createdMilliseconds,
+            hold: cursor.required
+                ? .required
+                : .upTo(
+                    lagBytes: cursor.maximumLagBytes, lagMilliseconds: cursor.maximumLagMilliseconds),
+            detachReason: cursor.detachReason)
     }
 }

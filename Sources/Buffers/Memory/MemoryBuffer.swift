@@ -64,6 +64,9 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
         return UInt64(next)
     }
 
+    /// Memory forgets nothing.
+    package func gaps(in offsets: Range<UInt64>) -> [BufferGap] { [] }
+
     package func offset(atOrAfterMilliseconds time: Int64) throws(BufferError) -> UInt64 {
         state.withLock { state in
             UInt64(
@@ -172,7 +175,7 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
         return try result.get()
     }
 
-    package func get(_ key: Digest) -> UInt64? { state.withLock { $0.keys[key]?.offset } }
+    package func get(_ key: Digest) throws(BufferError) -> UInt64? { state.withLock { $0.keys[key]?.offset } }
 
     // MARK: - Cursors
 
@@ -205,6 +208,9 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
             guard let index = state.cursors.firstIndex(where: { $0.isOf(owner, name) }) else {
                 return .failure(BufferError(.cursorNotFound, "there is no such consumer"))
             }
+            guard state.cursors[index].detachReason == nil else {
+                return .failure(BufferError(.cursorDetached, "the consumer is detached"))
+            }
             guard range.upperBound < state.records.count else {
                 return .failure(
                     BufferError(
@@ -224,6 +230,54 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
             }
             return .success(state.cursors[index])
         }.get()
+    }
+
+    package func detach(owner: String, name: String, reason: String) throws(BufferError) {
+        try change(owner, name) { cursor, _ in
+            cursor.detachReason = reason
+            return nil
+        }
+    }
+
+    package func attach(owner: String, name: String, nextOffset: UInt64) throws(BufferError) {
+        try change(owner, name) { cursor, head in
+            guard nextOffset <= head else {
+                return BufferError(.outOfRange(first: 0, head: head), "beyond the head")
+            }
+            guard cursor.detachReason != nil else { return nil }
+            cursor.detachReason = nil
+            cursor.nextOffset = nextOffset
+            cursor.digest = nil
+            cursor.digestOffset = nil
+            return nil
+        }
+    }
+
+    package func change(owner: String, name: String, hold: CursorHold) throws(BufferError) {
+        try change(owner, name) { cursor, _ in
+            cursor.hold = hold
+            return nil
+        }
+    }
+
+    private func change(
+        _ owner: String, _ name: String,
+        _ body: (inout TrackedCursor, _ head: UInt64) -> BufferError?
+    ) throws(BufferError) {
+        let problem = state.withLock { state -> BufferError? in
+            guard let index = state.cursors.firstIndex(where: { $0.isOf(owner, name) }) else {
+                return BufferError(.cursorNotFound, "there is no such consumer")
+            }
+            let before = state.cursors[index].nextOffset
+            if let problem = body(&state.cursors[index], UInt64(state.records.count)) {
+                return problem
+            }
+            if state.cursors[index].nextOffset != before || state.cursors[index].detachReason != nil {
+                state.frontiers.removeValue(forKey: Array(owner.utf8) + [0] + Array(name.utf8))
+            }
+            return nil
+        }
+        if let problem { throw problem }
     }
 
     package func delete(owner: String, name: String) throws(BufferError) {

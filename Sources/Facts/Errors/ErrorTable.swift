@@ -139,7 +139,7 @@ extension ErrorReason {
             .failedPrecondition, .no,
             "The consumer is bound to another stream, origin or log; use another name."),
         .cursorDetached: ErrorRule(
-            .failedPrecondition, .no, served: false,
+            .failedPrecondition, .no,
             "The cursor was detached; the operator attaches it again."),
         .initOutOfRange: ErrorRule(
             .failedPrecondition, .no,

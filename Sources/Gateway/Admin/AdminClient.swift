@@ -33,6 +33,24 @@ package struct AdminClient: Sendable {
         try await call(.redeliver, request)
     }
 
+    package func detachConsumer(_ request: Bsfg_Admin_V1_DetachConsumerRequest)
+        async throws(RPCClientError) -> Bsfg_Admin_V1_DetachConsumerResponse
+    {
+        try await call(.detachConsumer, request)
+    }
+
+    package func attachConsumer(_ request: Bsfg_Admin_V1_AttachConsumerRequest)
+        async throws(RPCClientError) -> Bsfg_Admin_V1_AttachConsumerResponse
+    {
+        try await call(.attachConsumer, request)
+    }
+
+    package func acknowledgeAlarm(_ request: Bsfg_Admin_V1_AcknowledgeAlarmRequest)
+        async throws(RPCClientError) -> Bsfg_Admin_V1_AcknowledgeAlarmResponse
+    {
+        try await call(.acknowledgeAlarm, request)
+    }
+
     /// - Returns: the bytes of a `FetchFactsResponse`.
     package func peek(_ request: Bsfg_Admin_V1_PeekRequest) async throws(RPCClientError)
         -> [UInt8]

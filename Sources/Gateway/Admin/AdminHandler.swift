@@ -26,6 +26,12 @@ struct AdminHandler: Sendable {
         case .listConsumers: try encode(listConsumers(), request)
         case .peek: try await peek(try decode(request), request)
         case .redeliver: try encode(try await redeliver(try decode(request)), request)
+        case .detachConsumer: try encode(try await detach(try decode(request)), request)
+        case .attachConsumer: try encode(try await attach(try decode(request)), request)
+        case .acknowledgeAlarm:
+            try encode(
+                try await acknowledgeAlarm(try decode(request), by: request.caller.identity),
+                request)
         default: preconditionFailure("\(procedure.rawValue) is not administration")
         }
     }
@@ -39,22 +45,7 @@ struct AdminHandler: Sendable {
         response.release = NodeRelease.name
         response.startedAtUnixMs = startedMilliseconds
         response.listeners = listeners()
-        response.streams = logs.all.map { log in
-            let statistics = log.log.statistics()
-            var status = Bsfg_Admin_V1_StreamStatus()
-            status.stream = log.stream.name
-            status.origin = log.origin
-            status.role = log.role
-            status.logUuid = log.log.identifier.hexadecimal
-            status.epoch = log.log.epoch
-            status.firstOffset = statistics.firstOffset
-            status.headOffset = statistics.headOffset
-            status.fill = statistics.fill
-            status.profile = log.stream.profile.rawValue
-            status.state = statistics.poison.map { "stopped: \($0.error.sentence)" } ?? "writing"
-            status.directory = log.log.directory
-            return status
-        }
+        response.streams = logs.all.map(stream)
         response.consumers = listConsumers().consumers
         response.pulls = await pulls.status()
         let statistics = server()
@@ -67,6 +58,37 @@ struct AdminHandler: Sendable {
         return response
     }
 
+    private func stream(_ log: StreamLog) -> Bsfg_Admin_V1_StreamStatus {
+        let statistics = log.log.statistics()
+        var status = Bsfg_Admin_V1_StreamStatus()
+        status.stream = log.stream.name
+        status.origin = log.origin
+        status.role = log.role
+        status.logUuid = log.log.identifier.hexadecimal
+        status.epoch = log.log.epoch
+        status.firstOffset = statistics.firstOffset
+        status.headOffset = statistics.headOffset
+        status.fill = statistics.fill
+        status.fillBytes = statistics.fillBytes
+        status.capacityBytes = statistics.capacityBytes
+        status.accepts = statistics.isAcceptingRecords
+        status.alarm = statistics.isAlarmRaised
+        status.gaps = log.buffer.gaps(in: 0..<statistics.headOffset).map { gap in
+            var told = Bsfg_Admin_V1_Gap()
+            told.firstOffset = gap.offsets.lowerBound
+            told.lastOffset = gap.offsets.upperBound - 1
+            told.reasons = gap.reasons
+            return told
+        }
+        status.terminal = !configuration.hasReaders(stream: log.stream.name, origin: log.origin)
+        status.refusals = statistics.counters.refusals
+        status.events = LogEventNames.counts(statistics.events)
+        status.profile = log.stream.profile.rawValue
+        status.state = statistics.poison.map { "stopped: \($0.error.sentence)" } ?? "writing"
+        status.directory = log.log.directory
+        return status
+    }
+
     // MARK: - Consumers
 
     private func listConsumers() -> Bsfg_Admin_V1_ListConsumersResponse {
@@ -77,7 +99,7 @@ struct AdminHandler: Sendable {
         return response
     }
 
-    private static func consumer(_ cursor: TrackedCursor, _ log: StreamLog)
+    static func consumer(_ cursor: TrackedCursor, _ log: StreamLog)
         -> Bsfg_Admin_V1_Consumer
     {
         var consumer = Bsfg_Admin_V1_Consumer()
@@ -89,6 +111,8 @@ struct AdminHandler: Sendable {
         consumer.headOffset = log.log.headOffset
         consumer.initMode = cursor.initMode
         consumer.createdAtUnixMs = cursor.createdMilliseconds
+        consumer.detached = cursor.detachReason ?? ""
+        consumer.required = cursor.hold == .required
         return consumer
     }
 
@@ -139,7 +163,7 @@ struct AdminHandler: Sendable {
     }
 
     /// A log by stream and origin; each may be left out when it is clear which is meant.
-    private func log(_ stream: String, _ origin: String) throws(ServiceError) -> StreamLog {
+    func log(_ stream: String, _ origin: String) throws(ServiceError) -> StreamLog {
         let name = stream.isEmpty ? StreamConfiguration.defaultName : stream
         let found = logs.all.filter {
             $0.stream.name.utf8.elementsEqual(name.utf8)
@@ -178,7 +202,8 @@ struct AdminHandler: Sendable {
                     Int(limits.waitMilliseconds), request.remainingMilliseconds - 250))
         }
         return try await FetchService.page(
-            log, from: from, limits, confirmedOffset: nil, request.encoding, pool)
+            log, from: from, limits, confirmedOffset: nil, awaitedFrom: nil, request.encoding,
+            pool)
     }
 
     private func redeliver(_ request: Bsfg_Admin_V1_RedeliverRequest) async throws(ServiceError)

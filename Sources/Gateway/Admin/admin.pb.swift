@@ -69,34 +69,131 @@ package nonisolated struct Bsfg_Admin_V1_StatusResponse: Sendable {
   fileprivate var _server: Bsfg_Admin_V1_ServerStatus? = nil
 }
 
-package nonisolated struct Bsfg_Admin_V1_StreamStatus: Sendable {
+package nonisolated struct Bsfg_Admin_V1_StreamStatus: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var stream: String = String()
+  package var stream: String {
+    get {_storage._stream}
+    set {_uniqueStorage()._stream = newValue}
+  }
 
-  package var origin: String = String()
+  package var origin: String {
+    get {_storage._origin}
+    set {_uniqueStorage()._origin = newValue}
+  }
 
   /// store, forward
-  package var role: String = String()
+  package var role: String {
+    get {_storage._role}
+    set {_uniqueStorage()._role = newValue}
+  }
 
-  package var logUuid: String = String()
+  package var logUuid: String {
+    get {_storage._logUuid}
+    set {_uniqueStorage()._logUuid = newValue}
+  }
 
-  package var epoch: UInt64 = 0
+  package var epoch: UInt64 {
+    get {_storage._epoch}
+    set {_uniqueStorage()._epoch = newValue}
+  }
+
+  package var firstOffset: UInt64 {
+    get {_storage._firstOffset}
+    set {_uniqueStorage()._firstOffset = newValue}
+  }
+
+  package var headOffset: UInt64 {
+    get {_storage._headOffset}
+    set {_uniqueStorage()._headOffset = newValue}
+  }
+
+  package var fill: Double {
+    get {_storage._fill}
+    set {_uniqueStorage()._fill = newValue}
+  }
+
+  package var profile: String {
+    get {_storage._profile}
+    set {_uniqueStorage()._profile = newValue}
+  }
+
+  /// writing, stopped: why
+  package var state: String {
+    get {_storage._state}
+    set {_uniqueStorage()._state = newValue}
+  }
+
+  package var directory: String {
+    get {_storage._directory}
+    set {_uniqueStorage()._directory = newValue}
+  }
+
+  package var fillBytes: UInt64 {
+    get {_storage._fillBytes}
+    set {_uniqueStorage()._fillBytes = newValue}
+  }
+
+  package var capacityBytes: UInt64 {
+    get {_storage._capacityBytes}
+    set {_uniqueStorage()._capacityBytes = newValue}
+  }
+
+  /// whether a new fact would be taken now
+  package var accepts: Bool {
+    get {_storage._accepts}
+    set {_uniqueStorage()._accepts = newValue}
+  }
+
+  /// sil_strict: full once, not yet acknowledged
+  package var alarm: Bool {
+    get {_storage._alarm}
+    set {_uniqueStorage()._alarm = newValue}
+  }
+
+  /// declared losses
+  package var gaps: [Bsfg_Admin_V1_Gap] {
+    get {_storage._gaps}
+    set {_uniqueStorage()._gaps = newValue}
+  }
+
+  /// nobody reads it
+  package var terminal: Bool {
+    get {_storage._terminal}
+    set {_uniqueStorage()._terminal = newValue}
+  }
+
+  /// since the log was opened
+  package var events: Dictionary<String,UInt64> {
+    get {_storage._events}
+    set {_uniqueStorage()._events = newValue}
+  }
+
+  /// appends refused for want of room
+  package var refusals: UInt64 {
+    get {_storage._refusals}
+    set {_uniqueStorage()._refusals = newValue}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+package nonisolated struct Bsfg_Admin_V1_Gap: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
 
   package var firstOffset: UInt64 = 0
 
-  package var headOffset: UInt64 = 0
+  package var lastOffset: UInt64 = 0
 
-  package var fill: Double = 0
-
-  package var profile: String = String()
-
-  /// writing, stopped: why
-  package var state: String = String()
-
-  package var directory: String = String()
+  package var reasons: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -123,6 +220,12 @@ package nonisolated struct Bsfg_Admin_V1_Consumer: Sendable {
   package var initMode: String = String()
 
   package var createdAtUnixMs: Int64 = 0
+
+  /// why; empty while it is attached
+  package var detached: String = String()
+
+  /// truncation waits for it whatever its lag
+  package var required: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -339,6 +442,109 @@ package nonisolated struct Bsfg_Admin_V1_RedeliverResponse: Sendable {
   package init() {}
 }
 
+package nonisolated struct Bsfg_Admin_V1_DetachConsumerRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var owner: String = String()
+
+  package var name: String = String()
+
+  package var reason: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_DetachConsumerResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var consumer: Bsfg_Admin_V1_Consumer {
+    get {_consumer ?? Bsfg_Admin_V1_Consumer()}
+    set {_consumer = newValue}
+  }
+  /// Returns true if `consumer` has been explicitly set.
+  package var hasConsumer: Bool {self._consumer != nil}
+  /// Clears the value of `consumer`. Subsequent reads from it will return its default value.
+  package mutating func clearConsumer() {self._consumer = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _consumer: Bsfg_Admin_V1_Consumer? = nil
+}
+
+package nonisolated struct Bsfg_Admin_V1_AttachConsumerRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var owner: String = String()
+
+  package var name: String = String()
+
+  /// resume, full_backfill, start_now
+  package var initMode: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_AttachConsumerResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var consumer: Bsfg_Admin_V1_Consumer {
+    get {_consumer ?? Bsfg_Admin_V1_Consumer()}
+    set {_consumer = newValue}
+  }
+  /// Returns true if `consumer` has been explicitly set.
+  package var hasConsumer: Bool {self._consumer != nil}
+  /// Clears the value of `consumer`. Subsequent reads from it will return its default value.
+  package mutating func clearConsumer() {self._consumer = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _consumer: Bsfg_Admin_V1_Consumer? = nil
+}
+
+package nonisolated struct Bsfg_Admin_V1_AcknowledgeAlarmRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var stream: String = String()
+
+  package var origin: String = String()
+
+  package var reason: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_AcknowledgeAlarmResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var acknowledged: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "bsfg.admin.v1"
@@ -438,7 +644,199 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
 
 nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StreamStatus"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stream\0\u{1}origin\0\u{1}role\0\u{3}log_uuid\0\u{1}epoch\0\u{3}first_offset\0\u{3}head_offset\0\u{1}fill\0\u{1}profile\0\u{1}state\0\u{1}directory\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stream\0\u{1}origin\0\u{1}role\0\u{3}log_uuid\0\u{1}epoch\0\u{3}first_offset\0\u{3}head_offset\0\u{1}fill\0\u{1}profile\0\u{1}state\0\u{1}directory\0\u{3}fill_bytes\0\u{3}capacity_bytes\0\u{1}accepts\0\u{1}alarm\0\u{1}gaps\0\u{1}terminal\0\u{1}events\0\u{1}refusals\0")
+
+  fileprivate class _StorageClass {
+    var _stream: String = String()
+    var _origin: String = String()
+    var _role: String = String()
+    var _logUuid: String = String()
+    var _epoch: UInt64 = 0
+    var _firstOffset: UInt64 = 0
+    var _headOffset: UInt64 = 0
+    var _fill: Double = 0
+    var _profile: String = String()
+    var _state: String = String()
+    var _directory: String = String()
+    var _fillBytes: UInt64 = 0
+    var _capacityBytes: UInt64 = 0
+    var _accepts: Bool = false
+    var _alarm: Bool = false
+    var _gaps: [Bsfg_Admin_V1_Gap] = []
+    var _terminal: Bool = false
+    var _events: Dictionary<String,UInt64> = [:]
+    var _refusals: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _stream = source._stream
+      _origin = source._origin
+      _role = source._role
+      _logUuid = source._logUuid
+      _epoch = source._epoch
+      _firstOffset = source._firstOffset
+      _headOffset = source._headOffset
+      _fill = source._fill
+      _profile = source._profile
+      _state = source._state
+      _directory = source._directory
+      _fillBytes = source._fillBytes
+      _capacityBytes = source._capacityBytes
+      _accepts = source._accepts
+      _alarm = source._alarm
+      _gaps = source._gaps
+      _terminal = source._terminal
+      _events = source._events
+      _refusals = source._refusals
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._stream) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._origin) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._role) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._logUuid) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._epoch) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._firstOffset) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._headOffset) }()
+        case 8: try { try decoder.decodeSingularDoubleField(value: &_storage._fill) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._profile) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._state) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._directory) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._fillBytes) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._capacityBytes) }()
+        case 14: try { try decoder.decodeSingularBoolField(value: &_storage._accepts) }()
+        case 15: try { try decoder.decodeSingularBoolField(value: &_storage._alarm) }()
+        case 16: try { try decoder.decodeRepeatedMessageField(value: &_storage._gaps) }()
+        case 17: try { try decoder.decodeSingularBoolField(value: &_storage._terminal) }()
+        case 18: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &_storage._events) }()
+        case 19: try { try decoder.decodeSingularUInt64Field(value: &_storage._refusals) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._stream.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._stream, fieldNumber: 1)
+      }
+      if !_storage._origin.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._origin, fieldNumber: 2)
+      }
+      if !_storage._role.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._role, fieldNumber: 3)
+      }
+      if !_storage._logUuid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._logUuid, fieldNumber: 4)
+      }
+      if _storage._epoch != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._epoch, fieldNumber: 5)
+      }
+      if _storage._firstOffset != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._firstOffset, fieldNumber: 6)
+      }
+      if _storage._headOffset != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._headOffset, fieldNumber: 7)
+      }
+      if _storage._fill.bitPattern != 0 {
+        try visitor.visitSingularDoubleField(value: _storage._fill, fieldNumber: 8)
+      }
+      if !_storage._profile.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._profile, fieldNumber: 9)
+      }
+      if !_storage._state.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._state, fieldNumber: 10)
+      }
+      if !_storage._directory.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._directory, fieldNumber: 11)
+      }
+      if _storage._fillBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._fillBytes, fieldNumber: 12)
+      }
+      if _storage._capacityBytes != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._capacityBytes, fieldNumber: 13)
+      }
+      if _storage._accepts != false {
+        try visitor.visitSingularBoolField(value: _storage._accepts, fieldNumber: 14)
+      }
+      if _storage._alarm != false {
+        try visitor.visitSingularBoolField(value: _storage._alarm, fieldNumber: 15)
+      }
+      if !_storage._gaps.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._gaps, fieldNumber: 16)
+      }
+      if _storage._terminal != false {
+        try visitor.visitSingularBoolField(value: _storage._terminal, fieldNumber: 17)
+      }
+      if !_storage._events.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: _storage._events, fieldNumber: 18)
+      }
+      if _storage._refusals != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._refusals, fieldNumber: 19)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_StreamStatus, rhs: Bsfg_Admin_V1_StreamStatus) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._stream != rhs_storage._stream {return false}
+        if _storage._origin != rhs_storage._origin {return false}
+        if _storage._role != rhs_storage._role {return false}
+        if _storage._logUuid != rhs_storage._logUuid {return false}
+        if _storage._epoch != rhs_storage._epoch {return false}
+        if _storage._firstOffset != rhs_storage._firstOffset {return false}
+        if _storage._headOffset != rhs_storage._headOffset {return false}
+        if _storage._fill != rhs_storage._fill {return false}
+        if _storage._profile != rhs_storage._profile {return false}
+        if _storage._state != rhs_storage._state {return false}
+        if _storage._directory != rhs_storage._directory {return false}
+        if _storage._fillBytes != rhs_storage._fillBytes {return false}
+        if _storage._capacityBytes != rhs_storage._capacityBytes {return false}
+        if _storage._accepts != rhs_storage._accepts {return false}
+        if _storage._alarm != rhs_storage._alarm {return false}
+        if _storage._gaps != rhs_storage._gaps {return false}
+        if _storage._terminal != rhs_storage._terminal {return false}
+        if _storage._events != rhs_storage._events {return false}
+        if _storage._refusals != rhs_storage._refusals {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_Gap: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Gap"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}first_offset\0\u{3}last_offset\0\u{1}reasons\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -446,71 +844,31 @@ nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftPr
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.stream) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.origin) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.role) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.logUuid) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.firstOffset) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.headOffset) }()
-      case 8: try { try decoder.decodeSingularDoubleField(value: &self.fill) }()
-      case 9: try { try decoder.decodeSingularStringField(value: &self.profile) }()
-      case 10: try { try decoder.decodeSingularStringField(value: &self.state) }()
-      case 11: try { try decoder.decodeSingularStringField(value: &self.directory) }()
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.firstOffset) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.lastOffset) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.reasons) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.stream.isEmpty {
-      try visitor.visitSingularStringField(value: self.stream, fieldNumber: 1)
-    }
-    if !self.origin.isEmpty {
-      try visitor.visitSingularStringField(value: self.origin, fieldNumber: 2)
-    }
-    if !self.role.isEmpty {
-      try visitor.visitSingularStringField(value: self.role, fieldNumber: 3)
-    }
-    if !self.logUuid.isEmpty {
-      try visitor.visitSingularStringField(value: self.logUuid, fieldNumber: 4)
-    }
-    if self.epoch != 0 {
-      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 5)
-    }
     if self.firstOffset != 0 {
-      try visitor.visitSingularUInt64Field(value: self.firstOffset, fieldNumber: 6)
+      try visitor.visitSingularUInt64Field(value: self.firstOffset, fieldNumber: 1)
     }
-    if self.headOffset != 0 {
-      try visitor.visitSingularUInt64Field(value: self.headOffset, fieldNumber: 7)
+    if self.lastOffset != 0 {
+      try visitor.visitSingularUInt64Field(value: self.lastOffset, fieldNumber: 2)
     }
-    if self.fill.bitPattern != 0 {
-      try visitor.visitSingularDoubleField(value: self.fill, fieldNumber: 8)
-    }
-    if !self.profile.isEmpty {
-      try visitor.visitSingularStringField(value: self.profile, fieldNumber: 9)
-    }
-    if !self.state.isEmpty {
-      try visitor.visitSingularStringField(value: self.state, fieldNumber: 10)
-    }
-    if !self.directory.isEmpty {
-      try visitor.visitSingularStringField(value: self.directory, fieldNumber: 11)
+    if !self.reasons.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.reasons, fieldNumber: 3)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Bsfg_Admin_V1_StreamStatus, rhs: Bsfg_Admin_V1_StreamStatus) -> Bool {
-    if lhs.stream != rhs.stream {return false}
-    if lhs.origin != rhs.origin {return false}
-    if lhs.role != rhs.role {return false}
-    if lhs.logUuid != rhs.logUuid {return false}
-    if lhs.epoch != rhs.epoch {return false}
+  package static func ==(lhs: Bsfg_Admin_V1_Gap, rhs: Bsfg_Admin_V1_Gap) -> Bool {
     if lhs.firstOffset != rhs.firstOffset {return false}
-    if lhs.headOffset != rhs.headOffset {return false}
-    if lhs.fill != rhs.fill {return false}
-    if lhs.profile != rhs.profile {return false}
-    if lhs.state != rhs.state {return false}
-    if lhs.directory != rhs.directory {return false}
+    if lhs.lastOffset != rhs.lastOffset {return false}
+    if lhs.reasons != rhs.reasons {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -518,7 +876,7 @@ nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Bsfg_Admin_V1_Consumer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Consumer"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}owner\0\u{1}name\0\u{1}stream\0\u{1}origin\0\u{3}next_offset\0\u{3}head_offset\0\u{3}init_mode\0\u{3}created_at_unix_ms\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}owner\0\u{1}name\0\u{1}stream\0\u{1}origin\0\u{3}next_offset\0\u{3}head_offset\0\u{3}init_mode\0\u{3}created_at_unix_ms\0\u{1}detached\0\u{1}required\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -534,6 +892,8 @@ nonisolated extension Bsfg_Admin_V1_Consumer: SwiftProtobuf.Message, SwiftProtob
       case 6: try { try decoder.decodeSingularUInt64Field(value: &self.headOffset) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.initMode) }()
       case 8: try { try decoder.decodeSingularInt64Field(value: &self.createdAtUnixMs) }()
+      case 9: try { try decoder.decodeSingularStringField(value: &self.detached) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.required) }()
       default: break
       }
     }
@@ -564,6 +924,12 @@ nonisolated extension Bsfg_Admin_V1_Consumer: SwiftProtobuf.Message, SwiftProtob
     if self.createdAtUnixMs != 0 {
       try visitor.visitSingularInt64Field(value: self.createdAtUnixMs, fieldNumber: 8)
     }
+    if !self.detached.isEmpty {
+      try visitor.visitSingularStringField(value: self.detached, fieldNumber: 9)
+    }
+    if self.required != false {
+      try visitor.visitSingularBoolField(value: self.required, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -576,6 +942,8 @@ nonisolated extension Bsfg_Admin_V1_Consumer: SwiftProtobuf.Message, SwiftProtob
     if lhs.headOffset != rhs.headOffset {return false}
     if lhs.initMode != rhs.initMode {return false}
     if lhs.createdAtUnixMs != rhs.createdAtUnixMs {return false}
+    if lhs.detached != rhs.detached {return false}
+    if lhs.required != rhs.required {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -997,6 +1365,224 @@ nonisolated extension Bsfg_Admin_V1_RedeliverResponse: SwiftProtobuf.Message, Sw
 
   package static func ==(lhs: Bsfg_Admin_V1_RedeliverResponse, rhs: Bsfg_Admin_V1_RedeliverResponse) -> Bool {
     if lhs.fromOffset != rhs.fromOffset {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_DetachConsumerRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DetachConsumerRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}owner\0\u{1}name\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.owner) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.owner.isEmpty {
+      try visitor.visitSingularStringField(value: self.owner, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_DetachConsumerRequest, rhs: Bsfg_Admin_V1_DetachConsumerRequest) -> Bool {
+    if lhs.owner != rhs.owner {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_DetachConsumerResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DetachConsumerResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consumer\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._consumer) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._consumer {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_DetachConsumerResponse, rhs: Bsfg_Admin_V1_DetachConsumerResponse) -> Bool {
+    if lhs._consumer != rhs._consumer {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_AttachConsumerRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AttachConsumerRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}owner\0\u{1}name\0\u{3}init_mode\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.owner) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.initMode) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.owner.isEmpty {
+      try visitor.visitSingularStringField(value: self.owner, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    if !self.initMode.isEmpty {
+      try visitor.visitSingularStringField(value: self.initMode, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_AttachConsumerRequest, rhs: Bsfg_Admin_V1_AttachConsumerRequest) -> Bool {
+    if lhs.owner != rhs.owner {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.initMode != rhs.initMode {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_AttachConsumerResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AttachConsumerResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consumer\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._consumer) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._consumer {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_AttachConsumerResponse, rhs: Bsfg_Admin_V1_AttachConsumerResponse) -> Bool {
+    if lhs._consumer != rhs._consumer {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_AcknowledgeAlarmRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AcknowledgeAlarmRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stream\0\u{1}origin\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.stream) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.origin) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.stream.isEmpty {
+      try visitor.visitSingularStringField(value: self.stream, fieldNumber: 1)
+    }
+    if !self.origin.isEmpty {
+      try visitor.visitSingularStringField(value: self.origin, fieldNumber: 2)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_AcknowledgeAlarmRequest, rhs: Bsfg_Admin_V1_AcknowledgeAlarmRequest) -> Bool {
+    if lhs.stream != rhs.stream {return false}
+    if lhs.origin != rhs.origin {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_AcknowledgeAlarmResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AcknowledgeAlarmResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}acknowledged\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.acknowledged) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.acknowledged != false {
+      try visitor.visitSingularBoolField(value: self.acknowledged, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_AcknowledgeAlarmResponse, rhs: Bsfg_Admin_V1_AcknowledgeAlarmResponse) -> Bool {
+    if lhs.acknowledged != rhs.acknowledged {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -11,6 +11,7 @@ struct CrossChecks {
         checkZonesAndIdentities()
         checkOrigins()
         checkCursors()
+        checkReaders()
     }
 
     private var ownZone: String { main.zone?.value ?? "" }
@@ -120,6 +121,29 @@ struct CrossChecks {
                             : "'\(other)' already; it may come from one peer only"))
             } else {
                 sources[key] = cursor.peer
+            }
+        }
+    }
+
+    /// A log without readers keeps nothing for anybody; under `sil_strict` that is said, not concluded.
+    private func checkReaders() {
+        let node = main.configuration(
+            directory: "", peers: peers.peers.map(\.value), cursors: cursors.cursors.map(\.value))
+        for stream in main.streams where stream.value.profile == .silStrict {
+            let origins = cursors.cursors.map(\.value).filter {
+                $0.stream.utf8.elementsEqual(stream.value.name.utf8)
+            }.map(\.origin)
+            let logs =
+                [(ownZone, stream.value.store)] + origins.map { ($0, stream.value.forward) }
+            for (origin, buffer) in logs
+            where buffer.isTerminal != true
+                && !node.hasReaders(stream: stream.value.name, origin: origin)
+            {
+                problems.add(
+                    main.file, stream.position,
+                    "the sil_strict stream '\(stream.value.name)' of '\(origin)' has no reader, so "
+                        + "its facts would count as confirmed at once; say 'terminal: true', or "
+                        + "grant it to a peer or consumer")
             }
         }
     }

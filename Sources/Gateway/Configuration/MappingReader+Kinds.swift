@@ -44,6 +44,15 @@ extension MappingReader {
         return Located(value: address, position: text.position)
     }
 
+    /// A share of a whole: `80%` or `0.8`.
+    mutating func share(_ key: String, _ range: ClosedRange<Double>) -> Located<Double>? {
+        let least = Quantity.percentText(range.lowerBound)
+        let most = Quantity.percentText(range.upperBound)
+        return value(key, expected: "a share from \(least) to \(most) such as 80% or 0.8") { text in
+            Quantity.share(text).flatMap { range.contains($0) ? $0 : nil }
+        }
+    }
+
     /// One of an enumeration's words.
     mutating func word<Word: RawRepresentable & CaseIterable>(
         _ key: String, _ type: Word.Type

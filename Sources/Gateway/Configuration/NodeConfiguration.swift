@@ -1,3 +1,4 @@
+package import Buffers
 package import RPC
 
 /// What `bsfg.yaml`, `peers.yaml` and `cursors.yaml` say, checked as a whole. Every path is
@@ -19,6 +20,8 @@ package struct NodeConfiguration: Sendable {
     package var peers: [PeerConfiguration]
     package var cursors: [CursorConfiguration]
     package var limits: RPCServerLimits
+    /// The memory that the key indexes of all logs share.
+    package var indexBudgetBytes: Int
     package var logLevel: LogLevel
 
     /// Every zone that a fact may come from or go to.
@@ -34,6 +37,21 @@ package struct NodeConfiguration: Sendable {
 
     package func client(identity: String) -> ClientConfiguration? {
         clients.first { $0.identity.utf8.elementsEqual(identity.utf8) }
+    }
+
+    /// Whether anybody is granted a log: truncation waits for its readers, also before they come. A log
+    /// without readers is terminal (gateway decision 11).
+    package func hasReaders(stream: String, origin: String) -> Bool {
+        func names(_ list: [String], _ name: String) -> Bool {
+            list.contains { $0.utf8.elementsEqual(name.utf8) }
+        }
+        return peers.contains {
+            $0.authorized && names($0.streams, stream) && names($0.origins, origin)
+        }
+            || clients.contains {
+                $0.roles.contains(.consumer) && names($0.streams, stream)
+                    && names($0.origins, origin)
+            }
     }
 }
 
@@ -65,9 +83,10 @@ package struct StreamConfiguration: Sendable, Equatable {
 
     package var name: String
     package var profile: Profile = .standard
-    package var capacityBytes: Int = 1 << 30
-    /// Nil: the log chooses.
-    package var segmentBytes: Int?
+    /// The log of this zone's own facts.
+    package var store = BufferConfiguration()
+    /// The logs of other zones' facts.
+    package var forward = BufferConfiguration()
     package var objectBytesMaximum: Int = 1 << 20
     package var idempotency: Idempotency = .messageID
 
@@ -103,6 +122,8 @@ package struct PeerConfiguration: Sendable, Equatable {
     package var origins: [String]
     package var authorityFiles: [String]
     package var start: Start
+    /// Whether truncation waits for this peer however long it stays away.
+    package var hold: CursorHold = .required
 }
 
 /// What we pull: a stream of one origin from one peer.

@@ -1,4 +1,5 @@
 internal import RPC
+internal import WriteAheadLog
 
 /// `bsfg.yaml` as read, with the places that later checks point at.
 struct NodeFile {
@@ -16,6 +17,7 @@ struct NodeFile {
     private var listeners: [ListenerConfiguration] = []
     private var limits = RPCServerLimits()
     private var logLevel = LogLevel.info
+    private var indexBudgetBytes = KeyIndexBudget.defaultBytes
 
     init(_ tree: YAMLTree, file: String, paths: ConfigurationPaths, problems: ProblemList) {
         self.file = file
@@ -36,6 +38,12 @@ struct NodeFile {
         readClients(&reader, paths)
         if var section = reader.mapping("limits") {
             limits = RPCServerLimits(&section)
+            section.finish()
+        }
+        if var section = reader.mapping("buffers") {
+            if let budget = section.bytes("index_budget", 0...(1 << 40)) {
+                indexBudgetBytes = budget.value
+            }
             section.finish()
         }
         if var section = reader.mapping("log") {
@@ -141,9 +149,6 @@ struct NodeFile {
         }
     }
 
-    /// A log has room for this many segments at least.
-    private static let segmentsMinimum = 8
-
     private mutating func readStreams(_ reader: inout MappingReader) {
         guard let sections = reader.mappings("streams", what: "a stream", countMaximum: 256) else {
             let position = reader.position
@@ -164,28 +169,7 @@ struct NodeFile {
             var stream = StreamConfiguration(name: "")
             stream.profile =
                 section.word("profile", StreamConfiguration.Profile.self)?.value ?? .standard
-            let capacity = section.bytes("capacity", (1 << 20)...(1 << 50))
-            stream.capacityBytes = capacity?.value ?? stream.capacityBytes
-            if let segment = section.bytes("segment", (1 << 20)...(4 << 30)) {
-                stream.segmentBytes = segment.value
-                if segment.value > stream.capacityBytes / Self.segmentsMinimum {
-                    section.problem(
-                        segment.position,
-                        "a segment of \(Quantity.bytesText(segment.value)) does not fit "
-                            + "\(Self.segmentsMinimum) times into the capacity of "
-                            + Quantity.bytesText(stream.capacityBytes))
-                }
-                if segment.value % (64 << 10) != 0 {
-                    section.problem(segment.position, "a segment is a multiple of 64KiB")
-                }
-            } else if let capacity, section.keyPosition("segment") == nil,
-                capacity.value / Self.segmentsMinimum < 16 << 20
-            {
-                section.problem(
-                    capacity.position,
-                    "a capacity below 128MiB needs the key 'segment', which fits into it "
-                        + "\(Self.segmentsMinimum) times and is at least 1MiB")
-            }
+            (stream.store, stream.forward) = BufferSection.read(&section, stream.profile)
             if let limit = section.bytes("object_limit", 1...(3 << 20)) {
                 stream.objectBytesMaximum = limit.value
             }
@@ -266,6 +250,6 @@ struct NodeFile {
             adminSocketPath: adminSocketPath,
             otherZones: otherZones.map(\.value), streams: streams.map(\.value),
             clients: clients.map(\.value), peers: peers, cursors: cursors, limits: limits,
-            logLevel: logLevel)
+            indexBudgetBytes: indexBudgetBytes, logLevel: logLevel)
     }
 }

@@ -1,3 +1,5 @@
+internal import Buffers
+
 /// `peers.yaml` as read: what each peer may take from us, and where it is.
 struct PeersFile {
     let file: String
@@ -40,6 +42,7 @@ struct PeersFile {
         let origins = section.zoneNames("origins")
         let authorities = section.authorityFiles("ca", paths) ?? main.tls.authorityFiles
         let start = section.word("start", PeerConfiguration.Start.self)?.value ?? .auto
+        let hold = hold(&section, streams, main)
         readCompression(&section)
         if let id,
             let own = (origins ?? []).first(where: { $0.value.utf8.elementsEqual(id.value.utf8) })
@@ -55,8 +58,56 @@ struct PeersFile {
                 authorized: authorized.value, streams: streams.map(\.value),
                 artifacts: artifacts.map(\.value),
                 origins: origins?.map(\.value) ?? main.zone.map { [$0.value] } ?? [],
-                authorityFiles: authorities, start: start),
+                authorityFiles: authorities, start: start, hold: hold),
             position: id.position)
+    }
+
+    /// `required: false` with `max_lag`: a duration, a size, or one of each.
+    private static func hold(
+        _ section: inout MappingReader, _ streams: [Located<String>], _ main: NodeFile
+    ) -> CursorHold {
+        let required = section.flag("required")
+        let lags = section.oneOrMore("max_lag")
+        guard let required, !required.value else {
+            if let lag = lags?.first {
+                section.problem(lag.position, "'max_lag' goes with required: false only")
+            }
+            return .required
+        }
+        let strict = streams.first { name in
+            main.streams.contains {
+                $0.value.name.utf8.elementsEqual(name.value.utf8) && $0.value.profile == .silStrict
+            }
+        }
+        if let strict {
+            section.problem(
+                required.position,
+                "sil_strict never skips an unconfirmed fact, so a peer that is granted "
+                    + "\(strict.value) must be required")
+        }
+        var lagBytes: UInt64?
+        var lagMilliseconds: Int64?
+        for lag in lags ?? [] {
+            if let time = Quantity.milliseconds(lag.value), time > 0, lagMilliseconds == nil {
+                lagMilliseconds = Int64(time)
+            } else if Quantity.number(lag.value) == nil, let size = Quantity.bytes(lag.value),
+                size > 0, lagBytes == nil
+            {
+                lagBytes = UInt64(size)
+            } else {
+                section.problem(
+                    lag.position,
+                    "'max_lag' is a duration, a size or one of each, as in 7d or [7d, 10GiB], not "
+                        + "'\(lag.value)'")
+            }
+        }
+        if lags == nil || lags?.isEmpty == true {
+            section.problem(
+                required.position,
+                "'required: false' needs 'max_lag': how far the peer may stay behind before its "
+                    + "cursor is detached, as in 7d or 10GiB")
+        }
+        return .upTo(lagBytes: lagBytes, lagMilliseconds: lagMilliseconds)
     }
 
     private static func isBucket(_ name: String) -> Bool { ZoneName.isValid(name) }

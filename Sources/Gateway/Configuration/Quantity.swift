@@ -27,6 +27,20 @@ package enum Quantity {
         product(text, times.map { ($0.unit, $0.milliseconds) })
     }
 
+    /// `80%`, `12.5%`, `0.8`: digits with at most one point.
+    package static func share(_ text: String) -> Double? {
+        let isPercent = text.utf8.last == UInt8(ascii: "%")
+        let digits = isPercent ? String(text.dropLast()) : text
+        guard !digits.isEmpty, digits.utf8.count <= 8,
+            digits.utf8.allSatisfy({
+                $0 == UInt8(ascii: ".") || ($0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9"))
+            }), let number = Double(digits)
+        else { return nil }
+        return isPercent ? number / 100 : number
+    }
+
+    package static func percentText(_ share: Double) -> String { "\(Int((share * 100).rounded()))%" }
+
     private static func product(_ text: String, _ units: [(String, Int)]) -> Int? {
         for (unit, factor) in units where text.utf8.count > unit.utf8.count {
             guard text.utf8.suffix(unit.utf8.count).elementsEqual(unit.utf8),

@@ -16,6 +16,7 @@ package final class GatewayNode: Sendable {
     private let logger: Logger
     private let bound: BoundListeners
     private let waits = HeadWaits()
+    private let watch: LogWatch
 
     /// How long calls in flight may take at the end, in seconds.
     private static let graceSeconds = 30.0
@@ -33,6 +34,7 @@ package final class GatewayNode: Sendable {
         self.configuration = configuration
         self.logger = logger
         logs = try StreamLogs(configuration)
+        watch = LogWatch(logs, logger)
         pool = BlockingPool(name: "bsfg-disk", threadCount: GatewayNode.diskThreads)
         pulls = try Pulls(configuration, logs, pool, logger) {
             (peer, endpoint) throws(NodeError) in
@@ -85,6 +87,9 @@ package final class GatewayNode: Sendable {
         await pulls.start()
         return addresses
     }
+
+    /// Waits for what the node cannot go on after; nil when the task is cancelled.
+    package func failure() async -> NodeError? { await watch.failure() }
 
     /// Stops pulling, answers what is in flight, and closes the logs.
     package func stop() async {

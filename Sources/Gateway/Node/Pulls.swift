@@ -106,6 +106,13 @@ final class Pulls: Sendable {
         case .pulling: logger.info("peer reachable, pulling", metadata: metadata)
         case .unavailable(let sentence):
             logger.warning("source unavailable: \(sentence)", metadata: metadata)
+        case .blocked(PullMachine.forwardFull, let sentence):
+            // Nobody did anything wrong: it goes on by itself once there is room.
+            logger.warning(
+                "pull paused: \(sentence)",
+                metadata: metadata.merging([
+                    "event": "\(PullMachine.forwardFull)", "alert": "StoreFillHigh",
+                ]) { $1 })
         case .blocked(let reason, let sentence):
             logger.error("stream blocked, \(reason): \(sentence)", metadata: metadata)
         case .stopped: break

@@ -32,8 +32,9 @@ package final class StreamLog: Sendable {
         self.stream = stream
         self.origin = origin
         self.log = log
-        store = isStore ? LogStoreBuffer(log) : nil
-        forward = isStore ? nil : LogForwardBuffer(log)
+        let compression = (isStore ? stream.store : stream.forward).compression.block
+        store = isStore ? LogStoreBuffer(log, compression: compression) : nil
+        forward = isStore ? nil : LogForwardBuffer(log, compression: compression)
         cursors = LogCursorTracker(log)
     }
 }
@@ -52,36 +53,42 @@ package final class StreamLogs: Sendable {
     /// Opens (and where absent makes) every log that the configuration asks for. Blocks.
     package init(_ configuration: NodeConfiguration) throws(NodeError) {
         lock = try StreamLogs.lock(configuration.dataDirectory)
+        let indexBudget = KeyIndexBudget(maximumBytes: configuration.indexBudgetBytes)
+        func open(
+            _ stream: StreamConfiguration, _ origin: String, isStore: Bool, _ directory: String
+        ) throws(NodeError) -> StreamLog {
+            let options = (isStore ? stream.store : stream.forward).options(
+                hasReaders: configuration.hasReaders(stream: stream.name, origin: origin),
+                indexBudget: indexBudget)
+            return try StreamLogs.open(
+                stream, origin: origin, isStore: isStore,
+                "\(configuration.dataDirectory)/\(directory)", options)
+        }
         var logs: [StreamLog] = []
         for stream in configuration.streams {
             logs.append(
-                try StreamLogs.open(
-                    stream, origin: configuration.zone, isStore: true,
-                    "\(configuration.dataDirectory)/store/\(stream.name)"))
+                try open(
+                    stream, configuration.zone, isStore: true, "store/\(stream.name)"))
         }
         for cursor in configuration.cursors {
             guard let stream = configuration.stream(cursor.stream) else {
                 preconditionFailure("a cursor's stream was checked with the configuration")
             }
             logs.append(
-                try StreamLogs.open(
-                    stream, origin: cursor.origin, isStore: false,
-                    "\(configuration.dataDirectory)/forward/\(stream.name)/\(cursor.origin)"))
+                try open(
+                    stream, cursor.origin, isStore: false,
+                    "forward/\(stream.name)/\(cursor.origin)"))
         }
         all = logs
         byName = Dictionary(uniqueKeysWithValues: logs.map { ($0.name, $0) })
     }
 
     private static func open(
-        _ stream: StreamConfiguration, origin: String, isStore: Bool, _ directory: String
+        _ stream: StreamConfiguration, origin: String, isStore: Bool, _ directory: String,
+        _ options: LogOptions
     ) throws(NodeError) -> StreamLog {
         do throws(LogError) {
-            let log = try Log.open(
-                directory: directory,
-                options: LogOptions(
-                    profile: stream.profile == .silStrict ? .silStrict : .standard,
-                    capacityBytes: UInt64(stream.capacityBytes),
-                    segmentBytes: stream.segmentBytes.map { UInt64($0) }))
+            let log = try Log.open(directory: directory, options: options)
             return StreamLog(stream: stream, origin: origin, log: log, isStore: isStore)
         } catch {
             throw NodeError(error.sentence)

@@ -2,7 +2,8 @@ package import Logging
 internal import ServiceLifecycle
 internal import UnixSignals
 
-/// Runs a node until SIGTERM or SIGINT, then lets it finish what is in flight.
+/// Runs a node until SIGTERM or SIGINT, or until it cannot go on, then lets it finish what is in
+/// flight.
 package enum NodeServing {
     private struct NodeRun: Service {
         let node: GatewayNode
@@ -10,12 +11,22 @@ package enum NodeServing {
 
         func run() async throws {
             ready(try await node.start())
-            try? await gracefulShutdown()
+            let failure = await withTaskGroup(of: NodeError?.self) { group in
+                group.addTask {
+                    try? await gracefulShutdown()
+                    return nil
+                }
+                group.addTask { await node.failure() }
+                defer { group.cancelAll() }
+                return await group.next() ?? nil
+            }
             await node.stop()
+            if let failure { throw failure }
         }
     }
 
     /// Returns after the node has stopped.
+    /// - Throws: `NodeError` when it could not start, or stopped by itself.
     /// - Parameter ready: told the addresses once the node listens.
     package static func run(
         _ configuration: NodeConfiguration, _ credentials: NodeCredentials, logger: Logger,

@@ -110,6 +110,9 @@ enum Procedure: String, CaseIterable {
     case listConsumers = "/bsfg.admin.v1.AdminService/ListConsumers"
     case peek = "/bsfg.admin.v1.AdminService/Peek"
     case redeliver = "/bsfg.admin.v1.AdminService/Redeliver"
+    case detachConsumer = "/bsfg.admin.v1.AdminService/DetachConsumer"
+    case attachConsumer = "/bsfg.admin.v1.AdminService/AttachConsumer"
+    case acknowledgeAlarm = "/bsfg.admin.v1.AdminService/AcknowledgeAlarm"
 
     static let peers: Set<Procedure> = [
         .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor,

@@ -143,13 +143,14 @@ struct AppendService: Sendable {
         }
     }
 
-    /// A long answer is made on the pool: the thread that tells the outcomes is the one that
-    /// commits, and everybody's next commit waits for it.
+    /// A long answer is made on the pool, and so is one that has to look keys up: the thread that tells
+    /// the outcomes is the one that commits, and everybody's next commit waits for it.
     private func answer(
         _ batch: Batch, _ result: Result<PutReceipt, BufferError>, _ store: LogStoreBuffer,
         _ encoding: WireEncoding, _ respond: @escaping @Sendable (RPCReply) -> Void
     ) {
-        let isLong = batch.results.count > AppendService.shortAnswerCount
+        var isLong = batch.results.count > AppendService.shortAnswerCount
+        if case .failure = result { isLong = true }
         let work: @Sendable () -> Void = { respond(batch.reply(result, store, encoding)) }
         if !isLong || !pool.submit(work) { work() }
     }
@@ -171,7 +172,10 @@ struct AppendService: Sendable {
                 Result { () throws(BufferError) in try store.appendUntilConflict(batch.facts) })
         }
         if !pool.submit(work) {
-            completion(.failure(BufferError(.full, "too many batches are in work; retry")))
+            completion(
+                .failure(
+                    BufferError(
+                        .busy, "too many batches are in work; retry", retryAfterMilliseconds: 1_000)))
         }
     }
 }
@@ -250,7 +254,10 @@ private struct Batch: Sendable {
                 answer.error = error.detail
             case .fact(let index):
                 let fact = facts[index]
-                switch store.find(fact.key) {
+                let found: (offset: UInt64, content: Digest)?
+                // What cannot be looked up now is refused like what is new.
+                do throws(BufferError) { found = try store.find(fact.key) } catch { found = nil }
+                switch found {
                 case (let offset, let content)? where content == fact.contentDigest:
                     answer.fill(.existing(offset: offset), fact)
                 case (let offset, let content)?:

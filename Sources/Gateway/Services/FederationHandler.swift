@@ -133,6 +133,7 @@ struct FederationHandler: Sendable {
         _ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog
     ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
         try FetchService.checkReceiver(message.receiver, cursor)
+        try FetchService.checkAttached(cursor)
         if let position {
             try await check(position, log, cursor)
         } else if cursor.digest != nil {
@@ -141,9 +142,20 @@ struct FederationHandler: Sendable {
                 "the receiver has no position, it had confirmed up to \(cursor.nextOffset): the "
                     + "receiver went back")
         }
+        // The grant may have changed since the cursor was made.
+        if let hold = hold(of: cursor.name), hold != cursor.hold, !message.dryRun {
+            try await onDisk { () throws(BufferError) in
+                try log.cursors.change(owner: cursor.owner, name: cursor.name, hold: hold)
+            }
+        }
         var start = head(log)
         start.nextOffset = position?.nextOffset ?? cursor.nextOffset
         return response(start, cursor.initMode, isExisting: true, log)
+    }
+
+    /// How long truncation waits for a peer's cursor, by its name, which begins with the peer's zone.
+    private func hold(of name: String) -> CursorHold? {
+        configuration.peers.first { name.utf8.starts(with: "\($0.id)/".utf8) }?.hold
     }
 
     private func create(
@@ -168,7 +180,7 @@ struct FederationHandler: Sendable {
                 digestOffset: position?.digestOffset,
                 receiverUUID: Array(message.receiver.logUuid),
                 receiverEpoch: message.receiver.epoch, initMode: mode,
-                createdMilliseconds: now())
+                createdMilliseconds: now(), hold: hold(of: name) ?? .required)
             try await onDisk { () throws(BufferError) in
                 try logs.createConsumer(cursor, in: log)
             }

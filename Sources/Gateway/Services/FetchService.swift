@@ -57,20 +57,25 @@ struct FetchService: Sendable {
         let confirmed = log.cursors.cursor(owner: cursor.owner, name: cursor.name)?.nextOffset ?? 0
         return try await FetchService.page(
             log, from: from, limits, confirmedOffset: confirmed > 0 ? confirmed - 1 : nil,
-            request.encoding, pool)
+            awaitedFrom: cursor.nextOffset, request.encoding, pool)
     }
 
     /// A page, read and encoded on the pool: up to 6 MiB turned into JSON is no work for the few
     /// threads that all tasks share.
+    ///
+    /// - Parameter awaitedFrom: from here on truncation waited for the reader while it was attached; nil
+    ///   for somebody who only looks.
     static func page(
         _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
-        _ encoding: WireEncoding, _ pool: BlockingPool
+        awaitedFrom: UInt64?, _ encoding: WireEncoding, _ pool: BlockingPool
     ) async throws(ServiceError) -> [UInt8] {
         let result: Result<[UInt8], ServiceError>
         do throws(BufferError) {
             result = try await pool.run { () throws(BufferError) in
-                try page(log, from: from, limits, confirmedOffset: confirmedOffset).flatMap {
-                    page in
+                try page(
+                    log, from: from, limits, confirmedOffset: confirmedOffset,
+                    awaitedFrom: awaitedFrom
+                ).flatMap { page in
                     Result { () throws(MalformedRecord) in
                         try WireCodec.encode(
                             protobuf: page, messageName: "FetchFactsResponse", encoding)
@@ -83,14 +88,17 @@ struct FetchService: Sendable {
         return try result.get()
     }
 
+    /// What the log no longer has at `from` is an entry before the records that follow it; a gap that
+    /// comes later begins the next page.
     private static func page(
-        _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?
+        _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
+        awaitedFrom: UInt64?
     ) throws(BufferError) -> Result<[UInt8], ServiceError> {
         let buffer = log.buffer
         var writer = PageWriter(originLogUUID: log.store == nil ? nil : buffer.identifier)
         var malformed: MalformedRecord?
         var next = from
-        _ = try buffer.read(from: from, maximumCount: limits.count, maximumBytes: .max) { record in
+        func visit(_ record: BufferRecord) -> Bool {
             if writer.count > 0,
                 writer.byteCount + record.payload.count + PageWriter.entryOverheadBytes
                     > limits.bytes
@@ -111,6 +119,22 @@ struct FetchService: Sendable {
             next = record.offset + 1
             return true
         }
+        do throws(BufferError) {
+            _ = try buffer.read(
+                from: next, maximumCount: limits.count, maximumBytes: .max, visit)
+        } catch {
+            guard case .gap(let gap) = error.kind else { throw error }
+            let isAwaited = awaitedFrom.map { gap.offsets.upperBound > $0 } ?? false
+            writer.appendGap(FetchService.notice(isAwaited ? gap.toAwaitedReader : gap, log))
+            next = gap.offsets.upperBound
+            do throws(BufferError) {
+                _ = try buffer.read(
+                    from: next, maximumCount: limits.count, maximumBytes: .max, visit)
+            } catch {
+                // It went on meanwhile: the rest of it begins the next page.
+                guard case .gap = error.kind else { throw error }
+            }
+        }
         if let malformed { return .failure(ServiceError(.internal, malformed.sentence)) }
         let position = SourcePosition(
             logUUID: buffer.identifier, epoch: buffer.epoch, nextOffset: buffer.headOffset)
@@ -118,6 +142,17 @@ struct FetchService: Sendable {
             writer.finish(
                 nextOffset: next, headOffset: buffer.headOffset, firstOffset: buffer.firstOffset,
                 confirmedOffset: confirmedOffset, source: position.wire))
+    }
+
+    /// A gap as it travels: where it begins in the log being read, its last offset, and why.
+    private static func notice(_ gap: BufferGap, _ log: StreamLog) -> Bsfg_V1_Notice {
+        var notice = Bsfg_V1_Notice()
+        notice.first.logUuid = Data(log.buffer.identifier)
+        notice.first.epoch = log.buffer.epoch
+        notice.first.offset = gap.offsets.lowerBound
+        notice.lastOffset = gap.offsets.upperBound - 1
+        notice.reasons = gap.reasons
+        return notice
     }
 
     // MARK: - Confirm
@@ -166,6 +201,11 @@ struct FetchService: Sendable {
         var response = Bsfg_V1_ConfirmReceiptResponse()
         if moved.nextOffset > 0 { response.cursorAdvancedTo = moved.nextOffset - 1 }
         response.nextOffset = moved.nextOffset
+        if moved.nextOffset > cursor.nextOffset {
+            response.passed = log.buffer.gaps(in: cursor.nextOffset..<moved.nextOffset).map {
+                FetchService.notice($0.toAwaitedReader, log)
+            }
+        }
         return WireCodec.encode(response, request.encoding)
     }
 
@@ -200,7 +240,16 @@ struct FetchService: Sendable {
             let cursor = log.cursors.cursor(owner: caller.identity, name: name)
         else { throw unknownConsumer(name, caller) }
         try access.checkRead(caller, stream: log.stream.name, origin: log.origin)
+        try FetchService.checkAttached(cursor)
         return (log, cursor)
+    }
+
+    static func checkAttached(_ cursor: TrackedCursor) throws(ServiceError) {
+        guard let reason = cursor.detachReason else { return }
+        throw ServiceError(
+            .cursorDetached,
+            "the consumer \(cursor.name) was detached (\(reason)); the operator attaches it with "
+                + "bsfg consumer attach", field: "consumer_name")
     }
 
     private func unknownConsumer(_ name: String, _ caller: Caller) -> ServiceError {

@@ -58,7 +58,8 @@ struct NodeService: RPCService {
         case .hello: reply(respond) { () throws(ServiceError) in try federation.hello(request) }
         case .listStreams:
             reply(respond) { () throws(ServiceError) in try federation.listStreams(request) }
-        case .status, .createConsumer, .listConsumers, .peek, .redeliver:
+        case .status, .createConsumer, .listConsumers, .peek, .redeliver, .detachConsumer,
+            .attachConsumer, .acknowledgeAlarm:
             Task {
                 do throws(ServiceError) {
                     respond(.message(try await admin.handle(procedure, request)))
@@ -104,6 +105,8 @@ struct NodeService: RPCService {
         member("release", NodeRelease.name)
         member("caller_identity", caller.identity)
         member("caller_roles", roles(caller).joined(separator: ","))
+        // A log that stopped takes nothing more: producers and balancers look elsewhere.
+        body += Array(",\"ready\":\(stopped.isEmpty)".utf8)
         // Two clocks that differ explain certificates that are "not yet valid".
         body += Array(",\"time_unix_ms\":\(GatewayNode.nowMilliseconds())".utf8)
         body.append(UInt8(ascii: "}"))

@@ -8,7 +8,10 @@ extension ServiceError {
         case .full:
             self.init(.backpressure, error.sentence)
             fill = error.fill
-            retryAfterMilliseconds = 1_000
+            retryAfterMilliseconds = UInt32(clamping: max(1, error.retryAfterMilliseconds))
+        case .busy:
+            self.init(.overloaded, error.sentence)
+            retryAfterMilliseconds = UInt32(clamping: max(1, error.retryAfterMilliseconds))
         case .invalid, .batchTooLarge: self.init(.tooLarge, error.sentence)
         case .outcomeUnknown: self.init(.outcomeUnknown, error.sentence)
         case .stopped: self.init(.logPoisoned, error.sentence)
@@ -19,6 +22,11 @@ extension ServiceError {
             headOffset = head
         case .cursorNotFound: self.init(.consumerNotFound, error.sentence)
         case .cursorExists: self.init(.consumerExists, error.sentence)
+        case .cursorDetached: self.init(.cursorDetached, error.sentence)
+        case .gap(let gap):
+            // Pages tell gaps as entries; whoever asks for one record only is told where to go on.
+            self.init(.beyondHead, error.sentence)
+            firstOffset = gap.offsets.upperBound
         case .conflict(_, let offset, let stored):
             self.init(.conflictingDuplicate, error.sentence)
             self.offset = offset

@@ -147,6 +147,9 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // More behind bytes that could not be read. It costs no answer that is owed, and the time
+        // limits that hold by now end the connection.
+        if case .dataReceivedInErrorState? = error as? ByteToMessageDecoderError { return }
         guard error is HTTPParserError || error is ByteToMessageDecoderError.PayloadTooLargeError
         else { return close() }
         switch phase {

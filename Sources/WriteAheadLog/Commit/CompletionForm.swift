@@ -4,7 +4,7 @@ extension LogEngine {
     struct Deferred {
         enum Stage {
             case new
-            /// Reserved; some keys have to be looked up on the disk.
+            /// Reserved; its keys have to be looked up in the runs.
             case reserved(CommitPipeline.Reserved, owner: UInt64)
             case prepared(PreparedBatch)
         }
@@ -35,13 +35,49 @@ extension LogEngine {
         if let answer { completion(answer) }
     }
 
-    /// Admits or defers; an answer when neither is needed or possible.
+    /// Admits or defers; an answer when neither is needed or possible. Called and left with the lock.
     private func admit(_ append: Deferred) -> Result<AppendReceipt, LogError>? {
+        var append = append
+        if append.batch.keyedCount > 0, pipeline.hasRuns {
+            if let refusal = pipeline.check(append.batch) { return .failure(refusal) }
+            let owner = pipeline.takeOwner()
+            guard case .reserved(let reserved) = pipeline.reserve(append.batch, owner: owner) else {
+                return deferUntilLater(append)
+            }
+            append.stage = .reserved(reserved, owner: owner)
+            lookUpInMemory(&append)
+            guard !isClosed else {
+                giveUp(append)
+                return .failure(.closed)
+            }
+        }
         switch attempt(append) {
         case .done: return nil
         case .answer(let answer): return answer
         case .later(let append): return deferUntilLater(append)
         }
+    }
+
+    /// Looks reserved keys up without the lock, as long as memory has the answers: nearly always. What
+    /// needs the disk is left to the committer thread. Called and left with the lock.
+    private func lookUpInMemory(_ append: inout Deferred) {
+        guard case .reserved(var reserved, let owner) = append.stage else { return }
+        let runs = runs
+        monitor.unlock()
+        var answers: [KeyAnswer] = []
+        answers.reserveCapacity(reserved.unresolved.count)
+        for index in reserved.unresolved {
+            guard let answer = runs.lookUpInMemory(append.batch.entries[index].key!) else { break }
+            answers.append(answer)
+        }
+        monitor.lock()
+        guard answers.count == reserved.unresolved.count,
+            pipeline.resolve(append.batch, &reserved, owner: owner, answers: answers)
+        else { return }
+        append.stage = .prepared(
+            PreparedBatch(
+                batch: append.batch, outcomes: reserved.outcomes, owner: owner,
+                dependency: reserved.dependency, release: { [self] in release($0) }))
     }
 
     private enum Attempt {
@@ -56,28 +92,12 @@ extension LogEngine {
         if case .new = append.stage, append.batch.keyedCount > 0, pipeline.hasRuns {
             if let refusal = pipeline.check(append.batch) { return .answer(.failure(refusal)) }
             let owner = pipeline.takeOwner()
-            guard case .reserved(let reserved) = pipeline.reserve(append.batch, owner: owner) else {
-                return .later(append)
+            if case .reserved(let reserved) = pipeline.reserve(append.batch, owner: owner) {
+                append.stage = .reserved(reserved, owner: owner)
             }
-            append.stage = .reserved(reserved, owner: owner)
+            return .later(append)
         }
-        if case .reserved(var reserved, let owner) = append.stage {
-            var answers: [KeyAnswer] = []
-            for index in reserved.unresolved {
-                guard let answer = runs.lookUpInMemory(append.batch.entries[index].key!) else {
-                    return .later(append)
-                }
-                answers.append(answer)
-            }
-            guard pipeline.resolve(append.batch, &reserved, owner: owner, answers: answers) else {
-                pipeline.release(append.batch, owner: owner)
-                return .answer(.failure(.rejected(.indexRebuilding)))
-            }
-            append.stage = .prepared(
-                PreparedBatch(
-                    batch: append.batch, outcomes: reserved.outcomes, owner: owner,
-                    dependency: reserved.dependency, release: { [self] in release($0) }))
-        }
+        if case .reserved = append.stage { return .later(append) }
         let admission: CommitPipeline.Admission
         let now = environment.wallMilliseconds()
         if case .prepared(let prepared) = append.stage {

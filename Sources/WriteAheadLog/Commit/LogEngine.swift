@@ -86,6 +86,9 @@ final class LogEngine: @unchecked Sendable {
         pipeline.hasRuns = !runs.isEmpty
         opened.events.forEach(events.emit)
         beginRetention()
+        if let suspicion = upkeep.clock.suspicion {
+            events.emit(.clockSuspect(reason: suspicion.text))
+        }
     }
 
     /// - Parameter atEnd: called once, when nothing will be written any more.
@@ -322,6 +325,7 @@ public struct LogCounters: Hashable, Sendable {
     public var refusals: UInt64 = 0
     public var checkpoints: UInt64 = 0
     public var segmentsSealed: UInt64 = 0
+    public var segmentsRepacked: UInt64 = 0
     public var segmentsRemoved: UInt64 = 0
     public var runsMerged: UInt64 = 0
     public var bytesScrubbed: UInt64 = 0

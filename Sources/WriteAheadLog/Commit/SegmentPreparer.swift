@@ -84,6 +84,14 @@ final class SegmentPreparer: @unchecked Sendable {
         }
     }
 
+    /// A name for a segment that is made elsewhere.
+    func takeID() -> UInt64 {
+        monitor.withLock {
+            nextID += 1
+            return nextID - 1
+        }
+    }
+
     /// A spare, waiting for it if it is being made; asks for the next one at once.
     func take() throws(DiskError) -> Spare {
         monitor.lock()

@@ -15,6 +15,8 @@ enum FormatLimits {
     static let commitBytesMaximum = 8 * 1024 * 1024
 
     static let segmentBytesMinimum: UInt64 = 1 << 20
+    /// A repacked segment is only as long as it needs to be, in steps of this.
+    static let repackedSegmentBytesMinimum: UInt64 = 64 * 1024
     static let segmentBytesDefaultRange: ClosedRange<UInt64> = (16 << 20)...(256 << 20)
     static let segmentsPerCapacity: UInt64 = 64
     static let segmentsPerCapacityMinimum: UInt64 = 8

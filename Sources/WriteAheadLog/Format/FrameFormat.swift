@@ -108,8 +108,12 @@ struct FrameHeader: Equatable {
         controlCount = start.integer(at: 72)
         blockCount = start.integer(at: 76)
         guard sequenceCount >= 1, sequence > durableSequence, epoch >= 1,
+            max(sequence, firstOffset, epoch) < FormatLimits.counterMaximum,
             FormatLimits.frameHeaderBytes + Int(bodyBytes) <= commitBytesMaximum
         else { throw .invalid("a frame header contradicts itself") }
+        guard max(epoch, sequence, firstOffset, stateGeneration) < FormatLimits.counterMaximum else {
+            throw .invalid("a frame header has numbers of no log")
+        }
     }
 
     private static func crc(_ start: UnsafeRawPointer, salt: UInt64, position: UInt64) -> UInt32 {

@@ -15,8 +15,8 @@
 //  88  u64  base offset: of the first record
 //  96  u64  epoch
 // 104  i64  creation time, milliseconds since 1970
-// 112  u64  segment length in bytes
-// 120  u32  maximum commit in bytes
+// 112  u64  segment length in bytes: from 1 MiB, or from 64 KiB when repacked
+// 120  u32  maximum commit in bytes: at most half the segment; when repacked, all of it
 // 124  u8   profile: 1 standard, 2 silStrict
 // 125 ..< 4096  zero
 
@@ -115,9 +115,13 @@ extension SegmentHeader {
             commitBytesMaximum: start.integer(at: 120), profile: profile, crc: crc)
         guard commitAlignment.nonzeroBitCount == 1,
             commitAlignment <= FormatLimits.commitAlignmentMaximum,
-            segmentBytes >= FormatLimits.segmentBytesMinimum, firstSequence >= 1, epoch >= 1,
+            segmentBytes >= FormatLimits.repackedSegmentBytesMinimum,
+            segmentBytes <= FormatLimits.segmentBytesMaximum, firstSequence >= 1, epoch >= 1,
             Int(commitBytesMaximum) <= FormatLimits.commitBytesMaximum,
-            UInt64(commitBytesMaximum) <= segmentBytes / 2
+            UInt64(commitBytesMaximum) <= segmentBytes
         else { throw .invalid("a segment header contradicts itself") }
+        guard max(id, previousID, firstSequence, baseOffset, epoch) < FormatLimits.counterMaximum,
+            segmentBytes <= FormatLimits.segmentBytesMaximum
+        else { throw .invalid("a segment header has numbers of no log") }
     }
 }

@@ -1,7 +1,7 @@
 // The manifest's table: which segments make the log, in order. Two slots, written in turn.
 //
 //   0  u32  magic "BSFT"
-//   4  u32  CRC-32C of bytes 8 ..< 4096 + 128 x segments
+//   4  u32  CRC-32C of bytes 8 ..< 4096 + 128 x segments + 64 x runs
 //   8  u32  format version
 //  12  u32  commit alignment in bytes
 //  16  u64  generation: the highest valid slot is the table

@@ -49,9 +49,14 @@ extension LogEngine {
             return false
         }
         let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
+            // Changes of the state in frames before the checkpoint are read by nobody any more: the
+            // slot has them first.
+            try writer.writeStateSlot(monitor.withLock { pipeline.state })
+            var checkpoint = capture.checkpoint
+            checkpoint.stateGeneration = writer.stateGeneration
             try writer.changeTable { table in
                 table.runs.append(entry)
-                table.checkpoint = capture.checkpoint
+                table.checkpoint = checkpoint
             }
             monitor.withLock {
                 publish(runs: runs.runs + [run], missing: runs.missing)

@@ -115,6 +115,8 @@ extension LogEngine {
     }
 
     private func mergingStep() -> Bool {
+        // It takes room before it gives some back; one that is under way waits with what it wrote.
+        if monitor.withLock({ upkeep.freeSpace.isLow }) { return false }
         if let work = monitor.withLock({ upkeep.merging }) { return advance(work) }
         let (snapshot, room) = monitor.withLock { (runs, options.capacityBytes / 16) }
         guard

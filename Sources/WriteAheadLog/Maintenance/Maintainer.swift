@@ -87,6 +87,7 @@ extension LogEngine {
     func cancelDerivedWork() {
         upkeep.merging?.merger.cancel()
         upkeep.merging = nil
+        if case .repacking(let repacker)? = upkeep.sealing?.phase { repacker.discard() }
         upkeep.sealing = nil
     }
 }

@@ -380,7 +380,7 @@ extension LogEngine {
 
     /// Gives the files of removed segments to the preparer, or removes them. One is used again only
     /// when nobody reads it: no reader of this process, no other process, no other name.
-    private func discard(_ removed: [SegmentIndex]) {
+    func discard(_ removed: [SegmentIndex]) {
         var didRemove = false
         // What is short of space has more use for the space than for a spare.
         let isShortOfSpace = monitor.withLock { upkeep.freeSpace.isLow }

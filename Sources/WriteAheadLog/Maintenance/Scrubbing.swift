@@ -23,10 +23,7 @@ final class SealingVerification {
         hash.update(previous)
         walker = SegmentWalker(
             file: file, header: header,
-            to: .init(
-                position: index.entry.logicalEnd, lastSequence: index.entry.lastSequence,
-                offset: index.endOffset),
-            isUncached: true, hash: hash)
+            to: .init(index.entry, offset: index.endOffset), isUncached: true, hash: hash)
     }
 
     var readBytes: UInt64 { walker.readBytes }

@@ -1,7 +1,15 @@
-/// The segment that is being sealed.
+/// The segment that is being sealed, or before that, under the safety profile, rewritten densely.
 struct SealingWork {
-    var id: UInt64
-    var sealer: SegmentSealer
+    enum Phase {
+        case repacking(SegmentRepacker)
+        case sealing(SegmentSealer)
+    }
+
+    var index: SegmentIndex
+    var header: SegmentHeader
+    var file: any DiskFile
+    var previousDigest: Digest256
+    var phase: Phase
 }
 
 /// Sealing closed segments, oldest first: each digest continues the one before.
@@ -12,10 +20,9 @@ extension LogEngine {
     func sealingStep() -> Bool {
         guard let work = sealingWork() else { return false }
         do throws(DiskError) {
-            switch try work.sealer.step(maximumBytes: LogEngine.sealingStepBytes) {
-            case .more: break
-            case .sealed(let footer): sealed(work.id, footer.digest)
-            case .damaged(let damage, let digest): damaged(work.id, damage, digest: digest)
+            switch work.phase {
+            case .repacking(let repacker): try repack(work, repacker)
+            case .sealing(let sealer): try seal(work, sealer)
             }
         } catch {
             derivedWorkFailed("sealing", error)
@@ -23,10 +30,62 @@ extension LogEngine {
         return true
     }
 
+    private func seal(_ work: SealingWork, _ sealer: SegmentSealer) throws(DiskError) {
+        let id = work.index.entry.id
+        switch try sealer.step(maximumBytes: LogEngine.sealingStepBytes) {
+        case .more: break
+        case .sealed(let footer): sealed(id, footer.digest)
+        case .damaged(let damage, let digest): damaged(id, damage, digest: digest)
+        }
+    }
+
+    private func repack(_ work: SealingWork, _ repacker: SegmentRepacker) throws(DiskError) {
+        switch try repacker.step(maximumBytes: LogEngine.sealingStepBytes) {
+        case .more: break
+        case .notWorthwhile, .damaged: beginSealing(work)
+        case .repacked(let entry, let header):
+            monitor.withLock { upkeep.sealing = nil }
+            if !exchange(work.index, for: entry, header) { repacker.discard() }
+        }
+    }
+
+    /// Puts a rewritten segment in the place of the old one; it is sealed next.
+    private func exchange(_ old: SegmentIndex, for entry: SegmentEntry, _ header: SegmentHeader)
+        -> Bool
+    {
+        var entry = entry
+        entry.retentionMilliseconds = old.entry.retentionMilliseconds
+        entry.fileBytes = header.segmentBytes
+        let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
+            guard let place = writer.table.segments.firstIndex(where: { $0.id == old.entry.id })
+            else { return }
+            try writer.changeTable(removing: true) { $0.segments[place] = entry }
+            let table = writer.table
+            monitor.withLock {
+                guard let number = segments.firstIndex(where: { $0.entry.id == old.entry.id }) else {
+                    return
+                }
+                segments[number] = SegmentIndex(
+                    closed: entry, in: table, endOffset: old.endOffset)
+                upkeep.isPlanStale = true
+                counters.segmentsRepacked += 1
+            }
+        }
+        if isWritten { discard([old]) }
+        return isWritten
+    }
+
     /// What is under way, or the next closed segment.
     private func sealingWork() -> SealingWork? {
         monitor.lock()
         if let work = upkeep.sealing {
+            // It may have been removed meanwhile.
+            guard segments.contains(where: { $0.entry.id == work.index.entry.id }) else {
+                upkeep.sealing = nil
+                monitor.unlock()
+                if case .repacking(let repacker) = work.phase { repacker.discard() }
+                return nil
+            }
             monitor.unlock()
             return work
         }
@@ -44,7 +103,8 @@ extension LogEngine {
             let file = try disk.open(path, .readWrite)
             let image = try SegmentImage(
                 file, limit: UInt64(FormatLimits.segmentHeaderBytes), uncached: true)
-            guard image.readFailure == nil, let header = try? SegmentHeader(image.bytes) else {
+            if let failure = image.readFailure { throw failure.error }
+            guard let header = try? SegmentHeader(image.bytes) else {
                 // Without its header nothing in it can be verified.
                 damaged(
                     index.entry.id,
@@ -55,17 +115,52 @@ extension LogEngine {
                     ], digest: .zero)
                 return nil
             }
-            let work = SealingWork(
-                id: index.entry.id,
-                sealer: SegmentSealer(
-                    file: file, path: path, header: header, entry: index.entry,
-                    endOffset: index.endOffset, previousDigest: previous))
+            let sealer = sealer(index, header, file, previous)
+            var work = SealingWork(
+                index: index, header: header, file: file, previousDigest: previous,
+                phase: .sealing(sealer))
+            if SegmentRepacker.canPay(header, index.entry), isBehindCheckpoint(index) {
+                work.phase = .repacking(
+                    SegmentRepacker(
+                        disk: disk, directory: directory, source: file, header: header,
+                        entry: index.entry, endOffset: index.endOffset, id: preparer.takeID(),
+                        salt: environment.random(), compression: options.compression))
+            }
             monitor.withLock { upkeep.sealing = work }
             return work
         } catch {
             derivedWorkFailed("sealing", error)
             return nil
         }
+    }
+
+    private func sealer(
+        _ index: SegmentIndex, _ header: SegmentHeader, _ file: any DiskFile, _ previous: Digest256
+    ) -> SegmentSealer {
+        SegmentSealer(
+            file: file, path: files.path(index.entry.id), header: header, entry: index.entry,
+            endOffset: index.endOffset, previousDigest: previous)
+    }
+
+    private func beginSealing(_ work: SealingWork) {
+        var work = work
+        work.phase = .sealing(sealer(work.index, work.header, work.file, work.previousDigest))
+        monitor.withLock { upkeep.sealing = work }
+    }
+
+    /// Whether opening would not read a segment's frames, so that other frames may take their place.
+    /// Takes a checkpoint where that is missing.
+    private func isBehindCheckpoint(_ index: SegmentIndex) -> Bool {
+        func isBehind() -> Bool {
+            monitor.withLock {
+                guard upkeep.capture == nil, let id = upkeep.checkpointSegmentID,
+                    let place = segments.firstIndex(where: { $0.entry.id == id }),
+                    let own = segments.firstIndex(where: { $0.entry.id == index.entry.id })
+                else { return false }
+                return own < place
+            }
+        }
+        return isBehind() || (takeCheckpoint() && isBehind())
     }
 
     private func sealed(_ id: UInt64, _ digest: Digest256) {

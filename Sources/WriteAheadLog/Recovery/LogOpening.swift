@@ -154,7 +154,8 @@ struct LogOpening {
         }
         try checkFiles(names, table)
         var walk = try SegmentWalk(
-            self, table: table, state: state, isSalvaging: options.profile == .standard)
+            self, table: table, state: state, isTableNewest: contents.damage.isEmpty,
+            isSalvaging: options.profile == .standard)
         try walk.run()
         report.take(walk, table)
         var events: [LogEvent] = []
@@ -243,9 +244,7 @@ struct LogOpening {
     ) -> [LogEvent] {
         var pieces = walk.damage
         if walk.decision == .torn {
-            pieces.append(
-                SegmentWalk.Damage(
-                    segmentID: walk.lastHeader.id, bytes: walk.end.position..<walk.end.nonZeroEnd))
+            pieces.append(SegmentWalk.Damage(segmentID: walk.lastHeader.id, bytes: walk.cutBytes))
         }
         var events: [LogEvent] = []
         for piece in pieces where !piece.bytes.isEmpty {
@@ -258,7 +257,7 @@ struct LogOpening {
             }
         }
         if walk.decision == .torn {
-            events.append(.tailCut(bytes: walk.end.nonZeroEnd - walk.end.position))
+            events.append(.tailCut(bytes: UInt64(walk.cutBytes.count)))
         }
         return events
     }
@@ -388,6 +387,10 @@ struct LogOpening {
                 report.keptFiles.append(name)
                 continue
             case .frames(let sequence) where sequence < first: break
+            case .frames(let sequence)
+            where table.segments.dropLast().contains { $0.firstSequence == sequence }:
+                // A segment and its dense copy: whichever the manifest does not name.
+                break
             case .frames(let sequence) where sequence < table.segments.last!.firstSequence:
                 report.keptFiles.append(name)
                 continue

@@ -47,6 +47,6 @@ extension RecoveryReport {
         provenSequence = walk.provenSequence
         lastSequence = walk.sequence
         losses = walk.losses
-        if walk.decision == .torn { cutBytes = walk.end.nonZeroEnd - walk.end.position }
+        if walk.decision == .torn { cutBytes = UInt64(walk.cutBytes.count) }
     }
 }

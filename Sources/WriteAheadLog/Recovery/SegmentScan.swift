@@ -25,6 +25,9 @@ struct SegmentScan {
         var bytes: RecoveryEvidence.Bytes
         /// One past the last non-zero byte.
         var nonZeroEnd: UInt64
+        /// Bytes in the last good frame's padding that are not zero. The frame is whole and stays; the
+        /// padding was being written when the power went.
+        var tornPadding: Range<UInt64>?
         /// The next frame after the place whose header verifies, if there is one.
         var laterFrame: (position: UInt64, header: FrameHeader)?
 
@@ -74,6 +77,8 @@ struct SegmentScan {
     /// The highest durable watermark and state generation that any frame carried.
     private(set) var watermark: UInt64
     private(set) var stateGeneration: UInt64 = 0
+    /// Of the frame before.
+    private var padding: Range<UInt64> = 0..<0
 
     /// - Parameter bytes: the segment from `origin` on, as far as it could be read.
     init(
@@ -123,6 +128,7 @@ struct SegmentScan {
                 position: position,
                 endPosition: FrameAlignment.end(of: header.frameBytes, at: position, self.header),
                 header: header, body: body)
+            padding = position + UInt64(header.frameBytes)..<frame.endPosition
             position = frame.endPosition
             sequence = header.lastSequence
             nextOffset = header.endOffset
@@ -172,8 +178,18 @@ struct SegmentScan {
             position: position, frameReadFailure: readFailure?.error, reason: reason,
             bytes: nonZeroEnd == position
                 ? .allZero : within ? .nonZeroWithinOneCommit : .nonZeroBeyondOneCommit,
-            nonZeroEnd: nonZeroEnd,
+            nonZeroEnd: nonZeroEnd, tornPadding: tornPadding,
             laterFrame: nonZeroEnd == position ? nil : laterFrame(until: nonZeroEnd))
+    }
+
+    private var tornPadding: Range<UInt64>? {
+        guard padding.lowerBound >= origin else { return nil }
+        let end = min(Int(padding.upperBound - origin), bytes.count)
+        let start = Int(padding.lowerBound - origin)
+        guard start < end,
+            bsfg_all_zero(bytes.baseAddress! + start, end - start) == 0
+        else { return nil }
+        return padding
     }
 
     /// One past the last non-zero byte at or after `start`, or `start`.

@@ -14,6 +14,8 @@ struct SegmentWalk {
     private let opening: LogOpening
     private let table: SegmentTable
     private let isSalvaging: Bool
+    private let isTableNewest: Bool
+    private let decoder = BlockDecoder()
     private let slotGeneration: UInt64
     private let slotHeadOffset: UInt64
     private(set) var state: LogState
@@ -39,12 +41,14 @@ struct SegmentWalk {
     private(set) var isEndUnknown = false
 
     init(
-        _ opening: LogOpening, table: SegmentTable, state: LogState, isSalvaging: Bool
+        _ opening: LogOpening, table: SegmentTable, state: LogState, isTableNewest: Bool,
+        isSalvaging: Bool
     ) throws(LogError) {
         self.opening = opening
         self.table = table
         self.state = state
         self.isSalvaging = isSalvaging
+        self.isTableNewest = isTableNewest
         slotGeneration = state.generation
         slotHeadOffset = state.headOffset
         let first = table.segments.first!
@@ -142,7 +146,8 @@ struct SegmentWalk {
 
     /// How far the log can have written beyond what a checkpoint records: nothing after it is read.
     private func writtenLimit(_ header: SegmentHeader, from position: UInt64) -> UInt64 {
-        guard table.checkpoint != nil else { return header.segmentBytes }
+        // From an older table, when the newer one is damaged, more can have been written.
+        guard table.checkpoint != nil, isTableNewest else { return header.segmentBytes }
         return min(header.segmentBytes, position + FormatLimits.uncheckpointedBytesMaximum)
     }
 
@@ -179,7 +184,7 @@ struct SegmentWalk {
         }
         var greatestTime: Int64 = 0
         do throws(FormatError) {
-            try FrameBody.walk(frame.header, frame.body) { (item) throws(FormatError) in
+            try FrameBody.walk(frame.header, frame.body, decoder) { (item) throws(FormatError) in
                 switch item {
                 case .record(let record):
                     greatestTime = max(greatestTime, record.appendTimeMilliseconds)
@@ -218,12 +223,22 @@ struct SegmentWalk {
             frameVerifiesAndLinks: false, readFailed: end.frameReadFailure != nil,
             provenDurable: scan.sequence + 1 <= provenSequence, bytes: end.bytes)
         (row, decision) = DecisionTable.decide(evidence)
+        if decision == .cleanEnd, end.tornPadding != nil {
+            // The last commit is whole; what was to be zero behind it is left behind with a roll.
+            (row, decision) = (.tornTail, .torn)
+        }
         guard decision == .corrupt else { return true }
         // What could not be read may still be there: nothing is given up for a read error.
         if isSalvaging, row != .readError { return false }
         throw corruption(
             path, end.position,
             "row \(row.rawValue): " + (end.frameReadFailure?.sentence ?? end.reason))
+    }
+
+    /// What a torn end leaves behind.
+    var cutBytes: Range<UInt64> {
+        let start = end.tornPadding?.lowerBound ?? end.position
+        return start..<max(start, end.nonZeroEnd)
     }
 
     // MARK: - Damage

@@ -59,9 +59,7 @@ final class SegmentSealer {
         hash.update(previousDigest)
         walker = SegmentWalker(
             file: file, header: header,
-            to: .init(
-                position: entry.logicalEnd, lastSequence: entry.lastSequence, offset: endOffset),
-            isUncached: true, hash: hash)
+            to: .init(entry, offset: endOffset), isUncached: true, hash: hash)
         gathering = FooterGathering(
             header: header, entry: entry, endOffset: endOffset, previousDigest: previousDigest)
         footer = gathering.footer

@@ -51,11 +51,24 @@ final class SegmentWalker {
         var lastSequence: UInt64?
         /// One past the last record.
         var offset: UInt64?
+        /// A torn tail was cut off: the last frame's padding may be anything.
+        var isCut: Bool
 
-        init(position: UInt64, lastSequence: UInt64? = nil, offset: UInt64? = nil) {
+        init(
+            position: UInt64, lastSequence: UInt64? = nil, offset: UInt64? = nil,
+            isCut: Bool = false
+        ) {
             self.position = position
             self.lastSequence = lastSequence
             self.offset = offset
+            self.isCut = isCut
+        }
+
+        /// Of a closed segment.
+        init(_ entry: SegmentEntry, offset: UInt64) {
+            self.init(
+                position: entry.logicalEnd, lastSequence: entry.lastSequence, offset: offset,
+                isCut: entry.flags & SegmentEntry.Flags.cut != 0)
         }
     }
 
@@ -101,7 +114,7 @@ final class SegmentWalker {
         // A logical end that leaves the frames' room comes from damage, and is found out as such.
         self.end = End(
             position: min(end.position, header.frameLimit), lastSequence: end.lastSequence,
-            offset: end.offset)
+            offset: end.offset, isCut: end.isCut)
         chain = start ?? Start(header)
         isPrefixChecked = start != nil
         window = SegmentWindow(
@@ -136,7 +149,8 @@ final class SegmentWalker {
             let padding = UnsafeRawBufferPointer(
                 start: frame.body.baseAddress! + frame.body.count,
                 count: Int(frame.endPosition - paddingStart))
-            if !padding.isAllZero {
+            let isTorn = end.isCut && frame.endPosition == end.position
+            if !isTorn, !padding.isAllZero {
                 pendingDamage = SegmentDamage(
                     position: paddingStart, offsets: chain.nextOffset..<chain.nextOffset,
                     reason: "padding that must be zero is not")

@@ -5,8 +5,9 @@ internal import WriteAheadLog
 struct LogCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "log",
-        abstract: "Works on one log in a directory, without a node.",
+        abstract: "Works on one log in a directory, without a node; 'alarm' asks a node.",
         subcommands: [
+            LogAlarm.self,
             LogAppend.self,
             LogDump.self,
             LogInfo.self,
@@ -27,7 +28,9 @@ extension LogError {
     var commandFailure: CommandFailure {
         let status: ExitStatus =
             switch self {
-            case .locked, .rejected(.noSpace), .rejected(.overloaded): .unavailable
+            case .locked, .rejected(.noSpace), .rejected(.overloaded), .rejected(.full),
+                .rejected(.lowSpace), .rejected(.indexRebuilding):
+                .unavailable
             case .rejected(.invalidOptions), .profileMismatch: .usage
             default: .failure
             }

@@ -26,7 +26,7 @@ struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// A clock that moves only when told, and random numbers that come in a known order.
+/// A clock that moves only when told, random numbers that come in a known order, and no threads.
 final class FixedEnvironment: Sendable {
     let milliseconds: Atomic<Int64>
     private let drawn = Atomic<UInt64>(0)
@@ -40,8 +40,16 @@ final class FixedEnvironment: Sendable {
             random: { [self] in
                 0x1111_1111_1111_1111
                     &* drawn.wrappingAdd(1, ordering: .relaxed).newValue
-            })
+            }, threads: false)
     }
+}
+
+extension LogEnvironment {
+    /// The real clock, and no threads: nothing is sealed, merged or removed behind a test's back.
+    static let still = LogEnvironment(
+        wallMilliseconds: LogEnvironment.linux.wallMilliseconds,
+        monotonicNanoseconds: LogEnvironment.linux.monotonicNanoseconds,
+        random: LogEnvironment.linux.random, threads: false)
 }
 
 let logPath = "/log"

@@ -36,8 +36,9 @@ final class KeyRunMerger {
         sources = inputs.map { KeyRunSource($0) }
     }
 
-    /// Merges until so many bytes were written, or to the end. The output is synced when `.done` is
-    /// returned, and has one copy.
+    /// Merges until so many bytes were written and synced, or to the end, which writes the filter
+    /// (at most 37 MiB with the fences) beside. With `.done` the output and its name are durable. It
+    /// has one copy: where the inputs have two, its second is to be written before they go.
     func step(outputBytesMaximum: Int) throws(KeyRunError) -> Progress {
         let end = writer.writtenBytes + UInt64(max(outputBytesMaximum, KeyRunLayout.pageBytes))
         while writer.writtenBytes < end {
@@ -49,6 +50,7 @@ final class KeyRunMerger {
             guard entry.offset >= floorOffset else { continue }
             do throws(DiskError) { try writer.append(entry) } catch { throw .disk(error) }
         }
+        do throws(DiskError) { try writer.synchronise() } catch { throw .disk(error) }
         return .more
     }
 

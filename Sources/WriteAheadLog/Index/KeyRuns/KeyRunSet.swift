@@ -68,7 +68,8 @@ final class KeyRunSet: Sendable {
     // MARK: - Looking up
 
     /// Keys that are looked up together: their cache lines are on the way before the first is used.
-    private static let groupCount = 128
+    /// With the next run's lines that is what a processor can have on the way; more was slower.
+    private static let groupCount = 16
 
     /// Answers in the order of the keys. A batch of 1,000 costs less a key than single keys do.
     /// Reads from disk: one page for a key that is found and rarely for another; a filter that is
@@ -76,8 +77,9 @@ final class KeyRunSet: Sendable {
     func lookUp(_ keys: [Digest256]) -> [KeyAnswer] {
         var answers = [KeyAnswer](repeating: notFound, count: keys.count)
         guard !probed.isEmpty else { return answers }
-        withUnsafeTemporaryAllocation(of: KeyHash.self, capacity: KeyRunSet.groupCount) { hashes in
-            withUnsafeTemporaryAllocation(of: Bool.self, capacity: KeyRunSet.groupCount) { isDone in
+        let capacity = min(keys.count, KeyRunSet.groupCount)
+        withUnsafeTemporaryAllocation(of: KeyHash.self, capacity: capacity) { hashes in
+            withUnsafeTemporaryAllocation(of: Bool.self, capacity: capacity) { isDone in
                 keys.withUnsafeBufferPointer { keys in
                     answers.withUnsafeMutableBufferPointer { answers in
                         var scratch: PageBuffer?

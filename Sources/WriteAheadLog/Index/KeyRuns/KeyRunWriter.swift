@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// What a run covers, told when it is complete.
 struct KeyRunCoverage: Equatable, Sendable {
     var offsets: Range<UInt64>
@@ -53,7 +55,7 @@ final class KeyRunWriter {
         path = directory + "/" + KeyRunLayout.fileName(id: id)
         filterBlocks = KeyFilter.blockCount(entryCount: entryCountMaximum)
         guard let filter = MappedMemory(byteCount: filterBlocks * KeyFilter.blockBytes) else {
-            throw DiskError(.write, path, code: 12)  // ENOMEM
+            throw DiskError(.write, path, code: ENOMEM)
         }
         self.filter = filter
         file = try disk.open(path, .create)
@@ -121,6 +123,10 @@ final class KeyRunWriter {
         try disk.synchroniseDirectory(directory)
         return RunEntry(header, tier: coverage.tier)
     }
+
+    /// Makes durable what was written so far, so that a long merge leaves little for its end and
+    /// never floods the device that commits go to.
+    func synchronise() throws(DiskError) { try file.synchronise() }
 
     /// Removes the file, after an error or because nobody wants it any more. What cannot be removed
     /// stays unlisted and is removed when the log is opened.

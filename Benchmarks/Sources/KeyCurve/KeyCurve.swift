@@ -1,0 +1,111 @@
+import Glibc
+import WriteAheadLog
+
+/// Appends batches of 1,000 new keys until so many million are retained, and prints at 1, 10, 100
+/// million what one costs: processor time and reading of key runs, syncs excluded.
+///
+///     KeyCurve DIR MILLIONS
+@main
+enum KeyCurve {
+    static let batchCount = 1000
+    static let payloadBytes = 16
+
+    static func main() throws {
+        guard CommandLine.arguments.count == 3, let millions = Int(CommandLine.arguments[2]),
+            (1...1000).contains(millions)
+        else {
+            print("usage: KeyCurve DIR MILLIONS")
+            exit(64)
+        }
+        let log = try Log.open(
+            directory: CommandLine.arguments[1],
+            options: LogOptions(capacityBytes: 96 << 30, segmentBytes: 256 << 20))
+        var marks = [1, 10, 100, 1000].filter { $0 <= millions }.map { $0 * 1_000_000 }
+        var samples: [Sample] = []
+        var number = 0
+        let batch = AppendBatch(capacityBytes: 128 * 1024)
+        while number < millions * 1_000_000 {
+            batch.removeAll()
+            try fill(batch, from: number)
+            let began = now(CLOCK_MONOTONIC)
+            let prepared = try log.prepare(batch)
+            let prepareNanoseconds = now(CLOCK_MONOTONIC) - began
+            let processor = now(CLOCK_THREAD_CPUTIME_ID)
+            _ = try log.commit(prepared)
+            samples.append(
+                Sample(
+                    prepareNanoseconds: prepareNanoseconds,
+                    commitNanoseconds: now(CLOCK_THREAD_CPUTIME_ID) - processor))
+            if samples.count > 400 { samples.removeFirst() }
+            number += batchCount
+            if let mark = marks.first, number >= mark {
+                marks.removeFirst()
+                report(number, samples, log)
+            }
+        }
+        log.close()
+    }
+
+    struct Sample {
+        var prepareNanoseconds: Int
+        var commitNanoseconds: Int
+        var total: Int { prepareNanoseconds + commitNanoseconds }
+    }
+
+    /// The median of the last batches, and what the process holds.
+    static func report(_ number: Int, _ samples: [Sample], _ log: Log) {
+        func median(_ value: (Sample) -> Int) -> Int {
+            samples.map(value).sorted()[samples.count / 2] / batchCount
+        }
+        let statistics = log.statistics()
+        print(
+            "keys \(number) ns_per_key \(median(\.total)) lookup \(median(\.prepareNanoseconds))",
+            "commit_cpu \(median(\.commitNanoseconds)) resident_mib \(residentMebibytes())",
+            "index_mib \(KeyIndexBudget.shared.heldBytes >> 20)",
+            "remembered \(statistics.keyCount) merged \(statistics.counters.runsMerged)")
+        fflush(nil)
+    }
+
+    static func fill(_ batch: AppendBatch, from first: Int) throws {
+        var payload = [UInt8](repeating: 0, count: payloadBytes)
+        for number in first..<first + batchCount {
+            withUnsafeBytes(of: number.littleEndian) { payload.replaceSubrange(0..<8, with: $0) }
+            try batch.add(
+                key: scattered(UInt64(number)), content: scattered(~UInt64(number)),
+                payload: payload)
+        }
+    }
+
+    /// A value as evenly spread as a SHA-256, without the cost of one.
+    static func scattered(_ number: UInt64) -> Digest256 {
+        var words: [UInt64] = []
+        var state = number
+        for _ in 0..<4 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var word = state
+            word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+            words.append(word ^ (word >> 31))
+        }
+        return words.withUnsafeBytes { Digest256(bytes: $0) }
+    }
+
+    static func now(_ clock: clockid_t) -> Int {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return time.tv_sec * 1_000_000_000 + time.tv_nsec
+    }
+
+    static func residentMebibytes() -> Int {
+        guard let file = fopen("/proc/self/statm", "r") else { return -1 }
+        defer { fclose(file) }
+        var total = 0
+        var resident = 0
+        withUnsafeMutablePointer(to: &total) { total in
+            withUnsafeMutablePointer(to: &resident) { resident in
+                withVaList([total, resident]) { _ = vfscanf(file, "%ld %ld", $0) }
+            }
+        }
+        return resident * Int(getpagesize()) >> 20
+    }
+}

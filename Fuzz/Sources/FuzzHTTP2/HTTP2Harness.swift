@@ -1,0 +1,1 @@
+../../../Tests/RPCTests/Fuzzing/HTTP2Harness.swift

@@ -1,0 +1,1 @@
+../../../Tests/WriteAheadLogTests/Fuzzing/SegmentSeal.swift

@@ -1,0 +1,1 @@
+../../../Tests/WriteAheadLogTests/Support/MemoryDisk.swift

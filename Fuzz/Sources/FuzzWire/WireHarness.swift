@@ -1,0 +1,1 @@
+../../../Tests/FactsTests/Fuzzing/WireHarness.swift

@@ -1,1 +1,0 @@
-// The simulated disk and clock, the crash explorer and the oracle: what proves the engine.
