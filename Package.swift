@@ -101,7 +101,7 @@ let package = Package(
         .executableTarget(
             name: "bsfg",
             dependencies: [
-                "Gateway", "WriteAheadLog", "Facts", "Buffers", "Replication", "RPC", "CZlib",
+                "Gateway", "WriteAheadLog", "LogSimulation", "Facts", "Buffers", "Replication", "RPC", "CZlib",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

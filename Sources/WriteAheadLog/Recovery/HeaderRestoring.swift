@@ -11,6 +11,15 @@ enum HeaderRestoring {
         _ stored: [UInt8], known: SegmentHeader, crc: UInt32, epoch: UInt64?
     ) -> SegmentHeader? {
         guard stored.count >= FormatLimits.segmentHeaderBytes else { return nil }
+        // A predecessor that was repacked had another id than the table knows.
+        var other = known
+        other.previousID = stored.withUnsafeBytes { $0.baseAddress!.integer(at: 72) }
+        return restoreTimes(stored, known, crc, epoch) ?? restoreTimes(stored, other, crc, epoch)
+    }
+
+    private static func restoreTimes(
+        _ stored: [UInt8], _ known: SegmentHeader, _ crc: UInt32, _ epoch: UInt64?
+    ) -> SegmentHeader? {
         let (storedEpoch, created) = stored.withUnsafeBytes { bytes in
             (
                 bytes.baseAddress!.integer(UInt64.self, at: 96),

@@ -75,20 +75,46 @@ struct TableRebuilding {
                 < (right.header.firstSequence, right.hasFrames ? 1 : 0, right.header.id)
         }
         var chain = [candidates.max(by: isBefore)!]
-        while let before = candidates.first(where: { $0.header.id == chain[0].header.previousID }),
-            before.header.firstSequence <= chain[0].header.firstSequence,
-            before.header.baseOffset <= chain[0].header.baseOffset,
-            before.header.id != chain[0].header.id, chain.count < FormatLimits.segmentCountMaximum
-        {
+        while chain.count < FormatLimits.segmentCountMaximum {
+            let next = chain[0].header
+            var found = candidates.first { $0.header.id == next.previousID }
+            if found == nil { found = try repacked(candidates, endingAt: next.firstSequence - 1) }
+            guard let before = found, before.header.firstSequence <= next.firstSequence,
+                before.header.baseOffset <= next.baseOffset, before.header.id != next.id
+            else { break }
             chain.insert(before, at: 0)
         }
         let ids = Set(chain.map(\.header.id))
-        if let stranger = candidates.first(where: { $0.hasFrames && !ids.contains($0.header.id) }) {
+        // Of a segment and its dense copy either will do.
+        let sequences = Set(chain.map(\.header.firstSequence))
+        let stranger = candidates.first {
+            $0.hasFrames && !ids.contains($0.header.id)
+                && !sequences.contains($0.header.firstSequence)
+        }
+        if let stranger {
             throw .notProvable(
                 "segment \(stranger.header.id) holds commits, and nothing between it and segment "
                     + "\(chain[0].header.id) is left")
         }
         return chain
+    }
+
+    /// A sealed segment that ends at a sequence: one that was repacked is not named by the next one.
+    private func repacked(_ candidates: [Candidate], endingAt sequence: UInt64)
+        throws(RepairError) -> Candidate?
+    {
+        for candidate in candidates where candidate.header.firstSequence <= sequence {
+            do throws(DiskError) {
+                let path = directory + "/" + SegmentHeader.fileName(id: candidate.header.id)
+                let room = try FooterRoom.read(try disk.open(path, .read), header: candidate.header)
+                if case .footer(let footer) = room, footer.segmentID == candidate.header.id,
+                    footer.lastSequence == sequence
+                {
+                    return candidate
+                }
+            } catch { throw .log(.disk(error)) }
+        }
+        return nil
     }
 
     /// Completes the entry of a closed segment: from its footer, or from its frames.

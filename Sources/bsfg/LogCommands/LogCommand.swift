@@ -11,6 +11,8 @@ struct LogCommand: ParsableCommand {
             LogAppend.self,
             LogDump.self,
             LogInfo.self,
+            LogRepairCommand.self,
+            LogSimulate.self,
             LogVerify.self,
         ])
 }
