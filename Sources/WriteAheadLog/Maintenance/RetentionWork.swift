@@ -150,7 +150,8 @@ extension LogEngine {
         }
         // The times of segments move with the clock, durably before the clock itself.
         _ = betweenCommits { [self] (writer) throws(DiskError) in
-            try writer.changeTable { table in
+            // Into both slots: records would look older than they are by one that is read instead.
+            try writer.changeTable(removing: true) { table in
                 for place in table.segments.indices {
                     table.segments[place].retentionMilliseconds = shift.apply(
                         table.segments[place].retentionMilliseconds)

@@ -278,7 +278,12 @@ struct LogOpening {
                 offsets, reasons: .corrupt, timeMilliseconds: environment.wallMilliseconds(),
                 firstOffset: firstOffset)
         }
-        if walk.isEndUnknown, state.epochs.count < FormatLimits.epochCountMaximum {
+        if walk.isEndUnknown {
+            // Without a new epoch offsets could be given twice.
+            guard state.epochs.count < FormatLimits.epochCountMaximum else {
+                throw .rejected(
+                    .tooMany(what: "epochs", maximum: FormatLimits.epochCountMaximum))
+            }
             state.epochs.append(
                 EpochEntry(
                     epoch: state.epoch + 1, firstOffset: walk.nextOffset,
