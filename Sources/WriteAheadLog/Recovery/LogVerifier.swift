@@ -130,8 +130,14 @@ final class LogVerifier {
         // That it does not verify, its walk says.
         guard reading.headerFailure == nil else { return }
         let previousID = number == 0 ? table.anchor.segmentID : table.segments[number - 1].id
-        // The first segment of a log without an anchor may have had some before it, long ago.
-        if reading.header.previousID != previousID, number > 0 || previousID != 0 {
+        // A segment that was rewritten has another id than the one after it was told; of a removed one
+        // under the safety profile nobody knows whether it was. And the first segment of a log without
+        // an anchor may have had some before it, long ago.
+        let isPreviousKnown =
+            number == 0
+            ? previousID != 0 && table.profile == .standard
+            : table.segments[number - 1].flags & SegmentEntry.Flags.repacked == 0
+        if isPreviousKnown, reading.header.previousID != previousID {
             found(
                 LogVerification.Damage(
                     file: path, position: 0,
