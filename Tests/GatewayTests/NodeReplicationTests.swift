@@ -38,9 +38,9 @@ import WriteAheadLog
         }
     }
 
-    private static func plant(idempotency: String = "message_id", segment: String = "4MiB")
-        throws -> ConfigurationTestFiles
-    {
+    private static func plant(
+        idempotency: String = "message_id", capacity: String = "64MiB", segment: String = "4MiB"
+    ) throws -> ConfigurationTestFiles {
         try ConfigurationTestFiles(
             main: """
                 zone: plant-a
@@ -49,7 +49,7 @@ import WriteAheadLog
                 listen: 127.0.0.1:0
                 tls: {ca: certs/ca.crt, certificate: certs/server.crt, key: certs/server.key}
                 streams:
-                  - {name: facts.operational, capacity: 64MiB, segment: \(segment), idempotency: \(idempotency)}
+                  - {name: facts.operational, capacity: \(capacity), segment: \(segment), idempotency: \(idempotency)}
 
                 """,
             peers: """
@@ -246,7 +246,10 @@ import WriteAheadLog
         async throws
     {
         let wire = Wire()
-        let files = (plant: try Self.plant(segment: "1MiB"), enterprise: try Self.enterprise())
+        let files = (
+            plant: try Self.plant(capacity: "8MiB", segment: "1MiB"),
+            enterprise: try Self.enterprise()
+        )
         let plant = try ServicesBench(files: files.plant)
         wire.connect(plant)
         try await append(plant, 0..<10)
@@ -269,11 +272,11 @@ import WriteAheadLog
         try log.cursors.create(TrackedCursor(owner: "x", name: "x", nextOffset: 0))
         var number = 10
         while log.log.firstOffset <= 10 {
-            try await append(plant, number..<number + 20, size: 50_000)
+            try await append(plant, number..<number + 20, size: 10_000)
             number += 20
             _ = try log.cursors.confirm(
                 owner: "x", name: "x", 0...log.log.headOffset - 1, digest: nil)
-            if number > 4_000 { break }
+            if number > 2_000 { break }
         }
         let first = log.log.firstOffset
         #expect(first > 10, "truncation goes on without the detached cursor")

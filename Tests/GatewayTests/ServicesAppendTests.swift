@@ -33,7 +33,7 @@ import WriteAheadLog
                 "{name: facts.operational, capacity: 16MiB, segment: 1MiB}",
                 with: "{name: facts.operational, capacity: 8MiB, segment: 1MiB}"))
         try await bench.consumer("reports", of: "reader")
-        let text = String(repeating: "x", count: 200_000)
+        let text = String(repeating: "x", count: 150_000)
         func fact(_ number: Int) -> String { factJSON(number, extra: #","t":"\#(text)""#) }
         var stored = 0
         var refusal: ServiceError?

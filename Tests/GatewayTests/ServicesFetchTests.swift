@@ -42,7 +42,7 @@ import WriteAheadLog
                 with: "{name: facts.operational, capacity: 8MiB, segment: 1MiB, "
                     + "high_watermark: 50%, when_full: drop_oldest}"))
         try await bench.consumer("reports", of: "reader")
-        let text = String(repeating: "x", count: 50_000)
+        let text = String(repeating: "x", count: 10_000)
         var number = 0
         while bench.log().log.firstOffset == 0, number < 2_000 {
             let facts = (number..<number + 20).map { factJSON($0, extra: #","t":"\#(text)""#) }

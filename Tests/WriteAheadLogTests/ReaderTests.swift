@@ -161,7 +161,9 @@ struct ReaderTests {
     func inspector() throws {
         let directory = TemporaryDirectory()
         let path = directory.path + "/log"
-        let log = try Log.open(directory: path, options: smallLog)
+        // Room for whatever the writer manages meanwhile.
+        let options = LogOptions(capacityBytes: 4 << 30, segmentBytes: 1 << 20)
+        let log = try Log.open(directory: path, options: options)
         let writing = FaultTests.Flag()
         writing.set(true)
         let writer = EngineThread(name: "writer") {

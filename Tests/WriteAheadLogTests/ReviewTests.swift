@@ -97,6 +97,8 @@ struct ReviewTests {
             try still.append(number..<number + 1)
         }
         #expect(still.log.firstOffset > 60)
+        // Its record is gone; its key is too, though no run could be written since.
+        #expect(try still.log.lookUp(digest("key k50")) == nil)
         still.disk.setHook(nil)
         still.clock.advance(milliseconds: 60_000)
         still.settle()
@@ -231,6 +233,52 @@ struct ReviewTests {
         #expect(still.log.gaps(in: 0..<100).map(\.offsets) == [0..<10])
         let life = try still.afterKill()
         #expect(life.log.firstOffset == 10)
+    }
+
+    @Test("a full disk does not keep segments of the safety profile from being sealed and removed")
+    func sealingOnAFullDisk() throws {
+        let still = try StillLog(
+            Self.options(
+                .silStrict(StrictPolicy()), RetentionOptions(retentionMilliseconds: 1000)))
+        try still.log.createCursor(Cursor(owner: "o", name: "n"))
+        // Small commits in blocks of 4 KiB: mostly padding.
+        for number in 0..<600 { _ = try still.log.append(try oneRecord(payload(number))) }
+        _ = still.log.stepMaintainer()
+        let present = Set(still.disk.files.keys)
+        still.disk.setHook { call in
+            call.isSegment && call.operation == .open && !present.contains(call.path)
+                ? .error(ENOSPC) : nil
+        }
+        try still.log.confirm(owner: "o", name: "n", nextOffset: 600)
+        for _ in 0..<20 {
+            still.clock.advance(milliseconds: 2000)
+            still.settle()
+        }
+        #expect(still.log.statistics().counters.segmentsRepacked == 0)
+        #expect(still.log.firstOffset > 0)
+        still.disk.setHook(nil)
+    }
+
+    @Test("a closed segment that cannot be read holds up no other, and nothing of it is given up")
+    func unreadableSegment() throws {
+        let still = try StillLog(Self.options())
+        for number in 0..<45 {
+            _ = try still.log.append(try oneRecord(payload(number, bytes: 100_000)))
+        }
+        let bad = try ClosedSegment(still.disk, 0).path
+        still.disk.setHook { call in
+            call.path == bad && call.operation == .read && call.position < 600_000
+                && call.position + UInt64(call.byteCount) > 500_000 ? .error(EIO) : nil
+        }
+        for _ in 0..<20 {
+            still.clock.advance(milliseconds: 2000)
+            still.settle()
+        }
+        #expect(still.log.statistics().counters.segmentsSealed == 4)
+        #expect(still.log.gaps(in: 0..<100) == [])
+        #expect(throws: LogError.self) { try still.log.read(from: 4) { _ in true } }
+        still.disk.setHook(nil)
+        #expect(try contents(still.log).count == 45)
     }
 
     // MARK: - Waiting and ends

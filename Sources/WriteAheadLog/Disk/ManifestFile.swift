@@ -146,11 +146,14 @@ extension DiskFile {
 enum ZeroFill {
     static let chunkBytes = 256 * 1024
 
-    static func fill(_ file: any DiskFile, byteCount: UInt64) throws(DiskError) {
+    /// Writes zeros from `start` up to `byteCount`.
+    static func fill(_ file: any DiskFile, from start: UInt64 = 0, byteCount: UInt64)
+        throws(DiskError)
+    {
         let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: chunkBytes, alignment: 4096)
         defer { zeros.deallocate() }
         zeros.initializeMemory(as: UInt8.self, repeating: 0)
-        var position: UInt64 = 0
+        var position = start
         while position < byteCount {
             let count = Int(min(UInt64(chunkBytes), byteCount - position))
             try file.write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: position)

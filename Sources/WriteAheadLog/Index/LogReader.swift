@@ -86,6 +86,9 @@ struct FrameReader {
             position = FrameAlignment.end(
                 of: frame.frameBytes, at: position, profile, index.commitAlignment)
         }
+        guard passesOverDamage || next >= min(index.endOffset, end) else {
+            throw corruption(index.endPosition, next, "its records end before the next segment's begin")
+        }
         return true
     }
 

@@ -28,6 +28,7 @@ extension LogEngine {
                 let rest = $0.clamped(to: max($0.lowerBound, keyFloorOffset)..<$0.upperBound)
                 return rest.isEmpty ? nil : rest
             })
+        pipeline.keys.floorOffset = keyFloorOffset
         pipeline.hasRuns = !runs.isEmpty
     }
 

@@ -40,6 +40,8 @@ struct Upkeep {
 
     // Sealing, key runs, scrubbing: what is under way.
     var sealing: SealingWork?
+    /// Of the segment that is under way, one after the other.
+    var sealingFailureCount = 0
     var merging: MergingWork?
     var scrubbing = ScrubbingState()
 

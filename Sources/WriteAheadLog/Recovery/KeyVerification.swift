@@ -221,16 +221,7 @@ struct ReadableOffsets {
 
     init(_ firstOffset: UInt64, _ missing: [Range<UInt64>]) {
         self.firstOffset = firstOffset
-        var merged: [Range<UInt64>] = []
-        for range in missing.sorted(by: { $0.lowerBound < $1.lowerBound }) {
-            if let last = merged.last, range.lowerBound <= last.upperBound {
-                merged[merged.count - 1] =
-                    last.lowerBound..<max(last.upperBound, range.upperBound)
-            } else {
-                merged.append(range)
-            }
-        }
-        self.missing = merged
+        self.missing = LossTable.merged(missing)
     }
 
     func contains(_ offset: UInt64) -> Bool {

@@ -179,7 +179,7 @@ package final class LogInspector {
                         try meet(LogVerification.Damage(path, damage), entry)
                     }
                     nextOffset = frame.header.endOffset
-                case .damage(let damage):
+                case .damage(let damage, _):
                     try meet(LogVerification.Damage(path, damage), entry)
                 }
             }

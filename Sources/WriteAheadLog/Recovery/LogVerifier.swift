@@ -90,7 +90,7 @@ final class LogVerifier {
             proof: SegmentReading.Proof(slot)
         ) { (item) throws(LogError) in
             switch item {
-            case .damage(let damage):
+            case .damage(let damage, _):
                 self.found(LogVerification.Damage(path, damage), in: entry)
             case .frame(let frame, let walker):
                 let damage = walker.records(of: frame) { (item) throws(FormatError) in
@@ -129,20 +129,15 @@ final class LogVerifier {
         let entry = reading.entry
         // That it does not verify, its walk says.
         guard reading.headerFailure == nil else { return }
-        let previousID = number == 0 ? table.anchor.segmentID : table.segments[number - 1].id
-        // A segment that was rewritten has another id than the one after it was told; of a removed one
-        // under the safety profile nobody knows whether it was. And the first segment of a log without
-        // an anchor may have had some before it, long ago.
-        let isPreviousKnown =
-            number == 0
-            ? previousID != 0 && table.profile == .standard
-            : table.segments[number - 1].flags & SegmentEntry.Flags.repacked == 0
-        if isPreviousKnown, reading.header.previousID != previousID {
+        // One that was repacked has another id than when its successor was begun.
+        if number > 0, table.segments[number - 1].flags & SegmentEntry.Flags.repacked == 0,
+            reading.header.previousID != table.segments[number - 1].id
+        {
             found(
                 LogVerification.Damage(
                     file: path, position: 0,
-                    reason: "it follows segment \(reading.header.previousID) and not \(previousID)"),
-                in: entry)
+                    reason: "it follows segment \(reading.header.previousID) and not "
+                        + "\(table.segments[number - 1].id)"), in: entry)
         }
         let expected = reading.header.segmentBytes
         if entry.fileBytes != 0, entry.fileBytes != expected {
@@ -199,8 +194,8 @@ final class LogVerifier {
         report.endPosition = end.place.position
         guard end.decision == .torn else { return }
         notice(
-            path, end.place.position,
-            "\(end.nonZeroEnd - end.place.position) bytes of a commit that is torn, damaged or being "
+            path, end.cutPosition,
+            "\(end.nonZeroEnd - end.cutPosition) bytes of a commit that is torn, damaged or being "
                 + "written")
     }
 

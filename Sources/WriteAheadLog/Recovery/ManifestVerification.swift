@@ -73,6 +73,8 @@ private struct SlotBytes {
     }
 
     func firstNonZero(from start: Int) -> UInt64? {
-        bytes.dropFirst(start).firstIndex { $0 != 0 }.map { UInt64($0) }
+        let rest = bytes.dropFirst(start)
+        guard !rest.withUnsafeBytes(\.isAllZero) else { return nil }
+        return rest.firstIndex { $0 != 0 }.map { UInt64($0) }
     }
 }

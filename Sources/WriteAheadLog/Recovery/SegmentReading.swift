@@ -9,7 +9,8 @@ final class SegmentReading {
     enum Item {
         /// A good frame; the walker gives its records.
         case frame(SegmentWalker.Frame, SegmentWalker)
-        case damage(SegmentDamage)
+        /// Damage, and the position behind it where reading goes on.
+        case damage(SegmentDamage, end: UInt64)
     }
 
     /// What stood after the last frame.
@@ -20,6 +21,8 @@ final class SegmentReading {
         var decision = RecoveryDecision.cleanEnd
         /// One past the last byte that is not zero; of the last segment only.
         var nonZeroEnd: UInt64 = 0
+        /// Where what a torn end leaves behind begins: in the last good frame's padding or behind it.
+        var cutPosition: UInt64 = 0
         /// Of a closed segment all of which could be read.
         var digest: Digest256?
     }
@@ -122,8 +125,7 @@ final class SegmentReading {
             hash.update(previous)
             return hash
         }
-        let end = SegmentWalker.End(
-            position: entry.logicalEnd, lastSequence: entry.lastSequence, offset: endOffset)
+        let end = SegmentWalker.End(entry, offset: endOffset)
         var walker = SegmentWalker(
             file: file, header: header, to: end, isUncached: true, hash: hash)
         var isWhole = true
@@ -142,7 +144,7 @@ final class SegmentReading {
                             SegmentDamage(
                                 position: unreadable?.position ?? walker.position,
                                 offsets: walker.nextOffset..<max(walker.nextOffset, endOffset),
-                                reason: error.sentence)))
+                                reason: error.sentence), end: entry.logicalEnd))
                     return End(place: walker.place)
                 }
                 unreadable = (unreadable?.position ?? walker.position, next, error.sentence)
@@ -162,7 +164,7 @@ final class SegmentReading {
                     damage.reason = place.reason
                     unreadable = nil
                 }
-                try visit(.damage(damage))
+                try visit(.damage(damage, end: walker.position))
             case .searching: break
             case .end:
                 var end = End(place: walker.place)
@@ -182,30 +184,40 @@ final class SegmentReading {
         proof.sequence = max(proof.sequence, header.firstSequence - 1)
         var looks = 1
         var isSearching = false
+        /// Of the frame before: damage, unless that one is the last and its padding was being written.
+        var padding: (damage: SegmentDamage, end: UInt64)?
         while true {
             let before = walker.place
             switch Result(catching: { () throws(DiskError) in try walker.next() }) {
             case .failure(let error):
                 return try unreadable(before, error, proof, visit)
             case .success(.frame(let frame)):
+                if let damage = padding { try visit(.damage(damage.damage, end: damage.end)) }
+                padding = nil
                 looks = 1
                 isSearching = false
                 proof.sequence = max(proof.sequence, frame.header.durableSequence)
                 try visit(.frame(frame, walker))
             case .success(.damage(let damage)):
                 if isSearching, walker.position >= header.frameLimit {
-                    return try conclude(before, damage.reason, proof, visit)
+                    return try conclude(before, damage.reason, padding, proof, visit)
                 }
+                if !isSearching, damage.position >= header.firstFramePosition {
+                    padding = (damage, walker.position)
+                    continue
+                }
+                if let damage = padding { try visit(.damage(damage.damage, end: damage.end)) }
+                padding = nil
                 looks = 1
                 isSearching = false
-                try visit(.damage(damage))
+                try visit(.damage(damage, end: walker.position))
             case .success(.searching):
                 guard !isSearching else { break }
                 isSearching = true
                 if case .success(before.position) = Result(catching: { () throws(DiskError) in
                     try self.nonZeroEnd(from: before.position)
                 }) {
-                    return try conclude(before, "nothing stands there", proof, visit)
+                    return try conclude(before, "nothing stands there", padding, proof, visit)
                 }
                 if looks < attempts {
                     // Perhaps the writer is in the middle of it.
@@ -214,7 +226,7 @@ final class SegmentReading {
                     usleep(SegmentReading.pauseMicroseconds)
                     walker = lastWalker(from: before)
                 }
-            case .success(.end): return try conclude(before, "nothing stands there", proof, visit)
+            case .success(.end): return try conclude(before, "nothing stands there", padding, proof, visit)
             }
         }
     }
@@ -227,7 +239,8 @@ final class SegmentReading {
 
     /// Judges by the decision table what stands after the last frame.
     private func conclude(
-        _ place: SegmentWalker.Start, _ reason: String, _ proof: Proof,
+        _ place: SegmentWalker.Start, _ reason: String,
+        _ padding: (damage: SegmentDamage, end: UInt64)?, _ proof: Proof,
         _ visit: (Item) throws(LogError) -> Void
     ) throws(LogError) -> End {
         let nonZeroEnd: UInt64
@@ -244,10 +257,19 @@ final class SegmentReading {
             RecoveryEvidence(
                 frameVerifiesAndLinks: false, readFailed: false,
                 provenDurable: place.sequence + 1 <= proof.sequence, bytes: bytes))
-        if decision == .corrupt {
-            try visit(.damage(damage(place, "row \(row.rawValue): \(reason)", proof)))
+        var end = End(
+            place: place, row: row, decision: decision, nonZeroEnd: nonZeroEnd,
+            cutPosition: padding?.damage.position ?? place.position)
+        if decision == .cleanEnd, let padding {
+            (end.row, end.decision) = (.tornTail, .torn)
+            end.nonZeroEnd = padding.end
         }
-        return End(place: place, row: row, decision: decision, nonZeroEnd: nonZeroEnd)
+        if decision == .corrupt {
+            if let padding { try visit(.damage(padding.damage, end: padding.end)) }
+            try visit(
+                .damage(damage(place, "row \(row.rawValue): \(reason)", proof), end: nonZeroEnd))
+        }
+        return end
     }
 
     /// A read error is never torn.
@@ -256,7 +278,10 @@ final class SegmentReading {
         _ visit: (Item) throws(LogError) -> Void
     ) throws(LogError) -> End {
         let row = RecoveryRow.readError
-        try visit(.damage(damage(place, "row \(row.rawValue): \(error.sentence)", proof)))
+        try visit(
+            .damage(
+                damage(place, "row \(row.rawValue): \(error.sentence)", proof),
+                end: header.frameLimit))
         return End(place: place, row: row, decision: .corrupt, nonZeroEnd: place.position)
     }
 

@@ -33,11 +33,26 @@ struct LogAppend: ParsableCommand {
     @Option(help: "How many lines may be under way at once, up to 4096.")
     var inFlight = 64
 
-    @Option(help: "Bytes of a segment when the log is made, such as 1MiB; a 64th of the capacity.")
+    @Option(
+        name: [.customLong("segment-bytes"), .customLong("segment")],
+        help: "Bytes of segments to be made, such as 1MiB; a 64th of the capacity.")
     var segment: ByteQuantity?
 
-    @Option(help: "Bytes that the log may fill when it is made; 1GiB.")
+    @Option(help: "Bytes that the log may fill from now on; 1GiB.")
     var capacity: ByteQuantity?
+
+    @Option(
+        help: "reject or drop_oldest: what a full log does. A sil_strict log never drops a record.")
+    var whenFull: String?
+
+    @Option(help: "The fill, from 0.1 to 0.95, from which a full log refuses or drops.")
+    var highWatermark: Double?
+
+    @Option(help: "The fill at which records are taken again.")
+    var lowWatermark: Double?
+
+    @Flag(help: "The log has no readers: records count as confirmed once they are durable.")
+    var terminal = false
 
     @Option(help: "standard or sil_strict; when the log is there already, what it was made with.")
     var profile: ProfileArgument?
@@ -60,15 +75,18 @@ struct LogAppend: ParsableCommand {
     }
 
     private func options() throws(LogError) -> LogOptions {
-        var chosen = profile?.profile
-        if chosen == nil { chosen = try LogInspector.storedProfile(directory: log.dir) }
-        // Nobody said that what is appended here may ever go.
+        var profile = profile?.profile
+        if profile == nil { profile = try LogInspector.storedProfile(directory: log.dir) }
+        // Nobody said that what is appended here may ever go; under sil_strict it never does.
         var options = LogOptions(
-            policy: chosen == .silStrict
-                ? .silStrict(StrictPolicy())
-                : .standard(StandardPolicy(unconfirmedLifetimeMilliseconds: nil)))
+            policy: try LogPolicy.parse(
+                profile: (profile ?? .standard).name, whenFull: whenFull,
+                unconfirmedLifetime: .never))
         if let capacity { options.capacityBytes = capacity.bytes }
         options.segmentBytes = segment?.bytes
+        if let highWatermark { options.retention.highWatermark = highWatermark }
+        if let lowWatermark { options.retention.lowWatermark = lowWatermark }
+        options.retention.isTerminal = terminal
         return options
     }
 }

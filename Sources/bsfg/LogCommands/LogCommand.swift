@@ -13,6 +13,7 @@ struct LogCommand: ParsableCommand {
             LogDump.self,
             LogExercise.self,
             LogInfo.self,
+            LogRepairCommand.self,
             LogSimulate.self,
             LogVerify.self,
         ])

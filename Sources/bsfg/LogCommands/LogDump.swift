@@ -9,12 +9,17 @@ struct LogDump: ParsableCommand {
         abstract: "Prints the durable records of a log, a line each.",
         discussion: """
             Works while another process writes. Every checksum is verified; at damage it stops with a \
-            sentence, after everything before was printed.
+            sentence, after everything before was printed. With --past-damage it goes on behind it and \
+            prints every record that can be read, in files that do not open too; each gap between them \
+            is a line on standard error.
 
             Exit status: 0 all were printed, 1 damage or failure, 2 wrong command line.
             """)
 
     @OptionGroup var log: LogDirectory
+
+    @Flag(help: "Go on behind damage.")
+    var pastDamage = false
 
     @OptionGroup var output: OutputOptions
 
@@ -22,14 +27,30 @@ struct LogDump: ParsableCommand {
         let writer = RecordPrinter(output.format)
         if output.format == .table { writer.heading() }
         let failure: CommandFailure?
+        var isWhole = true
         do throws(CommandFailure) {
             try LogError.wrap { () throws(LogError) in
-                _ = try LogInspector(directory: log.dir).walk { writer.record($0) }
+                let inspector = try LogInspector(directory: log.dir)
+                guard pastDamage else {
+                    _ = try inspector.walk { writer.record($0) }
+                    return
+                }
+                _ = try inspector.walkPastDamage { item in
+                    switch item {
+                    case .record(let record): writer.record(record)
+                    case .gap(let damage, let isDeclared):
+                        isWhole = isWhole && isDeclared
+                        writer.gap(damage, isDeclared: isDeclared)
+                    }
+                }
             }
             failure = nil
         } catch { failure = error }
         writer.flush()
         if let failure { throw failure }
+        guard isWhole else {
+            throw CommandFailure(.failure, "\(log.dir) is damaged; the gaps were named")
+        }
     }
 }
 
@@ -51,6 +72,16 @@ private final class RecordPrinter {
         case .table: row(record)
         }
         if text.count >= RecordPrinter.flushBytes { flush() }
+    }
+
+    /// A line on standard error, after the records before it.
+    func gap(_ damage: LogVerification.Damage, isDeclared: Bool) {
+        flush()
+        let text =
+            "gap: offsets \(damage.offsets.lowerBound) up to \(damage.offsets.upperBound) exclusive "
+            + "(\(isDeclared ? "declared lost" : "\(damage.file) at byte \(damage.position)"): "
+            + "\(damage.reason))\n"
+        fputs(text, stderr)
     }
 
     private func json(_ record: LogRecord) {

@@ -33,10 +33,21 @@ struct LogInfo: ParsableCommand {
         facts.row(["offsets", "\(log.firstOffset) up to \(log.headOffset) exclusive"])
         facts.row(["last commit", String(log.lastSequence)])
         facts.row(["end", log.end.rawValue])
-        facts.row(["capacity", "\(log.capacityBytes) bytes"])
+        facts.row(["capacity", "\(log.capacityBytes) bytes, \(Int(log.fill * 100)) % used"])
         facts.row(["segment", "\(log.segmentBytes) bytes"])
         facts.row(["commit alignment", "\(log.commitAlignmentBytes) bytes"])
         facts.row(["format", String(log.formatVersion)])
+        if let place = log.checkpoint {
+            facts.row([
+                "checkpoint", "segment \(place.segmentID), byte \(place.position), offset "
+                    + "\(place.nextOffset)",
+            ])
+        }
+        if let head = log.chainHead { facts.row(["anchor", anchor(head)]) }
+        if let removed = log.anchor { facts.row(["removed up to", anchor(removed)]) }
+        if let since = log.alarmMilliseconds { facts.row(["alarm", "since \(since) (unix ms)"]) }
+        if log.isDedupeHorizonLost { facts.row(["dedupe horizon", "lost, not accepted"]) }
+        if log.isHalted { facts.row(["halted", "yes"]) }
         StandardOutput.line(facts.text + "\n")
 
         var segments = Table("SEGMENT", "OFFSETS#", "COMMITS#", "USED BYTES#", "EPOCH#", "STATUS")
@@ -48,14 +59,37 @@ struct LogInfo: ParsableCommand {
             ])
         }
         StandardOutput.line(segments.text)
+        if !log.losses.isEmpty {
+            var losses = Table("LOST", "REASONS", "DECLARED (UNIX MS)#")
+            for gap in log.losses {
+                losses.row([
+                    "\(gap.offsets.lowerBound)..<\(gap.offsets.upperBound)",
+                    gap.reasons.names.joined(separator: ", "),
+                    gap.timeMilliseconds.map { String($0) } ?? "-",
+                ])
+            }
+            StandardOutput.line("\n" + losses.text)
+        }
+        if !log.runs.isEmpty {
+            var runs = Table("KEY RUN", "OFFSETS", "KEYS#", "BYTES#", "COPIES#", "TIER#", "STATUS")
+            for run in log.runs {
+                runs.row([
+                    run.file, "\(run.offsets.lowerBound)..<\(run.offsets.upperBound)",
+                    String(run.keyCount), String(run.byteCount), String(run.copies),
+                    String(run.tier), run.isRebuilding ? "being gathered again" : "whole",
+                ])
+            }
+            StandardOutput.line("\n" + runs.text)
+        }
 
         if !log.cursors.isEmpty {
-            var cursors = Table("OWNER", "CURSOR", "NEXT#", "LAG#", "EPOCH#", "REQUIRED", "BEGAN")
+            var cursors = Table("OWNER", "CURSOR", "NEXT#", "LAG#", "EPOCH#", "REQUIRED", "BEGAN", "DETACHED")
             for cursor in log.cursors {
                 let lag = log.headOffset - min(log.headOffset, cursor.nextOffset)
                 cursors.row([
                     cursor.owner, cursor.name, String(cursor.nextOffset), String(lag),
                     String(cursor.epoch), cursor.required ? "yes" : "no", cursor.initialisation,
+                    cursor.detachReason ?? "-",
                 ])
             }
             StandardOutput.line("\n" + cursors.text)
@@ -74,7 +108,15 @@ struct LogInfo: ParsableCommand {
 
     private func status(_ segment: SegmentInformation, isLast: Bool) -> String {
         if isLast { return "written" }
-        return segment.isCut ? "closed, torn tail cut" : segment.isSealed ? "sealed" : "closed"
+        var words = [segment.isSealed ? "sealed" : "closed"]
+        if segment.isRepacked { words.append("repacked") }
+        if segment.isDamaged { words.append("damaged") }
+        if segment.isCut { words.append("torn tail cut") }
+        return words.joined(separator: ", ")
+    }
+
+    private func anchor(_ head: ChainHead) -> String {
+        "\(head.segmentID):\(head.digest.hexadecimal)"
     }
 
     private func json(_ log: LogInformation) -> JSONOutput {
@@ -93,6 +135,49 @@ struct LogInfo: ParsableCommand {
             ("capacity_bytes", .unsigned(log.capacityBytes)),
             ("segment_bytes", .unsigned(log.segmentBytes)),
             ("commit_alignment_bytes", .integer(Int64(log.commitAlignmentBytes))),
+            ("fill", .text(String(log.fill))),
+            ("anchor", log.chainHead.map { .text(anchor($0)) } ?? .null),
+            ("removed_anchor", log.anchor.map { .text(anchor($0)) } ?? .null),
+            (
+                "checkpoint",
+                log.checkpoint.map {
+                    .object([
+                        ("segment", .unsigned($0.segmentID)), ("position", .unsigned($0.position)),
+                        ("next_offset", .unsigned($0.nextOffset)),
+                    ])
+                } ?? .null
+            ),
+            ("alarm_since_unix_ms", log.alarmMilliseconds.map { .integer($0) } ?? .null),
+            ("dedupe_horizon_lost", .flag(log.isDedupeHorizonLost)),
+            ("halted", .flag(log.isHalted)),
+            (
+                "losses",
+                .list(
+                    log.losses.map { gap in
+                        .object([
+                            ("first_offset", .unsigned(gap.offsets.lowerBound)),
+                            ("last_offset", .unsigned(gap.offsets.upperBound - 1)),
+                            ("reasons", .list(gap.reasons.names.map { .text($0) })),
+                            ("declared_unix_ms", gap.timeMilliseconds.map { .integer($0) } ?? .null),
+                        ])
+                    })
+            ),
+            (
+                "key_runs",
+                .list(
+                    log.runs.map { run in
+                        .object([
+                            ("file", .text(run.file)),
+                            ("first_offset", .unsigned(run.offsets.lowerBound)),
+                            ("end_offset", .unsigned(run.offsets.upperBound)),
+                            ("keys", .integer(Int64(run.keyCount))),
+                            ("bytes", .unsigned(run.byteCount)),
+                            ("copies", .integer(Int64(run.copies))),
+                            ("tier", .integer(Int64(run.tier))),
+                            ("rebuilding", .flag(run.isRebuilding)),
+                        ])
+                    })
+            ),
             ("epochs", .list(log.epochs.map(epoch))),
             ("segments", .list(log.segments.map(segment))),
             ("cursors", .list(log.cursors.map(cursor))),
@@ -132,6 +217,10 @@ struct LogInfo: ParsableCommand {
             ("created_unix_ms", .integer(segment.createdMilliseconds)),
             ("cut", .flag(segment.isCut)),
             ("sealed", .flag(segment.isSealed)),
+            ("damaged", .flag(segment.isDamaged)),
+            ("repacked", .flag(segment.isRepacked)),
+            ("file_bytes", .unsigned(segment.fileBytes)),
+            ("digest", segment.digest.map { .text($0.hexadecimal) } ?? .null),
         ])
     }
 
@@ -146,6 +235,7 @@ struct LogInfo: ParsableCommand {
             ("receiver", cursor.receiver.map { .text($0.hexadecimal) } ?? .null),
             ("receiver_epoch", .unsigned(cursor.receiverEpoch)),
             ("required", .flag(cursor.required)),
+            ("detached", cursor.detachReason.map { .text($0) } ?? .null),
             ("initialisation", .text(cursor.initialisation)),
             ("created_unix_ms", .integer(cursor.createdMilliseconds)),
         ])

@@ -102,13 +102,13 @@ struct LogVerify: ParsableCommand {
                 "anchor",
                 report.chainHead.map { .text("\($0.segmentID):\($0.digest.hexadecimal)") } ?? .null
             ),
-            ("damage", json(report.damage)),
-            ("declared_gaps", json(report.declaredGaps)),
-            ("notices", json(report.notices)),
+            ("damage", Self.json(report.damage)),
+            ("declared_gaps", Self.json(report.declaredGaps)),
+            ("notices", Self.json(report.notices)),
         ])
     }
 
-    private func json(_ places: [LogVerification.Damage]) -> JSONOutput {
+    static func json(_ places: [LogVerification.Damage]) -> JSONOutput {
         .list(
             places.map { place in
                 .object([
@@ -121,7 +121,7 @@ struct LogVerify: ParsableCommand {
             })
     }
 
-    private func offset(_ value: UInt64?) -> JSONOutput { value.map { .unsigned($0) } ?? .null }
+    private static func offset(_ value: UInt64?) -> JSONOutput { value.map { .unsigned($0) } ?? .null }
 }
 
 /// A digest of the chain as `log verify` and `log info` print it.
