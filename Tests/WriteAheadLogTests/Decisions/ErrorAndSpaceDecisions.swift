@@ -42,28 +42,25 @@ struct ErrorAndSpaceDecisions {
     func derivedWork() throws {
         let still = try StillLog(StillLog.options())
         let isBroken = FaultTests.Flag()
-        isBroken.set(true)
-        let spares = Noted<Set<String>>([])
+        // A second segment is begun as a spare.
         still.disk.setHook { call in
-            guard isBroken.isSet else { return nil }
-            if call.path.contains(".run"), call.operation == .write { return .error(ENOSPC) }
-            // A file that is being filled with zeros is a spare.
-            if call.isSegment, call.operation == .open, call.path != segmentPath(1) {
-                spares.change { $0.insert(call.path) }
-            }
-            return spares.value.contains(call.path) && call.operation == .write ? .error(ENOSPC) : nil
+            call.isSegment && call.path != segmentPath(1) && call.operation == .write
+                ? .error(ENOSPC) : nil
         }
-        _ = still.log.stepPreparer()
+        #expect(still.log.stepPreparer() && !still.log.stepPreparer())
         #expect(still.log.statistics().events.spareFailed == 1)
-        isBroken.set(false)
-        spares.change { $0 = [] }
+        still.disk.setHook { call in
+            isBroken.isSet && call.path.contains(".run") && call.operation == .write
+                ? .error(ENOSPC) : nil
+        }
         try still.append(0..<9)
         isBroken.set(true)
-        // Until a checkpoint is due and its run cannot be written.
+        // Until a checkpoint is due and its run cannot be written. The roll makes its own spare.
         for number in 9..<14 {
             _ = try still.log.append(oneRecord(payload(number, bytes: 100_000), key: "k\(number)"))
             _ = still.log.stepMaintainer()
         }
+        #expect(still.log.statistics().counters.rolls == 1)
         #expect(still.log.statistics().events.derivedWorkFailed >= 1)
         #expect(still.log.statistics().poison == nil)
         #expect(still.log.statistics().counters.checkpoints == 0)
@@ -74,12 +71,14 @@ struct ErrorAndSpaceDecisions {
         #expect(try contents(still.log).count == 14)
 
         // A copy of what is cut off that cannot be made does not stop the opening.
+        _ = try still.log.append(oneRecord(payload(14)))
         let torn = still.disk.copy()
-        let last = try framesOnDisk(torn.files[segmentPath(2)]!).last!
-        torn.edit(segmentPath(2)) { $0[last.position + 140] ^= 1 }
+        let active = segmentPath(try torn.manifest().tables[0].segments.last!.id)
+        let last = try framesOnDisk(torn.files[active]!).last!
+        torn.edit(active) { $0[last.position + 140] ^= 1 }
         torn.setHook { $0.path.contains("/quarantine") ? .error(ENOSPC) : nil }
         let log = try openLog(torn, still.options)
-        #expect(log.recovery.decision == .torn && log.headOffset == 13)
+        #expect(log.recovery.decision == .torn && log.headOffset == 14)
         #expect(log.statistics().events.derivedWorkFailed >= 1 && log.statistics().poison == nil)
         log.close()
     }

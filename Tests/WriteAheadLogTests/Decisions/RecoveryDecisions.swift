@@ -228,12 +228,15 @@ struct RecoveryDecisions {
         #expect(killed.disk.files[segmentPath(1)] == nil)
         killed.log.close()
         killed.disk.put(segmentPath(1), old)
-        // A header without a frame, and no zeros behind it where unsynced ones lay.
-        let empty = try still.table.nextSegmentID + 50
-        killed.disk.put(segmentPath(empty), Array(old[..<4096]) + [UInt8](repeating: 0, count: 1 << 20 - 4096))
+        // A header without a frame: a roll that was not finished.
+        var header = try old.withUnsafeBytes { try SegmentHeader($0) }
+        header.id = try still.table.nextSegmentID + 50
+        killed.disk.put(
+            segmentPath(header.id), header.encode() + [UInt8](repeating: 0, count: 1 << 20 - 4096))
         try killed.reopen()
         killed.settle()
         #expect(killed.disk.files[segmentPath(1)] == nil)
+        #expect(killed.log.recovery.keptFiles == [])
         let listed = try Set(killed.table.segments.map(\.id))
         for (path, bytes) in killed.disk.files where path.hasSuffix(".segment") {
             let id = SegmentHeader.id(fileName: String(path.split(separator: "/").last!))!
