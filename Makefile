@@ -1,6 +1,7 @@
 # make demo      two nodes on this machine, kills and a cut link, and the proof that nothing is lost
 # make test      every test of this release
 # make fuzz      SECONDS (60) of each fuzzer, from its corpus
+# make prove     the long round of faults and its table, PROVE_MINUTES=35 (docs/proof.md)
 # make install   the binary into PREFIX/bin
 # make deps      what demo and test need, fetched once; both call it
 
@@ -9,8 +10,9 @@ DEBUG = .build-debug
 RELEASE = .build-release
 FUZZ = .build-fuzz
 SECONDS ?= 60
+PROVE_MINUTES ?= 35
 
-.PHONY: demo test fuzz install deps release check-generated clean
+.PHONY: demo test prove fuzz install deps release check-generated clean
 
 demo: release
 	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
@@ -21,6 +23,9 @@ test: deps
 
 fuzz: deps
 	Fuzz/run.py --scratch-path $(FUZZ) --seconds $(SECONDS)
+
+prove: release
+	python3 Tests/prove.py --no-build --minutes $(PROVE_MINUTES) $(PROVE_FLAGS)
 
 release: deps
 	swift build --scratch-path $(RELEASE) -c release --product bsfg
@@ -37,4 +42,4 @@ check-generated:
 	Sources/Facts/Wire/regenerate.sh --check
 
 clean:
-	rm -rf $(DEBUG) $(RELEASE) $(FUZZ) .venv
+	rm -rf $(DEBUG) $(RELEASE) $(FUZZ) .build-prove .venv

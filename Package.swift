@@ -109,6 +109,11 @@ let package = Package(
             resources: [.copy("Resources")],
             swiftSettings: settings),
 
+        // The program of docs/embedding.md: the log by itself, as another program would use it.
+        .executableTarget(
+            name: "embedding-example", dependencies: ["WriteAheadLog"], path: "docs/embedding",
+            swiftSettings: settings),
+
         .testTarget(
             name: "WriteAheadLogTests", dependencies: ["WriteAheadLog", "CPlatform"],
             swiftSettings: settings),

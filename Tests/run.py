@@ -17,15 +17,23 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What drives real processes, with the seconds it may take at most.
 SCRIPTS = [
     ("Tests/EndToEnd/log_reader_agrees.py", 120),
+    # The short forms of the layers of `make prove`.
     ("Tests/EndToEnd/log_kill9.py", 600),
     ("Tests/EndToEnd/log_strace.py", 300),
+    ("Tests/EndToEnd/log_syscalls.py", 300),
     ("Tests/EndToEnd/log_powercut.py", 300),
+    ("Tests/EndToEnd/log_thin_device.py", 300),
+    ("Tests/EndToEnd/log_full_disk.py", 300),
+    ("Tests/EndToEnd/log_disk_test.py", 120),
     ("Tests/EndToEnd/cli_test.py", 300),
     ("Tests/Interop/curl_tls.py", 300),
     ("Tests/Interop/connect_client.py", 300),
     ("Tests/Interop/errors.py", 600),
     ("Tests/EndToEnd/replication_faults.py", 600),
     ("Tests/EndToEnd/replication_powercut.py", 600),
+    ("Tests/EndToEnd/capacity.py", 600),
+    ("Tests/EndToEnd/embedding.py", 300),
+    ("Tests/EndToEnd/documents.py", 60),
     ("Tests/EndToEnd/demo_test.py", 600),
 ]
 

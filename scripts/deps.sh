@@ -18,6 +18,7 @@ need pkg-config pkg-config
 need curl curl
 need strace strace
 need e2fsprogs /sbin/mkfs.ext4
+need xfsprogs /sbin/mkfs.xfs
 need openssl openssl
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 if [ -n "$packages" ]; then

@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -29,6 +32,61 @@ int bsfg_all_zero(const void *bytes, size_t count) {
 }
 
 int bsfg_open_direct(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_DIRECT); }
+
+int bsfg_open_direct_synchronous(const char *path) {
+    return open(path, O_RDWR | O_CLOEXEC | O_DIRECT | O_DSYNC);
+}
+
+size_t bsfg_device_attribute(const char *path, const char *attribute, char *text, size_t capacity) {
+    struct stat info;
+    if (capacity == 0 || stat(path, &info) != 0) return 0;
+    char name[320];
+    if (*attribute == 0) {
+        snprintf(name, sizeof name, "/sys/dev/block/%u:%u", major(info.st_dev), minor(info.st_dev));
+        char *resolved = realpath(name, NULL);
+        if (!resolved) return 0;
+        int count = snprintf(text, capacity, "%s", strrchr(resolved, '/') + 1);
+        free(resolved);
+        return (size_t)count < capacity ? (size_t)count : capacity - 1;
+    }
+    // A partition has no queue of its own: its disk, one level up, has.
+    const char *forms[] = {"/sys/dev/block/%u:%u/%s", "/sys/dev/block/%u:%u/../%s"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, forms[i], major(info.st_dev), minor(info.st_dev), attribute);
+        FILE *file = fopen(name, "re");
+        if (!file) continue;
+        size_t count = fread(text, 1, capacity - 1, file);
+        fclose(file);
+        while (count > 0 && text[count - 1] == '\n') count--;
+        text[count] = 0;
+        return count;
+    }
+    return 0;
+}
+
+int64_t bsfg_write_limited(const char *path, uint64_t limit_bytes, const void *bytes, size_t count,
+                           uint64_t position, int *second_error) {
+    *second_error = 0;
+    int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    struct rlimit before;
+    getrlimit(RLIMIT_FSIZE, &before);
+    struct rlimit limit = {.rlim_cur = limit_bytes, .rlim_max = before.rlim_max};
+    // Without this the kernel ends the process where the limit is met.
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    ssize_t first = -1;
+    if (setrlimit(RLIMIT_FSIZE, &limit) == 0) {
+        first = pwrite(descriptor, bytes, count, (off_t)position);
+        if (first >= 0 && (size_t)first < count &&
+            pwrite(descriptor, (const char *)bytes + first, count - first,
+                   (off_t)position + first) < 0)
+            *second_error = errno;
+        setrlimit(RLIMIT_FSIZE, &before);
+    }
+    signal(SIGXFSZ, handler);
+    close(descriptor);
+    return first;
+}
 
 static uint32_t queue_attribute(const char *path, const char *attribute) {
     struct stat info;

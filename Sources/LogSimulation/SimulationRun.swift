@@ -27,6 +27,8 @@ package struct SimulationReport: Sendable {
     package var failures: [SimulationFailure] = []
     package var durationMilliseconds: Int64 = 0
 
+    package init() {}
+
     package var isSound: Bool { failures.isEmpty && tally.lost == 0 && tally.phantom == 0 }
 
     /// Rows of the decision table and kinds of faults that were met less often than a proof asks for,

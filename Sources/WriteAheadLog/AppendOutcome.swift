@@ -9,6 +9,7 @@ public enum AppendOutcome: Hashable, Sendable {
     /// The caller took it out of the batch.
     case skipped
 
+    /// Where the record is, this one or the one that was there before; nil for one that was skipped.
     public var offset: UInt64? {
         switch self {
         case .appended(let offset), .existing(let offset), .conflict(let offset, _): offset

@@ -11,9 +11,11 @@ public struct Cursor: Hashable, Sendable {
     /// A digest of the last record before the frontier, as its owner computes it, and that
     /// record's offset; both survive the record's truncation.
     public var digest: Digest256?
+    /// The offset of the record that `digest` is of.
     public var digestOffset: UInt64?
     /// The log that the records go to, when the reader is another log.
     public var receiver: LogIdentifier?
+    /// The receiver's epoch, 0 when there is no receiver.
     public var receiverEpoch: UInt64
     /// Whether truncation waits for it, however long. One that is not required holds truncation
     /// within its lag limits and is detached beyond them; without limits it never holds it.
@@ -21,14 +23,17 @@ public struct Cursor: Hashable, Sendable {
     /// How far a cursor that is not required may fall behind the head before it is detached, in bytes
     /// of the log and in the age of its oldest unconfirmed record; nil: no limit of that kind.
     public var maximumLagBytes: UInt64?
+    /// The same in the age of the oldest unconfirmed record.
     public var maximumLagMilliseconds: Int64?
     /// Why it was detached; nil while it is attached. A detached cursor holds nothing and is not
     /// moved until it is attached again.
     public var detachReason: String?
     /// How its start was chosen, in the owner's words, and when (milliseconds since 1970).
     public var initialisation: String
+    /// When it was made, in milliseconds since 1970, by its owner's clock.
     public var createdMilliseconds: Int64
 
+    /// A cursor to be made; `Log.createCursor` checks it.
     public init(
         owner: String, name: String, nextOffset: UInt64 = 0, epoch: UInt64 = 1,
         digest: Digest256? = nil, digestOffset: UInt64? = nil, receiver: LogIdentifier? = nil,
@@ -51,6 +56,7 @@ public struct Cursor: Hashable, Sendable {
         self.createdMilliseconds = createdMilliseconds
     }
 
+    /// Whether truncation does not wait for it and it cannot be moved.
     public var isDetached: Bool { detachReason != nil }
 
     var hasLagLimit: Bool { maximumLagBytes != nil || maximumLagMilliseconds != nil }
@@ -73,10 +79,13 @@ struct CursorIdentity: Hashable, Sendable {
 
 /// A time in a log's life that began with offsets of its own: a new one follows a restore.
 public struct EpochEntry: Hashable, Sendable {
+    /// Counts from 1.
     public var epoch: UInt64
     /// The first offset that this epoch gave or will give.
     public var firstOffset: UInt64
+    /// By the log's wall clock, in milliseconds since 1970.
     public var beganMilliseconds: Int64
+    /// Why it began, in the words of whoever began it.
     public var reason: String
 }
 
@@ -89,6 +98,7 @@ public struct RegisterUpdate: Hashable, Sendable {
     /// At most 512 bytes.
     public var value: [UInt8]
 
+    /// A change of one register. What is too long is refused by the append that it rides with.
     public init(name: String, expected: [UInt8]?, value: [UInt8]) {
         self.name = name
         self.expected = expected

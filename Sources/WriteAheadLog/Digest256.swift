@@ -4,6 +4,7 @@
 public struct Digest256: Hashable, Sendable {
     var words: (UInt64, UInt64, UInt64, UInt64)
 
+    /// Bytes of a digest.
     public static let byteCount = 32
 
     /// 32 zero bytes: stands before the first digest of a chain.
@@ -15,10 +16,12 @@ public struct Digest256: Hashable, Sendable {
         words = bytes.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
     }
 
+    /// Copies exactly 32 bytes.
     public init(bytes: [UInt8]) {
         self = bytes.withUnsafeBytes { Digest256(bytes: $0) }
     }
 
+    /// Compares all 32 bytes.
     public static func == (left: Digest256, right: Digest256) -> Bool {
         left.words.0 == right.words.0 && left.words.1 == right.words.1
             && left.words.2 == right.words.2 && left.words.3 == right.words.3
@@ -27,10 +30,12 @@ public struct Digest256: Hashable, Sendable {
     /// One word is enough: the bytes of a SHA-256 are uniform already.
     public func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
 
+    /// Gives the 32 bytes to `body`, valid inside it only.
     public func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
         Swift.withUnsafeBytes(of: words) { body($0) }
     }
 
+    /// The 32 bytes as an array.
     public var bytes: [UInt8] { withUnsafeBytes { Array($0) } }
 
     /// 64 lower-case hexadecimal characters.

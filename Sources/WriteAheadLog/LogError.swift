@@ -27,6 +27,7 @@ public enum LogError: Error, Hashable, Sendable {
     case epochMismatch(given: UInt64, current: UInt64)
 }
 
+/// Why something was refused with nothing left behind.
 public enum RejectionReason: Hashable, Sendable {
     case payloadTooLarge(bytes: Int, maximumBytes: Int)
     case batchTooLarge(bytes: Int, maximumBytes: Int)
@@ -50,17 +51,22 @@ public enum RejectionReason: Hashable, Sendable {
 
 /// The first error of a log that stopped writing.
 public struct PoisonCause: Hashable, Sendable {
+    /// What the disk answered.
     public var error: DiskError
 }
 
 /// A place where bytes are not what they were.
 public struct Corruption: Hashable, Sendable {
+    /// The path of the damaged file.
     public var file: String
+    /// The byte in it where the damage begins.
     public var position: UInt64
     /// The first offset that can no longer be read from there.
     public var offset: UInt64
+    /// What is wrong there, in words.
     public var reason: String
 
+    /// A place, its offset and what is wrong there.
     public init(file: String, position: UInt64, offset: UInt64, reason: String) {
         self.file = file
         self.position = position
@@ -70,6 +76,7 @@ public struct Corruption: Hashable, Sendable {
 }
 
 extension DiskError {
+    /// What failed on what, in words.
     public var sentence: String {
         code == 0
             ? "cannot \(operation.rawValue) \(path): the disk took less than it was given"
@@ -120,6 +127,7 @@ extension LogError {
 }
 
 extension RejectionReason {
+    /// What was refused and what to do, in one sentence.
     public var sentence: String {
         switch self {
         case .payloadTooLarge(let bytes, let maximum):

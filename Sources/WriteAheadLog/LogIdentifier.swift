@@ -1,7 +1,9 @@
 /// The 16 random bytes that tell one log from every other, given when it is created.
 public struct LogIdentifier: Hashable, Sendable {
+    /// 16 bytes.
     public let bytes: [UInt8]
 
+    /// Bytes of an identifier.
     public static let byteCount = 16
 
     /// - Precondition: exactly 16 bytes.
@@ -22,5 +24,6 @@ public enum Profile: UInt8, Sendable, CaseIterable {
     /// Never rewrites a device block that holds acknowledged bytes, and can never drop a record.
     case silStrict = 2
 
+    /// As configurations and tools write it.
     public var name: String { self == .standard ? "standard" : "sil_strict" }
 }

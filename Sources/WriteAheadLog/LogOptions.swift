@@ -12,6 +12,7 @@ public struct LogOptions: Sendable {
     /// within 16 MiB and 256 MiB. Smaller segments lower the limits of record and commit (half a
     /// segment).
     public var segmentBytes: UInt64?
+    /// What the log keeps and when it refuses more.
     public var retention: RetentionOptions
     /// How blocks are stored that the log itself writes again, and those of `Log.makeBatch()`.
     public var compression = BlockCompression.none
@@ -22,6 +23,7 @@ public struct LogOptions: Sendable {
     /// From one such pass to the next, in milliseconds from 1 second on.
     public var scrubIntervalMilliseconds: Int64
 
+    /// Options that `Log.open` checks; what is wrong with them is its error.
     public init(
         policy: LogPolicy = .standard(StandardPolicy()), capacityBytes: UInt64 = 1 << 30,
         segmentBytes: UInt64? = nil, retention: RetentionOptions = RetentionOptions(),
@@ -47,6 +49,7 @@ public struct LogOptions: Sendable {
             capacityBytes: capacityBytes, segmentBytes: segmentBytes, retention: retention)
     }
 
+    /// The profile of the policy.
     public var profile: Profile { policy.profile }
 
     /// - Returns: bytes of a segment.

@@ -9,8 +9,11 @@
 public final class Log: Sendable {
     /// What opening found and did.
     public let recovery: RecoveryReport
+    /// The directory that it was opened in, as it was given.
     public let directory: String
+    /// Tells this log from every other; made with it, and copied with its files.
     public let identifier: LogIdentifier
+    /// Kept for the life of the log.
     public let profile: Profile
 
     private let engine: LogEngine
@@ -119,8 +122,10 @@ public final class Log: Sendable {
     /// One past the last durable offset.
     public var headOffset: UInt64 { engine.monitor.withLock { engine.headOffset } }
 
+    /// The present epoch, from 1 on; a restore begins a new one. O(1).
     public var epoch: UInt64 { engine.monitor.withLock { engine.pipeline.state.epoch } }
 
+    /// Every epoch that is remembered, oldest first.
     public var epochs: [EpochEntry] { engine.monitor.withLock { engine.pipeline.state.epochs } }
 
     /// Gives durable records from `offset` on to `visit`, in order, until it answers false, the head
@@ -161,8 +166,12 @@ public final class Log: Sendable {
                 }
                 guard more else { return next }
             } catch {
-                // Its file may have been removed since the place was found.
-                guard let gap = gap(at: next) else { throw error }
+                // Its file may have been removed since the place was found: with its records, or
+                // because a dense copy has taken its place, which is asked now.
+                guard let gap = gap(at: next) else {
+                    guard engine.holds(place) else { continue }
+                    throw error
+                }
                 guard count > 0 else { throw .gap(gap) }
                 return next
             }
@@ -172,7 +181,7 @@ public final class Log: Sendable {
 
     private func scan(
         _ index: SegmentIndex, from offset: UInt64, startingAt position: UInt64, until end: UInt64,
-        _ visit: (LogRecord) -> Bool
+        passesOverDamage: Bool = false, _ visit: (LogRecord) -> Bool
     ) throws(LogError) -> Bool {
         let id = index.entry.id
         var reader = FrameReader(
@@ -180,7 +189,9 @@ public final class Log: Sendable {
             profile: profile)
         defer { reader.close() }
         do throws(LogError) {
-            return try reader.read(from: offset, startingAt: position, until: end, visit)
+            return try reader.read(
+                from: offset, startingAt: position, until: end, passesOverDamage: passesOverDamage,
+                visit)
         } catch {
             if case .corrupt = error { engine.suspect(id) }
             throw error
@@ -210,6 +221,7 @@ public final class Log: Sendable {
         engine.observe(handler)
     }
 
+    /// Ends the calls of `observeHead`; one that is under way may still end.
     public func removeObserver(_ number: UInt64) { engine.removeObserver(number) }
 
     /// Where a durable key stands, and its content digest. O(key runs); reads a page of one when the
@@ -223,13 +235,28 @@ public final class Log: Sendable {
     /// The first offset whose record was appended at or after a time (milliseconds since 1970), or
     /// the head. O(log segments) and one bounded read. Blocks.
     public func offset(atOrAfterMilliseconds time: Int64) throws(LogError) -> UInt64 {
-        guard let place = engine.place(atOrAfterMilliseconds: time) else { return headOffset }
-        defer { engine.giveBack(place) }
-        let index = engine.files.indexed(place.index)
+        while true {
+            guard let place = engine.place(atOrAfterMilliseconds: time) else { return headOffset }
+            defer { engine.giveBack(place) }
+            do throws(LogError) {
+                return try offset(atOrAfterMilliseconds: time, in: place.index)
+            } catch {
+                // Its file may have been removed since the place was found.
+                guard engine.holds(place) else { continue }
+                throw error
+            }
+        }
+    }
+
+    private func offset(atOrAfterMilliseconds time: Int64, in index: SegmentIndex) throws(LogError)
+        -> UInt64
+    {
+        let index = engine.files.indexed(index)
         var found = index.endOffset
         _ = try scan(
             index, from: index.entry.baseOffset,
-            startingAt: index.position(atOrAfterMilliseconds: time), until: .max
+            startingAt: index.position(atOrAfterMilliseconds: time), until: .max,
+            passesOverDamage: profile == .standard
         ) { record in
             guard record.appendTimeMilliseconds < time else {
                 found = record.offset
@@ -254,10 +281,12 @@ public final class Log: Sendable {
 
     // MARK: - Cursors
 
+    /// Every cursor as it stands durably, in no particular order.
     public func cursors() -> [Cursor] {
         engine.monitor.withLock { engine.pipeline.state.cursors.map(\.cursor) }
     }
 
+    /// One cursor as it stands durably, or nil. O(cursors).
     public func cursor(owner: String, name: String) -> Cursor? {
         let identity = CursorIdentity(owner: owner, name: name)
         return engine.monitor.withLock { engine.pipeline.state.cursor(identity)?.cursor }
@@ -435,11 +464,15 @@ public final class Log: Sendable {
 
 /// The size and work of a log.
 public struct LogStatistics: Hashable, Sendable {
+    /// The first offset that the log holds.
     public var firstOffset: UInt64
+    /// One past the last durable offset.
     public var headOffset: UInt64
+    /// Segments that hold records, with the active one.
     public var segmentCount: Int
     /// Bytes that may not be reclaimed now.
     public var fillBytes: UInt64
+    /// What the log may fill, as it was opened.
     public var capacityBytes: UInt64
     /// Keys that are remembered.
     public var keyCount: Int
@@ -449,6 +482,7 @@ public struct LogStatistics: Hashable, Sendable {
     public var isAcceptingRecords: Bool
     /// The failure that stopped the log, or nil while it writes.
     public var poison: PoisonCause?
+    /// Work done since it was opened.
     public var counters: LogCounters
     /// How often each kind of event was.
     public var events: LogEventCounters

@@ -178,7 +178,7 @@ import WriteAheadLog
         #expect(
             try forward.putIfAbsent([], from: position(8), to: position(9)).outcomes.isEmpty)
         #expect(forward.position == position(9) && forward.headOffset == 4)
-        #expect(forward.get(digest(3)) == 2 && forward.get(digest(4)) == nil)
+        #expect(try forward.get(digest(3)) == 2 && forward.get(digest(4)) == nil)
     }
 
     @Test(arguments: Realisation.allCases)
@@ -198,7 +198,7 @@ import WriteAheadLog
                     [record(2), record(2, 9)], from: position(1), to: position(3))
             } == .conflict(index: 1, offset: 0, stored: record(2).contentDigest!))
         #expect(forward.headOffset == 1 && forward.position == position(1))
-        #expect(forward.get(digest(2)) == nil)
+        #expect(try forward.get(digest(2)) == nil)
         // The keys are free again.
         #expect(
             try forward.putIfAbsent([record(2)], from: position(1), to: position(2)).outcomes
@@ -225,7 +225,7 @@ import WriteAheadLog
                     == .positionMoved)
         }
         #expect(forward.headOffset == 0 && forward.position == position(3))
-        #expect(forward.get(digest(1)) == nil)
+        #expect(try forward.get(digest(1)) == nil)
     }
 
     @Test(arguments: Realisation.allCases)
@@ -401,6 +401,86 @@ import WriteAheadLog
             }
         }
         #expect(subject.cursors.cursor(owner: "historian", name: "reports")?.nextOffset == 512)
+    }
+
+    @Test(arguments: Realisation.allCases)
+    func `a detached cursor moves nowhere until it is attached, where it is told`(
+        _ realisation: Realisation
+    ) async throws {
+        let subject = try BufferSubject(realisation)
+        let cursors = subject.cursors
+        _ = try await subject.store.append((0..<10).map { fact($0) })
+        try cursors.create(
+            TrackedCursor(
+                owner: "historian", name: "reports", nextOffset: 0,
+                hold: .upTo(lagBytes: 5, lagMilliseconds: nil)))
+        // Confirmed ahead of the frontier, which detaching forgets.
+        _ = try cursors.confirm(owner: "historian", name: "reports", 3...4, digest: nil)
+        try cursors.detach(owner: "historian", name: "reports", reason: "gone")
+        #expect(cursors.cursor(owner: "historian", name: "reports")?.detachReason == "gone")
+        #expect(
+            kind { _ = try cursors.confirm(owner: "historian", name: "reports", 0...2, digest: nil) }
+                == .cursorDetached)
+        #expect(
+            kind { try cursors.attach(owner: "historian", name: "reports", nextOffset: 11) }
+                == .outOfRange(first: 0, head: 10))
+        try cursors.attach(owner: "historian", name: "reports", nextOffset: 1)
+        #expect(cursors.cursor(owner: "historian", name: "reports")?.detachReason == nil)
+        let moved = try cursors.confirm(owner: "historian", name: "reports", 1...2, digest: nil)
+        #expect(moved.nextOffset == 3)
+        // One that is attached stays where it is.
+        try cursors.attach(owner: "historian", name: "reports", nextOffset: 0)
+        try cursors.change(owner: "historian", name: "reports", hold: .required)
+        let standing = try #require(cursors.cursor(owner: "historian", name: "reports"))
+        #expect(standing.nextOffset == 3 && standing.hold == .required)
+        for body: () throws -> Void in [
+            { try cursors.detach(owner: "historian", name: "x", reason: "gone") },
+            { try cursors.attach(owner: "historian", name: "x", nextOffset: 0) },
+            { try cursors.change(owner: "historian", name: "x", hold: .required) },
+        ] { #expect(kind(body) == .cursorNotFound) }
+    }
+
+    @Test func `a full log says so with its fill and a hint, and a gap with its offsets`()
+        async throws
+    {
+        let subject = try BufferSubject(.log)
+        try subject.cursors.create(TrackedCursor(owner: "x", name: "x", nextOffset: 0))
+        var refusal: BufferError?
+        var number = 0
+        while refusal == nil, number < 400 {
+            do {
+                _ = try await subject.store.append([fact(number, bytes: 100_000)])
+                number += 1
+            } catch let error as BufferError {
+                refusal = error
+            }
+        }
+        #expect(refusal?.kind == .full)
+        #expect(refusal.map { $0.fill >= 0.8 && $0.retryAfterMilliseconds >= 50 } == true)
+        let again = try await subject.store.append([fact(0, bytes: 100_000)])
+        #expect(again.outcomes == [.existing(offset: 0)])
+        let head = subject.store.headOffset
+        _ = try subject.cursors.confirm(owner: "x", name: "x", 0...head - 1, digest: nil)
+        var first: UInt64 = 0
+        for _ in 0..<400 where first == 0 {
+            try await Task.sleep(for: .milliseconds(25))
+            first = subject.store.firstOffset
+        }
+        #expect(first > 0)
+        #expect(
+            kind { _ = try subject.store.read(from: 0, maximumCount: 1, maximumBytes: 1) { _ in true } }
+                == .gap(BufferGap(offsets: 0..<first, reasons: [BufferGap.reclaimed])))
+        #expect(subject.store.gaps(in: 0..<head).isEmpty, "what everybody had is no loss")
+        #expect(try subject.store.recordDigest(at: 0) == nil)
+    }
+
+    @Test func `what is reclaimed is detached to a reader that truncation should have waited for`() {
+        let gap = BufferGap(offsets: 3..<9, reasons: ["dropped", BufferGap.reclaimed])
+        #expect(gap.toAwaitedReader.reasons == ["dropped", "detached"])
+        let both = BufferGap(offsets: 3..<9, reasons: ["detached", BufferGap.reclaimed])
+        #expect(both.toAwaitedReader.reasons == ["detached"])
+        let other = BufferGap(offsets: 3..<9, reasons: ["expired"])
+        #expect(other.toAwaitedReader == other)
     }
 
     @Test func `a frontier takes up what another made durable`() async throws {

@@ -1,40 +1,42 @@
 #!/usr/bin/env python3
-"""kill -9 at random moments over `bsfg log append --keyed`, the same directory throughout.
+"""kill -9 at random moments over `bsfg log append --keyed`, the same directory for many cycles.
 
 64 lines are in flight, one line in ten is a retry of an earlier one, and every cycle writes enough
-to begin at least two segments. After each kill the log is opened again by the next cycle; half-way
-and at the end every printed offset must be there with its content, offsets dense.
+to begin at least two segments. After each kill the log is opened again by the next cycle; now and again
+and at the end every printed offset must be there with its content, offsets dense, and what is sent again
+is answered with its one offset.
 
-    BSFG=path log_kill9.py [--cycles 200] [--seed N] [--dir D]
+    BSFG=path log_kill9.py [--cases 60] [--minutes 0] [--seed N]
 """
 
-import argparse
 import os
-import random
 import shutil
 import signal
 import struct
 import subprocess
-import tempfile
 import threading
 import time
 
-from log_common import BSFG, check_history, dump, finish, information, sha256, verify
+from log_common import BSFG, dump, information, verify
+from log_layer import Layer
+from log_oracle import Oracle, payload
 
 SEGMENT = 1 << 20
 # Whatever is free in the last segment, more than this begins two.
 MINIMUM_BYTES = 2 * SEGMENT + SEGMENT // 16
+# After so many kills a new log begins.
+KILLS_A_LOG = 100
+KILLS_A_CHECK = 25
 
 
 class Cycle:
     """One life of the writer."""
 
-    def __init__(self, directory, number, chance, sent, acknowledged, failures):
+    def __init__(self, directory, number, chance, oracle, failures):
         self.directory = directory
         self.number = number
         self.random = chance
-        self.sent = sent
-        self.acknowledged = acknowledged
+        self.oracle = oracle
         self.failures = failures
         self.retries = 0
         self.retries_answered = 0
@@ -45,7 +47,7 @@ class Cycle:
     def feed(self, stream):
         """Writes lines until the writer is killed."""
         index = 0
-        known = list(self.acknowledged)
+        known = [batch for batch in self.oracle.batches.values() if batch.answer]
         try:
             while True:
                 part = []
@@ -53,21 +55,18 @@ class Cycle:
                     if known and self.random.random() < 0.1:
                         # Mostly a recent one: its commit may still be in flight.
                         if self.lines and self.random.random() < 0.5:
-                            key = self.lines[-self.random.randint(1, min(40, len(self.lines)))][0]
+                            batch = self.lines[-self.random.randint(1, min(40, len(self.lines)))][0]
                         else:
-                            key = self.random.choice(known)
-                        payload = self.sent[key]
+                            batch = self.random.choice(known)
                         retry = True
                     else:
-                        key = b"%d-%d" % (self.number, index)
-                        index += 1
                         size = self.random.choice((20, 300, 9000, 20000, 60000))
-                        filler = sha256(key).encode() * (size // 64 + 1)
-                        payload = b"%s:%s" % (key, filler[:size])
-                        self.sent[key] = payload
+                        batch = self.oracle.sent(
+                            f"{self.number}-{index}", size, 1, True, self.number)
+                        index += 1
                         retry = False
-                    self.lines.append((key, retry))
-                    part.append(key + b"\t" + payload + b"\n")
+                    self.lines.append((batch, retry))
+                    part.append(line(batch))
                 stream.write(b"".join(part))
                 stream.flush()
         except (BrokenPipeError, ValueError, OSError):
@@ -82,10 +81,10 @@ class Cycle:
         feeder.start()
         killer = None
         deadline = time.monotonic() + 60
-        for line in writer.stdout:
-            if not line.endswith(b"\n"):
+        for text in writer.stdout:
+            if not text.endswith(b"\n"):
                 break
-            self.take(line)
+            self.take(text)
             if killer is None and self.bytes >= MINIMUM_BYTES:
                 # Enough was rolled: the kill comes at a random moment from here.
                 killer = threading.Timer(delay, writer.send_signal, (signal.SIGKILL,))
@@ -109,25 +108,27 @@ class Cycle:
         writer.stdout.close()
         writer.stderr.close()
 
-    def take(self, line):
-        offset, outcome = line.split()
+    def take(self, text):
+        offset, outcome = text.split()
         offset = int(offset)
-        key, retry = self.lines[self.answers]
+        batch, retry = self.lines[self.answers]
         self.answers += 1
         if retry:
             self.retries += 1
         if outcome == b"existing":
             self.retries_answered += 1
-            if key not in self.acknowledged and not retry:
+            if batch.answer is None and not retry:
                 self.failures.append(f"cycle {self.number}: a new key is existing at {offset}")
         elif outcome == b"appended":
-            self.bytes += len(self.sent[key])
+            self.bytes += batch.size
         else:
             self.failures.append(f"cycle {self.number}: outcome {outcome!r} at {offset}")
-        before = self.acknowledged.setdefault(key, offset)
-        if before != offset:
-            self.failures.append(
-                f"cycle {self.number}: {key!r} was at {before} and is answered as {offset}")
+        self.oracle.answered(batch, offset)
+
+
+def line(batch):
+    name = f"{batch.key}/0"
+    return name.encode() + b"\t" + payload(name, batch.size) + b"\n"
 
 
 def segment_count(directory):
@@ -142,71 +143,66 @@ def segment_count(directory):
     return max(slots)[1]
 
 
+def check(layer, directory, oracle, where):
+    oracle.check(dump(directory), where)
+    status, report = verify(directory)
+    if status != 0:
+        layer.failures.append(f"{where}: verify says {report}")
+
+
+def retry_everything(layer, directory, oracle):
+    """After the last kill, everything sent is answered with its one offset."""
+    sample = layer.random.sample(
+        list(oracle.batches.values()), min(2000, len(oracle.batches)))
+    done = subprocess.run(
+        [BSFG, "log", "append", "--dir", directory, "--keyed"],
+        input=b"".join(map(line, sample)), stdout=subprocess.PIPE, timeout=120)
+    answers = done.stdout.splitlines()
+    if done.returncode != 0 or len(answers) != len(sample):
+        layer.failures.append(f"retrying everything ended with {done.returncode}")
+    for batch, answer in zip(sample, answers):
+        oracle.answered(batch, int(answer.split()[0]))
+    check(layer, directory, oracle, "after the retries")
+    if information(directory)["head_offset"] < len(oracle.acknowledged):
+        layer.failures.append("the head is below the number of acknowledged keys")
+
+
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cycles", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--dir")
-    options = parser.parse_args()
-    chance = random.Random(options.seed)
-    print(f"seed {options.seed}, {options.cycles} cycles", flush=True)
-    root = options.dir or tempfile.mkdtemp(prefix="bsfg-kill9-")
-    directory = os.path.join(root, "log")
-    sent, acknowledged, failures = {}, {}, []
-    totals = {"answers": 0, "retries": 0, "existing": 0, "bytes": 0}
-    rolls, fewest_rolls, segments = 0, None, 1  # a log begins with one
-    begun = time.monotonic()
-    for number in range(options.cycles):
-        cycle = Cycle(directory, number, chance, sent, acknowledged, failures)
-        cycle.run(chance.random() * 0.05)
-        totals["answers"] += cycle.answers
-        totals["retries"] += cycle.retries
-        totals["existing"] += cycle.retries_answered
-        totals["bytes"] += cycle.bytes
+    layer = Layer("L7", 60, __doc__)
+    layer.begin()
+    directory, oracle, segments, fewest_rolls = None, None, 1, None
+    while layer.more():
+        if layer.cases % KILLS_A_LOG == 0:
+            if directory:
+                retry_everything(layer, directory, oracle)
+                layer.take(oracle)
+                if layer.failures:
+                    break
+                shutil.rmtree(directory)
+            oracle, segments = Oracle(), 1  # a log begins with one
+            directory = os.path.join(layer.directory, f"log{layer.cases}")
+        cycle = Cycle(directory, layer.cases, layer.random, oracle, layer.failures)
+        cycle.run(layer.random.random() * 0.05)
+        layer.cases += 1
+        layer.faults += 1
+        layer.note("lines acknowledged", cycle.answers)
+        layer.note("retries", cycle.retries)
+        layer.note("retries existing", cycle.retries_answered)
         now = segment_count(directory)
-        fewest_rolls = now - segments if fewest_rolls is None else min(fewest_rolls, now - segments)
-        rolls += now - segments
+        rolls = now - segments
+        fewest_rolls = rolls if fewest_rolls is None else min(fewest_rolls, rolls)
+        layer.note("segments begun", rolls)
         segments = now
-        if number + 1 == options.cycles // 2 or failures:
-            check_history(dump(directory), acknowledged, sent, failures, f"after cycle {number}")
-            status, report = verify(directory)
-            if status != 0:
-                failures.append(f"after cycle {number}: verify says {report}")
-            print(f"  cycle {number + 1}: {len(acknowledged)} acknowledged records checked, "
-                  f"{time.monotonic() - begun:.0f} s", flush=True)
-        if failures:
+        if layer.cases % KILLS_A_CHECK == 0:
+            check(layer, directory, oracle, f"after kill {layer.cases}")
+        if oracle.failures:
             break
-    # Retried after the last kill, everything sent is answered with its one offset.
-    if not failures:
-        sample = chance.sample(sorted(sent), min(2000, len(sent)))
-        text = b"".join(key + b"\t" + sent[key] + b"\n" for key in sample)
-        done = subprocess.run(
-            [BSFG, "log", "append", "--dir", directory, "--keyed"], input=text,
-            stdout=subprocess.PIPE, timeout=120)
-        lines = done.stdout.splitlines()
-        if done.returncode != 0 or len(lines) != len(sample):
-            failures.append(f"retrying everything ended with {done.returncode}")
-        for key, line in zip(sample, lines):
-            offset = int(line.split()[0])
-            if acknowledged.setdefault(key, offset) != offset:
-                failures.append(f"{key!r} was at {acknowledged[key]} and is answered as {offset}")
-        check_history(dump(directory), acknowledged, sent, failures, "after the retries")
-        status, report = verify(directory)
-        if status != 0:
-            failures.append(f"after the retries: verify says {report}")
-        if information(directory)["head_offset"] < len(acknowledged):
-            failures.append("the head is below the number of acknowledged keys")
-    if not options.dir and not failures:
-        shutil.rmtree(root)
-    elif failures:
-        print(f"  the log is kept in {directory}")
+    if not layer.failures and not oracle.failures:
+        retry_everything(layer, directory, oracle)
+    layer.take(oracle)
     if fewest_rolls is not None and fewest_rolls < 2:
-        failures.append(f"a cycle began only {fewest_rolls} segments")
-    finish(failures, (
-        f"{options.cycles} kills, {totals['answers']} lines acknowledged, {totals['retries']} of "
-        f"them retries ({totals['existing']} existing), {rolls} segments begun (at least "
-        f"{fewest_rolls} a cycle), {totals['bytes'] >> 20} MiB, lost 0, twice 0, "
-        f"{time.monotonic() - begun:.0f} s, seed {options.seed}"))
+        layer.failures.append(f"a cycle began only {fewest_rolls} segments")
+    layer.end()
 
 
 if __name__ == "__main__":

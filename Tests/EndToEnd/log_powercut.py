@@ -1,176 +1,155 @@
 #!/usr/bin/env python3
-"""Power cuts under `bsfg log append`: an ext4 file system in a file on a loop device is shut down with
-EXT4_IOC_SHUTDOWN and NOLOGFLUSH, which drops everything that was not synced, in one moment.
+"""Power cuts under a writer: a file system in a file on a loop device is shut down without flushing
+its journal, which drops everything that was not synced, in one moment.
 
-After each cut the file system is mounted again and every printed offset must be there with its
-content, offsets dense. Needs root and loop devices; skipped with a line that says so otherwise.
+The cuts come at a random time, at the moment when the directory's names change (a roll, a truncation,
+a spare), or while commits of a megabyte are under way. After each the file system is mounted again;
+what was acknowledged must be there as `verify` and `dump` find it and as the next opening does.
+Needs root and loop devices; skipped with a line that says so otherwise.
 
-    BSFG=path log_powercut.py [--cuts 20] [--seed N]
+    BSFG=path log_powercut.py [--cases 20] [--minutes 0] [--seed N] [--file-system ext4|xfs]
 """
 
-import argparse
-import fcntl
 import os
-import random
 import shutil
-import struct
-import subprocess
-import tempfile
 import threading
 import time
 
-from log_common import BSFG, check_history, dump, finish, sha256, skip, verify
+from log_common import dump, information, verify
+from log_devices import LoopFileSystem, Unmountable, why_not
+from log_exercise import Exercise
+from log_layer import Layer
+from log_oracle import Oracle
 
-EXT4_IOC_SHUTDOWN = 0x8004587D
-NOLOGFLUSH = 2
-IMAGE_BYTES = 1 << 30
-
-
-def run(*command):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-class FileSystem:
-    def __init__(self, root):
-        self.image = os.path.join(root, "image")
-        self.point = os.path.join(root, "mount")
-        os.mkdir(self.point)
-        with open(self.image, "wb") as file:
-            file.truncate(IMAGE_BYTES)
-        made = run("mkfs.ext4", "-q", "-F", self.image)
-        if made.returncode != 0:
-            skip("cannot make a file system: " + made.stdout.decode().strip())
-        self.mounted = False
-
-    def mount(self):
-        done = run("mount", "-o", "loop", self.image, self.point)
-        self.mounted = done.returncode == 0
-        return done
-
-    def cut(self):
-        descriptor = os.open(self.point, os.O_RDONLY)
-        try:
-            fcntl.ioctl(descriptor, EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
-        finally:
-            os.close(descriptor)
-
-    def unmount(self):
-        for _ in range(50):
-            if not self.mounted or run("umount", self.point).returncode == 0:
-                self.mounted = False
-                return
-            time.sleep(0.1)
-        raise RuntimeError("the image cannot be unmounted")
+# After so many cuts a new log begins, in the other profile.
+CUTS_A_LOG = 12
+SEGMENT = 1 << 20
+CAPACITY = 16 << 20
 
 
-def feed(stream, number, chance, sent, lines):
+def feed(writer, chance, stop, large):
+    """Sends batches of all kinds, retries and confirmations until `stop`."""
+    known = []
     index = 0
-    try:
-        while True:
-            if lines and chance.random() < 0.1:
-                key = lines[-chance.randint(1, min(64, len(lines)))]
+    # Filled by the lives before, it takes nothing before something is confirmed.
+    while writer.opened is None and writer.reader.is_alive():
+        time.sleep(0.001)
+    if writer.opened:
+        writer.confirm(writer.opened["head_offset"])
+    while not stop.is_set() and not writer.pipe_broken and not writer.has_failed:
+        index += 1
+        if known and chance.random() < 0.1:
+            key, size, count, keyed = chance.choice(known[-50:])
+        else:
+            key = f"{writer.life}-{index}"
+            if large:
+                # Near a commit's greatest size: its write takes many pieces.
+                size, count = chance.choice(((40_000, 9), (3_900, 90), (390_000, 1)))
             else:
-                key = b"%d-%d" % (number, index)
-                index += 1
-                size = chance.choice((10, 200, 3000, 30000))
-                sent[key] = b"%s:%s" % (key, (sha256(key).encode() * (size // 64 + 1))[:size])
-            lines.append(key)
-            stream.write(key + b"\t" + sent[key] + b"\n")
-            stream.flush()
-    except (BrokenPipeError, ValueError, OSError):
-        pass
+                size = chance.choice((10, 200, 3_000, 30_000, 200_000))
+                count = chance.choice((1, 1, 1, 3, 12)) if size <= 30_000 else 1
+            keyed = chance.random() < 0.7
+            if keyed:
+                known.append((key, size, count, keyed))
+        writer.append(key, size, count, keyed)
+        if chance.random() < 0.1 and writer.highest > 0:
+            writer.confirm(chance.randint(max(0, writer.highest - 50), writer.highest))
 
 
-def cycle(system, number, chance, sent, acknowledged, failures):
-    """Writes until the power goes; returns the answers that were printed."""
-    directory = os.path.join(system.point, "log")
-    writer = subprocess.Popen(
-        [BSFG, "log", "append", "--dir", directory, "--keyed", "--segment", "1MiB",
-         "--capacity", "256MiB"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    lines = []
-    feeder = threading.Thread(target=feed, args=(writer.stdin, number, chance, sent, lines))
+def cut_when_names_change(system, directory, seconds):
+    """Cuts at the first change in the log's directory."""
+    deadline = time.monotonic() + seconds
+    before = os.listdir(directory)
+    while time.monotonic() < deadline and sorted(os.listdir(directory)) == sorted(before):
+        time.sleep(0.0005)
+    system.cut()
+
+
+def cycle(layer, system, directory, oracle, profile):
+    chance = layer.random
+    kind = chance.choice(("at a random time", "at a change of names", "in a large commit"))
+    writer = Exercise(oracle, directory, SEGMENT, CAPACITY, profile, in_flight=16)
+    stop = threading.Event()
+    feeder = threading.Thread(
+        target=feed, args=(writer, chance, stop, kind == "in a large commit"))
     feeder.start()
-    answers = 0
-    cutter = None
-    for line in writer.stdout:
-        if cutter is None:
-            cutter = threading.Timer(chance.random() * 0.4, system.cut)
-            cutter.start()
-        offset, _ = line.split()
-        key = lines[answers]
-        answers += 1
-        if acknowledged.setdefault(key, int(offset)) != int(offset):
-            failures.append(f"cut {number}: {key!r} has two offsets")
-    if cutter:
-        cutter.join()
-    else:
-        failures.append(f"cut {number}: nothing was answered: {writer.stderr.read().decode()}")
-        system.cut()
     try:
-        status = writer.wait(timeout=30)
-        if status == 0:
-            failures.append(f"cut {number}: the writer ended with 0 without power")
-    except subprocess.TimeoutExpired:
-        failures.append(f"cut {number}: the writer hangs without power")
-        writer.kill()
-        writer.wait()
-    try:
-        writer.stdin.close()
-    except OSError:
-        pass
-    feeder.join()
-    return answers
+        deadline = time.monotonic() + 30
+        while writer.acknowledged == 0 and writer.process.poll() is None \
+                and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if writer.acknowledged == 0:
+            layer.failures.append(
+                f"cut {layer.cases}: nothing was answered: {writer.complaints.decode()} "
+                f"{writer.failed} {writer.cause}")
+        if kind == "at a change of names":
+            cut_when_names_change(system, directory, 0.5)
+        else:
+            time.sleep(chance.random() * 0.25)
+            system.cut()
+        layer.faults += 1
+        layer.note(kind)
+    finally:
+        stop.set()
+        status = writer.close(20)
+        feeder.join(20)
+        if status is None:
+            layer.failures.append(f"cut {layer.cases}: the writer hangs without power")
+            writer.kill()
+    layer.note("batches acknowledged", writer.acknowledged)
+
+
+def check(layer, directory, oracle):
+    """What lies on the device: sound, and what it must be."""
+    status, report = verify(directory)
+    if status != 0:
+        layer.failures.append(f"cut {layer.cases}: verify says {report}")
+        return
+    layer.note(f"end {report['end']}")
+    information_now = information(directory)
+    cursors = information_now["cursors"]
+    cursor = cursors[0]["next_offset"] if cursors else None
+    if cursor is None and oracle.confirm_answered:
+        layer.failures.append(f"cut {layer.cases}: the cursor is gone")
+    if information_now["first_offset"] > 0:
+        layer.note("found truncated")
+    oracle.check(dump(directory), f"cut {layer.cases}", cursor)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cuts", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        skip("power cuts need root for a loop mount")
-    for tool in ("mkfs.ext4", "mount", "umount", "losetup"):
-        if not shutil.which(tool):
-            skip(f"{tool} is not installed")
-    root = tempfile.mkdtemp(prefix="bsfg-powercut-")
-    system = FileSystem(root)
-    mounted = system.mount()
-    if not system.mounted:
-        shutil.rmtree(root)
-        skip("no loop mount here: " + mounted.stdout.decode().strip())
-    chance = random.Random(options.seed)
-    print(f"seed {options.seed}, {options.cuts} cuts", flush=True)
-    sent, acknowledged, failures = {}, {}, []
-    answers, ends = 0, {}
-    begun = time.monotonic()
-    directory = os.path.join(system.point, "log")
+    layer = Layer("L4", 20, __doc__)
+    layer.parser.add_argument("--file-system", choices=("ext4", "xfs"), default="ext4")
+    options = layer.begin()
+    reason = why_not(options.file_system)
+    if reason:
+        layer.skip(reason)
     try:
-        for number in range(options.cuts):
-            answers += cycle(system, number, chance, sent, acknowledged, failures)
-            system.unmount()
-            if not system.mount() or not system.mounted:
-                failures.append(f"cut {number}: the file system does not mount again")
-                break
-            # Before and after recovery: what is acknowledged is there, as found and as opened.
-            status, report = verify(directory)
-            if status != 0:
-                failures.append(f"cut {number}: verify says {report}")
-                break
-            ends[report["end"]] = ends.get(report["end"], 0) + 1
-            check_history(dump(directory), acknowledged, sent, failures, f"cut {number}")
-            if failures:
-                break
-    finally:
-        system.unmount()
-        if not failures:
-            shutil.rmtree(root)
-        else:
-            print(f"  the image is kept in {root}")
-    finish(failures, (
-        f"{options.cuts} power cuts, {answers} answers, {len(acknowledged)} acknowledged records "
-        f"checked, ends found: {ends}, lost 0, twice 0, {time.monotonic() - begun:.0f} s, "
-        f"seed {options.seed}"))
+        system = LoopFileSystem(layer.directory, options.file_system)
+        layer.cleaner(system.remove)
+        system.mount()
+    except Unmountable as error:
+        layer.skip(f"no loop mount here: {error}")
+    oracle, directory, profile = None, None, "sil_strict"
+    while layer.more():
+        if layer.cases % CUTS_A_LOG == 0:
+            if directory:
+                layer.take(oracle)
+                shutil.rmtree(directory)
+            oracle = Oracle()
+            directory = os.path.join(system.point, f"log{layer.cases}")
+            profile = "standard" if profile == "sil_strict" else "sil_strict"
+        cycle(layer, system, directory, oracle, profile)
+        try:
+            system.remount()
+        except Unmountable as error:
+            layer.failures.append(f"cut {layer.cases}: it does not mount again: {error}")
+            break
+        check(layer, directory, oracle)
+        layer.cases += 1
+        if oracle.failures:
+            break
+    layer.take(oracle)
+    layer.end()
 
 
 if __name__ == "__main__":

@@ -307,6 +307,8 @@ class Node:
         self.limits = {}
         self.zones = []
         self.other_streams = []
+        # More keys of the stream, as bsfg.yaml has them.
+        self.stream_options = {}
 
     @property
     def certificate(self):
@@ -341,8 +343,11 @@ class Node:
             stream["segment"] = self.segment
         if self.profile:
             stream["profile"] = self.profile
+            if self.profile == "sil_strict":
+                stream["terminal"] = True
         if self.object_limit:
             stream["object_limit"] = self.object_limit
+        stream.update(self.stream_options)
         certificates = self.root / "certs"
         main = {
             "zone": self.zone, "identity": self.identity, "data": str(self.data),

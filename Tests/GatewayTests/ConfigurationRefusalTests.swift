@@ -59,6 +59,74 @@ import Testing
             "streams: [{name: a, capacity: 64MiB}]",
             "bsfg.yaml:6:31: a capacity below 128MiB needs the key 'segment'"
         ),
+        // What a log at its limits may do.
+        (
+            "streams: [{name: a, profile: sil_strict, terminal: true, when_full: drop_oldest}]",
+            "bsfg.yaml:6:69: sil_strict never drops an unconfirmed record, so it cannot drop_oldest when full"
+        ),
+        (
+            "streams: [{name: a, profile: sil_strict, terminal: true, unconfirmed_ttl: 7d}]",
+            "bsfg.yaml:6:75: sil_strict never expires an unconfirmed record"
+        ),
+        (
+            "streams: [{name: a, profile: sil_strict}]",
+            "bsfg.yaml:6:18: the sil_strict stream 'a' of 'enterprise' has no reader"
+        ),
+        (
+            "streams: [{name: a, forward: {when_full: drop_oldest}}]",
+            "bsfg.yaml:6:42: a forward log never drops what it took over from another zone"
+        ),
+        (
+            "streams: [{name: a, when_full: drop_newest}]",
+            "bsfg.yaml:6:32: 'drop_newest' is not a value of 'when_full'; did you mean 'drop_oldest'?"
+        ),
+        (
+            "streams: [{name: a, unconfirmed_ttl: 7}]",
+            "bsfg.yaml:6:38: 'unconfirmed_ttl' is a duration from 1ms to 100 years or 'never', not '7'"
+        ),
+        (
+            "streams: [{name: a, unconfirmed_ttl: 0s}]",
+            "bsfg.yaml:6:38: 'unconfirmed_ttl' is a duration"
+        ),
+        (
+            "streams: [{name: a, high_watermark: 96%}]",
+            "bsfg.yaml:6:37: 'high_watermark' is a share from 10% to 95% such as 80% or 0.8, not '96%'"
+        ),
+        (
+            "streams: [{name: a, high_watermark: 8e-1}]",
+            "bsfg.yaml:6:37: 'high_watermark' is a share"
+        ),
+        (
+            "streams: [{name: a, low_watermark: 80%}]",
+            "bsfg.yaml:6:36: the low watermark 0.8 must be below the high watermark 0.8"
+        ),
+        (
+            "streams: [{name: a, retention: 1d, min_retention: 2d}]",
+            "bsfg.yaml:6:21: the retention of 1d is shorter than the min_retention of 2d"
+        ),
+        (
+            "streams: [{name: a, retention: 36501d}]",
+            "bsfg.yaml:6:32: 'retention' is a duration from 0ms to 36500d"
+        ),
+        ("streams: [{name: a, dedupe_horizon: long}]", "bsfg.yaml:6:37: 'dedupe_horizon' is a duration"),
+        ("streams: [{name: a, terminal: 1}]", "bsfg.yaml:6:31: 'terminal' is true or false, not '1'"),
+        (
+            "streams: [{name: a, compression: zstd}]",
+            "bsfg.yaml:6:34: 'zstd' is not a value of 'compression'"
+        ),
+        (
+            "streams: [{name: a, free_space_reserve: 2PiB}]",
+            "bsfg.yaml:6:41: 'free_space_reserve' is a size"
+        ),
+        (
+            "streams: [{name: a, capacity: 256MiB, segment: 16MiB, forward: {capacity: 64MiB}}]",
+            "bsfg.yaml:6:75: a segment of 16MiB does not fit 8 times into the capacity of 64MiB"
+        ),
+        (
+            "streams: [{name: a, forward: {profile: standard}}]",
+            "bsfg.yaml:6:31: 'forward' has no key 'profile'"
+        ),
+        ("buffers: {index_budget: -1}", "bsfg.yaml:6:25: 'index_budget' is a size"),
         ("streams: [{name: a, object_limit: 4MiB}]", "bsfg.yaml:6:35: 'object_limit' is a size"),
         (
             "streams: [{name: a}, {name: a}]",
@@ -130,6 +198,21 @@ import Testing
         #expect(found.count == 1, "\(found)")
     }
 
+    @Test func aStrictStreamIsGrantedToRequiredPeersOnly() throws {
+        let found = try ConfigurationTestFiles(
+            main: Self.base + "streams: [{name: a, profile: sil_strict}]",
+            peers: """
+                peers:
+                  - {id: plant-a, identity: a, authorized: true, streams: [a], required: false, max_lag: 7d}
+                """, cursors: "cursors: []"
+        ).problems()
+        #expect(found.count == 1, "\(found)")
+        #expect(
+            found.first?.hasPrefix(
+                "peers.yaml:2:74: sil_strict never skips an unconfirmed fact, so a peer that is "
+                    + "granted a must be required") == true, "\(found)")
+    }
+
     @Test func everyProblemOfAFileIsNamedAtOnce() throws {
         let files = try ConfigurationTestFiles(
             main: "zone: Enterprise\nlisten: nowhere\nextra: 1\n", peers: "peers: [{id: x}]")
@@ -189,6 +272,22 @@ import Testing
         (
             "id: plant-a\nidentity: Enterprise-BSFG\nauthorized: true",
             "peers.yaml:2:9: the peer 'plant-a' has this node's own identity"
+        ),
+        (
+            "id: plant-a\nidentity: a\nauthorized: true\nrequired: false",
+            "peers.yaml:5:15: 'required: false' needs 'max_lag'"
+        ),
+        (
+            "id: plant-a\nidentity: a\nauthorized: true\nmax_lag: 7d",
+            "peers.yaml:5:14: 'max_lag' goes with required: false only"
+        ),
+        (
+            "id: plant-a\nidentity: a\nauthorized: true\nrequired: false\nmax_lag: 7",
+            "peers.yaml:6:14: 'max_lag' is a duration, a size or one of each"
+        ),
+        (
+            "id: plant-a\nidentity: a\nauthorized: true\nrequired: false\nmax_lag: [7d, 8d]",
+            "peers.yaml:6:19: 'max_lag' is a duration, a size or one of each"
         ),
         (
             "id: plant-a\nidentity: a\nauthorized: true\nstream: [x]",

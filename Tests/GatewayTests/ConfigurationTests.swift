@@ -1,5 +1,7 @@
+import Buffers
 import Foundation
 import Testing
+import WriteAheadLog
 
 @testable import Gateway
 @testable import RPC
@@ -19,8 +21,12 @@ import Testing
         #expect(node.tls.certificateFile == "\(real)/certs/server.crt")
         #expect(node.tls.identityFrom == [.uri, .dns, .commonName])
         #expect(node.streams.map(\.name) == ["facts.operational", "facts.audit"])
-        #expect(node.streams[0].capacityBytes == 1 << 30)
-        #expect(node.streams[0].segmentBytes == nil)
+        #expect(node.streams[0].store == BufferConfiguration())
+        #expect(node.streams[0].forward == BufferConfiguration())
+        #expect(node.streams[0].store.capacityBytes == 1 << 30)
+        #expect(node.streams[0].store.segmentBytes == nil)
+        #expect(node.streams[0].store.retention.dedupeHorizonMilliseconds == 30 * 86_400_000)
+        #expect(node.indexBudgetBytes == 256 << 20)
         #expect(node.clients[0].roles == [.producer, .consumer])
         #expect(node.clients[0].origins == ["enterprise"])
         #expect(node.clients[0].authorityFiles == ["\(real)/certs/ca.crt"])
@@ -60,7 +66,10 @@ import Testing
             zones: [plant-c]
             streams:
               - {name: facts.safety, profile: sil_strict, capacity: 64MiB, segment: 1MiB,
-                 object_limit: 3MiB, idempotency: content}
+                 object_limit: 3MiB, idempotency: content, terminal: true, compression: lz4,
+                 high_watermark: 70%, low_watermark: 0.6, retention: 90d, min_retention: 1d,
+                 dedupe_horizon: 60d, free_space_reserve: 16MiB, unconfirmed_ttl: never,
+                 when_full: reject, forward: {capacity: 128MiB, segment: 2MiB, retention: 30d}}
             clients:
               - {identity: "spiffe://idmz/scada", roles: [monitor], origins: [plant-a], ca: scada.crt}
             limits:
@@ -82,6 +91,7 @@ import Testing
               body_rate: 10KiB
               body_memory: 8MiB
             log: {level: debug}
+            buffers: {index_budget: 64MiB}
             """
         let peers = """
             peers:
@@ -114,12 +124,27 @@ import Testing
         #expect(node.tls.identityFrom == [.dns, .uri])
         #expect(node.adminSocketPath == "/run/bsfg/admin.sock")
         #expect(node.otherZones == ["plant-c"])
+        var store = BufferConfiguration()
+        store.capacityBytes = 64 << 20
+        store.segmentBytes = 1 << 20
+        store.policy = .silStrict(StrictPolicy())
+        store.isTerminal = true
+        store.compression = .lz4
+        store.retention = RetentionOptions(
+            highWatermark: 0.7, lowWatermark: 0.6, retentionMilliseconds: 90 * 86_400_000,
+            minimumRetentionMilliseconds: 86_400_000, dedupeHorizonMilliseconds: 60 * 86_400_000,
+            freeSpaceReserveBytes: 16 << 20)
+        var forward = store
+        forward.capacityBytes = 128 << 20
+        forward.segmentBytes = 2 << 20
+        forward.retention.retentionMilliseconds = 30 * 86_400_000
         #expect(
             node.streams == [
                 StreamConfiguration(
-                    name: "facts.safety", profile: .silStrict, capacityBytes: 64 << 20,
-                    segmentBytes: 1 << 20, objectBytesMaximum: 3 << 20, idempotency: .content)
+                    name: "facts.safety", profile: .silStrict, store: store, forward: forward,
+                    objectBytesMaximum: 3 << 20, idempotency: .content)
             ])
+        #expect(node.indexBudgetBytes == 64 << 20)
         #expect(node.clients[0].roles == [.monitor])
         #expect(node.clients[0].authorityFiles == ["\(node.directory)/scada.crt"])
         #expect(node.peers[0].authorityFiles == ["\(node.directory)/plant-a.crt"])
@@ -142,6 +167,58 @@ import Testing
         #expect(limits.headBytes == 16 << 10 && limits.fieldBytes == 8 << 10)
         #expect(limits.bodyBytes == 1 << 20 && limits.bodyBytesPerSecond == 10 << 10)
         #expect(limits.bodyBudgetBytes == 8 << 20)
+    }
+
+    @Test func aStandardStreamMayDropAndExpire() throws {
+        let main = ConfigurationTestFiles.main.replacing(
+            "- name: facts.audit",
+            with: "- {name: facts.audit, when_full: drop_oldest, unconfirmed_ttl: 2d, "
+                + "high_watermark: 50%, forward: {unconfirmed_ttl: never}}")
+        let stream = try #require(try ConfigurationTestFiles(main: main).load().stream("facts.audit"))
+        #expect(
+            stream.store.policy
+                == .standard(
+                    StandardPolicy(
+                        whenFull: .dropOldest, unconfirmedLifetimeMilliseconds: 2 * 86_400_000)))
+        // A forward log never drops, whatever its stream's store log does.
+        #expect(
+            stream.forward.policy
+                == .standard(StandardPolicy(unconfirmedLifetimeMilliseconds: nil)))
+        #expect(abs(stream.store.retention.lowWatermark - 0.45) < 0.001)
+    }
+
+    @Test func aPeerMayBeLeftBehind() throws {
+        func peer(_ more: String) throws -> PeerConfiguration {
+            try ConfigurationTestFiles(
+                peers: ConfigurationTestFiles.peers.replacing(
+                    "streams: [facts.operational]",
+                    with: "streams: [facts.operational]\n    " + more)
+            ).load().peers[0]
+        }
+        #expect(try peer("required: true").hold == .required)
+        #expect(
+            try peer("required: false\n    max_lag: 7d").hold
+                == .upTo(lagBytes: nil, lagMilliseconds: 7 * 86_400_000))
+        #expect(
+            try peer("required: false\n    max_lag: [10GiB, 1h]").hold
+                == .upTo(lagBytes: 10 << 30, lagMilliseconds: 3_600_000))
+    }
+
+    @Test func whoIsGrantedALogReadsIt() throws {
+        let node = try ConfigurationTestFiles().load()
+        // plant-a is granted our own facts, historian consumes them.
+        #expect(node.hasReaders(stream: "facts.operational", origin: "enterprise"))
+        #expect(!node.hasReaders(stream: "facts.operational", origin: "plant-a"))
+        #expect(!node.hasReaders(stream: "facts.audit", origin: "enterprise"))
+        let stream = try #require(node.stream("facts.audit"))
+        let budget = KeyIndexBudget()
+        #expect(stream.store.options(hasReaders: false, indexBudget: budget).retention.isTerminal)
+        #expect(!stream.store.options(hasReaders: true, indexBudget: budget).retention.isTerminal)
+        var strict = stream.store
+        strict.policy = .silStrict(StrictPolicy())
+        #expect(!strict.options(hasReaders: false, indexBudget: budget).retention.isTerminal)
+        strict.isTerminal = true
+        #expect(strict.options(hasReaders: false, indexBudget: budget).retention.isTerminal)
     }
 
     @Test func scalarsAreTypedByTheirKey() throws {
@@ -204,6 +281,17 @@ import Testing
                 .replacing("clients: []", with: "clients:")
                 .replacing("# segment", with: "segment").replacing("# zones", with: "zones")
                 .replacing("# object_limit", with: "object_limit")
+                .replacing("# high_watermark", with: "high_watermark")
+                .replacing("# low_watermark", with: "low_watermark")
+                .replacing("# when_full", with: "when_full")
+                .replacing("# retention", with: "retention")
+                .replacing("# min_retention", with: "min_retention")
+                .replacing("# unconfirmed_ttl", with: "unconfirmed_ttl")
+                .replacing("# dedupe_horizon", with: "dedupe_horizon")
+                .replacing("# terminal", with: "terminal")
+                .replacing("# compression", with: "compression")
+                .replacing("# free_space_reserve", with: "free_space_reserve")
+                .replacing("# forward", with: "forward").replacing("# buffers", with: "buffers")
                 .replacing("# profile", with: "profile").replacing("# idemp", with: "idemp")
                 .replacing("# client_ca", with: "client_ca").replacing("# admin", with: "admin")
                 .replacing("origins: [] ", with: "origins: [enterprise] ")
@@ -216,7 +304,14 @@ import Testing
         #expect(node.peers[0].id == "plant-a" && node.cursors[0].peer == "plant-a")
         #expect(node.clients[0].roles == [.producer])
         #expect(node.adminSocketPath == "/run/bsfg/admin.sock")
-        #expect(node.streams[0].segmentBytes == 64 << 20)
+        // What the comments show as defaults are the defaults.
+        var store = BufferConfiguration()
+        store.segmentBytes = 16 << 20
+        store.isTerminal = true
+        store.retention.retentionMilliseconds = 365 * 86_400_000
+        #expect(node.streams[0].store == store)
+        #expect(node.streams[0].forward.capacityBytes == 4 << 30)
+        #expect(node.indexBudgetBytes == 256 << 20)
         #expect(node.otherZones == ["plant-b"])
     }
 }

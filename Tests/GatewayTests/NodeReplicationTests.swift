@@ -38,9 +38,9 @@ import WriteAheadLog
         }
     }
 
-    private static func plant(idempotency: String = "message_id", segment: String = "4MiB")
-        throws -> ConfigurationTestFiles
-    {
+    private static func plant(
+        idempotency: String = "message_id", capacity: String = "64MiB", segment: String = "4MiB"
+    ) throws -> ConfigurationTestFiles {
         try ConfigurationTestFiles(
             main: """
                 zone: plant-a
@@ -49,7 +49,7 @@ import WriteAheadLog
                 listen: 127.0.0.1:0
                 tls: {ca: certs/ca.crt, certificate: certs/server.crt, key: certs/server.key}
                 streams:
-                  - {name: facts.operational, capacity: 64MiB, segment: \(segment), idempotency: \(idempotency)}
+                  - {name: facts.operational, capacity: \(capacity), segment: \(segment), idempotency: \(idempotency)}
 
                 """,
             peers: """
@@ -238,6 +238,73 @@ import WriteAheadLog
             return status.state == "blocked" && status.reason == "history_mismatch"
         }
         #expect(enterprise.log(origin: "plant-a").log.headOffset == 10)
+        await enterprise.close()
+        await plant.close()
+    }
+
+    @Test func `a gap of the source is met once and materialised, also past a detached cursor`()
+        async throws
+    {
+        let wire = Wire()
+        let files = (
+            plant: try Self.plant(capacity: "8MiB", segment: "1MiB"),
+            enterprise: try Self.enterprise()
+        )
+        let plant = try ServicesBench(files: files.plant)
+        wire.connect(plant)
+        try await append(plant, 0..<10)
+        let enterprise = try ServicesBench(files: files.enterprise, connect: wire.connection)
+        await enterprise.pulls.start()
+        try await eventually("the first facts cross") { isLevel(plant, enterprise) }
+
+        let name = "enterprise/facts.operational/plant-a"
+        let consumer = #""owner":"enterprise-bsfg","name":"\#(name)""#
+        let detached = try await plant.call(
+            Bsfg_Admin_V1_DetachConsumerResponse.self, .detachConsumer,
+            "{\(consumer),\"reason\":\"rebuilt\"}", as: .operator)
+        #expect(detached.consumer.detached == "rebuilt")
+        try await eventually("it is refused") {
+            let status = try await status(enterprise)
+            return status.state == "blocked" && status.reason == "cursor_detached"
+        }
+        // Another reader, which is not detached, lets everything go that it confirms.
+        let log = plant.log()
+        try log.cursors.create(TrackedCursor(owner: "x", name: "x", nextOffset: 0))
+        var number = 10
+        while log.log.firstOffset <= 10 {
+            try await append(plant, number..<number + 20, size: 10_000)
+            number += 20
+            _ = try log.cursors.confirm(
+                owner: "x", name: "x", 0...log.log.headOffset - 1, digest: nil)
+            if number > 2_000 { break }
+        }
+        let first = log.log.firstOffset
+        #expect(first > 10, "truncation goes on without the detached cursor")
+        let attached = try await plant.call(
+            Bsfg_Admin_V1_AttachConsumerResponse.self, .attachConsumer,
+            "{\(consumer),\"init_mode\":\"resume\"}", as: .operator)
+        #expect(attached.consumer.detached.isEmpty && attached.consumer.nextOffset == 10)
+        let head = log.log.headOffset
+        try await eventually("the rest crosses") {
+            log.cursors.cursor(owner: "enterprise-bsfg", name: name)?.nextOffset == head
+        }
+        var gaps: [Bsfg_V1_Notice] = []
+        let received = enterprise.log(origin: "plant-a")
+        _ = try received.buffer.read(from: 0, maximumCount: .max, maximumBytes: .max) { record in
+            if let stored = try? StoredRecord(record.payload), stored.item == .gap,
+                let notice = try? Bsfg_V1_Notice(
+                    serializedBytes: Array(record.payload[stored.itemRange]))
+            {
+                gaps.append(notice)
+            }
+            return true
+        }
+        #expect(gaps.count == 1)
+        #expect(gaps.first?.first.offset == 10 && gaps.first?.lastOffset == first - 1)
+        #expect(gaps.first?.reasons == ["detached"])
+        #expect(
+            try identifiers(received)
+                == (Array(0..<10) + Array(Int(first)..<Int(head))).map { "m-\($0)" })
         await enterprise.close()
         await plant.close()
     }

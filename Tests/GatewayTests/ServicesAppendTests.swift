@@ -25,6 +25,87 @@ import WriteAheadLog
             as: .client("writer"))
     }
 
+    @Test func `a full log refuses what is new, answers what is there, and takes again by itself`()
+        async throws
+    {
+        let bench = try ServicesBench(
+            main: ServicesBench.main.replacing(
+                "{name: facts.operational, capacity: 16MiB, segment: 1MiB}",
+                with: "{name: facts.operational, capacity: 8MiB, segment: 1MiB}"))
+        try await bench.consumer("reports", of: "reader")
+        let text = String(repeating: "x", count: 150_000)
+        func fact(_ number: Int) -> String { factJSON(number, extra: #","t":"\#(text)""#) }
+        var stored = 0
+        var refusal: ServiceError?
+        while refusal == nil, stored < 200 {
+            refusal = await bench.error(
+                .appendFact, appendJSON(fact(stored)), as: .client("writer"))
+            if refusal == nil { stored += 1 }
+        }
+        #expect(refusal?.reason == .backpressure && refusal?.retryable == true)
+        #expect(refusal.map { $0.retryAfterMilliseconds > 0 && $0.fill >= 0.8 } == true)
+        #expect(UInt64(stored) == bench.log().log.headOffset)
+        #expect(try await append(bench, fact(0)).outcome == .existing)
+        // A batch: what is there is told apart from what is refused.
+        let batch = await bench.error(
+            .appendFacts, #"{"facts":[\#(fact(1)),\#(fact(1_000))]}"#, as: .client("writer"))
+        #expect(batch?.reason == .backpressure && batch?.acceptedCount == 1)
+        #expect(batch?.failedCount == 1 && batch?.failures.first?.outcome == .refused)
+        let status = try await bench.call(
+            Bsfg_Admin_V1_StatusResponse.self, .status, "{}", as: .operator)
+        #expect(status.streams[0].accepts == false && status.streams[0].refusals > 0)
+        #expect(status.streams[0].events["backpressure_closed"] == 1)
+        _ = try await bench.call(
+            Bsfg_V1_ConfirmReceiptResponse.self, .confirmReceipt,
+            #"{"consumer_name":"reports","offset":"\#(stored - 1)"}"#, as: .client("reader"))
+        try await eventually("it takes facts again") {
+            await bench.error(
+                .appendFact, appendJSON(fact(stored)), as: .client("writer")) == nil
+        }
+        #expect(bench.log().log.headOffset == UInt64(stored) + 1)
+        await bench.close()
+    }
+
+    @Test func `the alarm of a sil_strict log stays until it is acknowledged`() async throws {
+        let bench = try ServicesBench(
+            main: ServicesBench.main.replacing(
+                "{name: facts.safety, capacity: 16MiB, segment: 1MiB,",
+                with: "{name: facts.safety, capacity: 8MiB, segment: 1MiB,"))
+        let log = bench.log("facts.safety")
+        try log.cursors.create(TrackedCursor(owner: "x", name: "x", nextOffset: 0))
+        let text = String(repeating: "x", count: 200_000)
+        var number = 0
+        while number < 200,
+            await bench.error(
+                .appendFact,
+                appendJSON(factJSON(number, extra: #","t":"\#(text)""#), stream: "facts.safety"),
+                as: .operator) == nil
+        { number += 1 }
+        func isRaised() async throws -> Bool {
+            try await bench.call(
+                Bsfg_Admin_V1_StatusResponse.self, .status, "{}", as: .operator
+            ).streams.contains { $0.stream == "facts.safety" && $0.alarm }
+        }
+        #expect(try await isRaised())
+        _ = try log.cursors.confirm(
+            owner: "x", name: "x", 0...log.log.headOffset - 1, digest: nil)
+        try await eventually("it takes facts again") { log.log.statistics().isAcceptingRecords }
+        #expect(try await isRaised())
+        #expect(
+            await bench.error(.acknowledgeAlarm, #"{"stream":"facts.safety"}"#, as: .operator)?
+                .field == "reason")
+        let first = try await bench.call(
+            Bsfg_Admin_V1_AcknowledgeAlarmResponse.self, .acknowledgeAlarm,
+            #"{"stream":"facts.safety","reason":"reader was down"}"#, as: .operator)
+        #expect(first.acknowledged)
+        #expect(try await !isRaised())
+        let second = try await bench.call(
+            Bsfg_Admin_V1_AcknowledgeAlarmResponse.self, .acknowledgeAlarm,
+            #"{"stream":"facts.safety","reason":"again"}"#, as: .operator)
+        #expect(!second.acknowledged)
+        await bench.close()
+    }
+
     @Test func `a retry returns the original offset and other content changes nothing`()
         async throws
     {

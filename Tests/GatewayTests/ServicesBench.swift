@@ -29,7 +29,7 @@ final class ServicesBench: Sendable {
         streams:
           - {name: facts.operational, capacity: 16MiB, segment: 1MiB}
           - {name: facts.audit, capacity: 16MiB, segment: 1MiB, idempotency: content}
-          - {name: facts.safety, capacity: 16MiB, segment: 1MiB, profile: sil_strict}
+          - {name: facts.safety, capacity: 16MiB, segment: 1MiB, profile: sil_strict, terminal: true}
         clients:
           - {identity: both, roles: [producer, consumer], streams: [facts.operational]}
           - {identity: writer, roles: [producer], streams: [facts.operational, facts.audit]}

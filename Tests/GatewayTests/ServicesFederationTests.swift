@@ -103,6 +103,48 @@ import WriteAheadLog
         }
     }
 
+    @Test("gateway decision 12: how long truncation waits for a peer is its grant's, also when that changes")
+    func holdsFollowGrants() async throws {
+        let bench = try ServicesBench(
+            peers: ServicesBench.peers.replacing(
+                "authorized: true, streams: [facts.operational, facts.safety]}",
+                with: "authorized: true, streams: [facts.operational], required: false, "
+                    + "max_lag: [7d, 1GiB]}"))
+        try await bench.append(0..<2)
+        _ = try await open(bench)
+        func hold() -> CursorHold? {
+            bench.log().cursors.cursor(owner: "plant-a-bsfg", name: name)?.hold
+        }
+        let granted = CursorHold.upTo(lagBytes: 1 << 30, lagMilliseconds: 7 * 86_400_000)
+        #expect(hold() == granted)
+        // As it was before the grant changed.
+        try bench.log().cursors.change(owner: "plant-a-bsfg", name: name, hold: .required)
+        let looked = try await open(bench) { $0.dryRun = true }
+        #expect(looked.existing && hold() == .required, "a dry run changes nothing")
+        #expect(try await open(bench).existing)
+        #expect(hold() == granted)
+        await bench.close()
+    }
+
+    @Test("gateway decision 12: sil_strict refuses a cursor that need not be waited for")
+    func strictCursorsAreRequired() async throws {
+        let bench = try ServicesBench()
+        let cursors = bench.log("facts.safety").cursors
+        #expect(throws: BufferError.self) {
+            try cursors.create(
+                TrackedCursor(
+                    owner: "x", name: "x", nextOffset: 0,
+                    hold: .upTo(lagBytes: 1, lagMilliseconds: nil)))
+        }
+        try cursors.create(TrackedCursor(owner: "x", name: "x", nextOffset: 0))
+        #expect(throws: BufferError.self) {
+            try cursors.change(
+                owner: "x", name: "x", hold: .upTo(lagBytes: 1, lagMilliseconds: nil))
+        }
+        #expect(cursors.cursor(owner: "x", name: "x")?.hold == .required)
+        await bench.close()
+    }
+
     @Test func `two calls at once open one cursor`() async throws {
         let bench = try ServicesBench()
         try await bench.append(0..<4)

@@ -33,6 +33,72 @@ import WriteAheadLog
             #"{"consumer_name":"reports","offset":"\#(offset)"\#(more)}"#, as: .client("reader"))
     }
 
+    // MARK: - Gaps and detached consumers
+
+    @Test func `an application meets what was dropped as an entry, and passes it`() async throws {
+        let bench = try ServicesBench(
+            main: ServicesBench.main.replacing(
+                "{name: facts.operational, capacity: 16MiB, segment: 1MiB}",
+                with: "{name: facts.operational, capacity: 8MiB, segment: 1MiB, "
+                    + "high_watermark: 50%, when_full: drop_oldest}"))
+        try await bench.consumer("reports", of: "reader")
+        let text = String(repeating: "x", count: 10_000)
+        var number = 0
+        while bench.log().log.firstOffset == 0, number < 2_000 {
+            let facts = (number..<number + 20).map { factJSON($0, extra: #","t":"\#(text)""#) }
+            _ = try await bench.call(
+                Bsfg_V1_AppendFactsResponse.self, .appendFacts,
+                #"{"facts":[\#(facts.joined(separator: ","))]}"#, as: .operator)
+            number += 20
+        }
+        let first = bench.log().log.firstOffset
+        #expect(first > 0)
+        let page = try await fetch(bench, #","limit":5"#)
+        #expect(page.entries.count == 6 && !page.entries[0].hasOffset)
+        let gap = page.entries[0].gap
+        #expect(gap.first.offset == 0 && gap.lastOffset == first - 1 && gap.reasons == ["dropped"])
+        #expect(page.entries[1].offset == first && page.nextOffset == first + 5)
+        // From within the gap: the part that is asked for.
+        let part = try await fetch(bench, #","from_offset":"1","limit":1"#)
+        #expect(part.entries[0].gap.first.offset == 1 && part.entries[0].gap.lastOffset == first - 1)
+        let passed = try await confirm(bench, first)
+        #expect(passed.nextOffset == first + 1 && passed.passed.count == 1)
+        #expect(passed.passed[0].first.offset == 0 && passed.passed[0].lastOffset == first - 1)
+        #expect(try await fetch(bench).entries[0].offset == first + 1)
+        await bench.close()
+    }
+
+    @Test func `a detached consumer is refused until it is attached`() async throws {
+        let bench = try await bench(facts: 5)
+        let consumer = #""owner":"reader","name":"reports""#
+        #expect(
+            await bench.error(.detachConsumer, "{\(consumer)}", as: .operator)?.field == "reason")
+        #expect(
+            await bench.error(
+                .detachConsumer, #"{"owner":"reader","name":"x","reason":"gone"}"#, as: .operator
+            )?.reason == .consumerNotFound)
+        _ = try await bench.call(
+            Bsfg_Admin_V1_DetachConsumerResponse.self, .detachConsumer,
+            "{\(consumer),\"reason\":\"gone\"}", as: .operator)
+        let fetching = await bench.error(
+            .fetchFacts, #"{"consumer_name":"reports"}"#, as: .client("reader"))
+        #expect(fetching?.reason == .cursorDetached && fetching?.message.contains("gone") == true)
+        #expect(
+            await bench.error(
+                .confirmReceipt, #"{"consumer_name":"reports","offset":"1"}"#,
+                as: .client("reader"))?.reason == .cursorDetached)
+        #expect(
+            await bench.error(
+                .attachConsumer, "{\(consumer),\"init_mode\":\"later\"}", as: .operator)?.reason
+                == .initOutOfRange)
+        let attached = try await bench.call(
+            Bsfg_Admin_V1_AttachConsumerResponse.self, .attachConsumer,
+            "{\(consumer),\"init_mode\":\"start_now\"}", as: .operator)
+        #expect(attached.consumer.nextOffset == 5)
+        #expect(try await fetch(bench).entries.isEmpty)
+        await bench.close()
+    }
+
     // MARK: - Fetch
 
     @Test func `a page has the facts from the cursor on and moves nothing`() async throws {

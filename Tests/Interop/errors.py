@@ -198,6 +198,9 @@ def permissions(reasons, site, node, caller):
     reasons.expect("not_the_owner", reader.confirm("line-3", 0), "confirm")
     reasons.expect("consumer_not_found", caller.fetch("line-4"))
     reasons.expect("consumer_exists", node.consumer("producer-1", "line-3"))
+    node.consumer("producer-1", "line-5")
+    node.admin("DetachConsumer", {"owner": "producer-1", "name": "line-5", "reason": "gone"})
+    reasons.expect("cursor_detached", caller.fetch("line-5"), field="consumer_name")
     for name, answer in (
         ("fetch", caller.fetch("line-3", from_offset=1_000)),
         ("confirm", caller.confirm("line-3", 1_000)),
@@ -277,6 +280,8 @@ def backpressure(reasons, site):
     room ends on a file system that is full (as root) or by an injected ENOSPC."""
     node = site.node("plant-a", name="small")
     node.capacity, node.segment = "64MiB", "1MiB"
+    # Less than there is, so that it is the disk that ends and not the reserve.
+    node.stream_options = {"free_space_reserve": "0B"}
     node.client("producer-1")
     volume = Volume(site, 6 << 20) if os.geteuid() == 0 else None
     if volume and volume.mounted:

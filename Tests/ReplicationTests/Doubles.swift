@@ -196,6 +196,7 @@ final class ReceiverDouble: ForwardBuffer {
     private let recordsMaximum: Int
     /// Runs before each commit is made.
     private let hold: @Sendable () -> Void
+    private let full = Mutex((isFull: false, refusedCount: 0))
 
     init(
         plan: Plan = Plan(), fault: Fault = .refusedBefore, recordsMaximum: Int = .max,
@@ -213,6 +214,9 @@ final class ReceiverDouble: ForwardBuffer {
     var headOffset: UInt64 { memory.headOffset }
     var fill: Double { 0 }
     var position: SourcePosition? { memory.position }
+    var refusedCount: Int { full.withLock { $0.refusedCount } }
+
+    func setFull(_ value: Bool) { full.withLock { $0.isFull = value } }
 
     func begin(at position: SourcePosition) throws(BufferError) {
         try step { () throws(BufferError) in try self.memory.begin(at: position) }
@@ -221,6 +225,11 @@ final class ReceiverDouble: ForwardBuffer {
     func putIfAbsent(
         _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition
     ) throws(BufferError) -> PutReceipt {
+        let isFull = full.withLock { full in
+            if full.isFull { full.refusedCount += 1 }
+            return full.isFull
+        }
+        if isFull { throw BufferError(.full, "no room", retryAfterMilliseconds: 1) }
         guard records.count <= recordsMaximum else {
             throw BufferError(.batchTooLarge, "too many")
         }
@@ -234,13 +243,14 @@ final class ReceiverDouble: ForwardBuffer {
         _ body: () throws(BufferError) -> Value
     ) throws(BufferError) -> Value {
         let fails = plan.next()
-        if fails, fault == .refusedBefore { throw BufferError(.full, "no room") }
+        if fails, fault == .refusedBefore { throw BufferError(.busy, "not now") }
         let value = try body()
-        if fails { throw BufferError(.full, "the answer was lost") }
+        if fails { throw BufferError(.busy, "the answer was lost") }
         return value
     }
 
-    func get(_ key: Digest) -> UInt64? { memory.get(key) }
+    func get(_ key: Digest) throws(BufferError) -> UInt64? { try memory.get(key) }
+    func gaps(in offsets: Range<UInt64>) -> [BufferGap] { memory.gaps(in: offsets) }
 
     func read(
         from offset: UInt64, maximumCount: Int, maximumBytes: Int,

@@ -150,7 +150,14 @@ import Testing
         #expect(intake.position.nextOffset == 10)
         // There is no record to digest: the last one stays the last one.
         #expect(intake.position.digest == place(3).digest && intake.position.digestOffset == 2)
-        #expect(try PageIntake(try gap(0, 9), at: place(3), origin: origin).position.nextOffset == 10)
+        // Of one that begins below the position only the part beyond it is materialised.
+        let cut = try PageIntake(try gap(0, 9), at: place(3), origin: origin)
+        #expect(cut.position.nextOffset == 10 && cut.records.count == 1)
+        let stored = try StoredRecord(cut.records[0].storedRecord)
+        let notice = try Bsfg_V1_Notice(
+            serializedBytes: Array(cut.records[0].storedRecord[stored.itemRange]))
+        #expect(stored.item == .gap && notice.first.offset == 3 && notice.lastOffset == 9)
+        #expect(notice.reasons == ["expired"] && Array(notice.first.logUuid) == source)
         let old = try PageIntake(try gap(0, 2), at: place(3), origin: origin)
         #expect(old.records.isEmpty && old.redeliveredCount == 1 && old.position == place(3))
         #expect(refusal(try gap(4, 9), at: place(3)) == .historyMismatch)

@@ -45,6 +45,38 @@ import Testing
         pool.stop()
     }
 
+    @Test func `a full receiver pauses without failing and goes on when there is room`()
+        async throws
+    {
+        let pool = BlockingPool(name: "test", threadCount: 2)
+        let told = Mutex<[PullMachine.Status]>([])
+        let (source, receiver) = (try SourceDouble(10), ReceiverDouble())
+        receiver.setFull(true)
+        let loop = PullLoop(
+            source: source, buffer: receiver, pool: pool, origin: "plant-a",
+            log: { status in told.withLock { $0.append(status) } })
+        await loop.start()
+        try await eventually("it is tried again and again") { receiver.refusedCount >= 4 }
+        let paused = await loop.report()
+        guard case .blocked(PullMachine.forwardFull, _) = paused.status else {
+            Issue.record("it is \(paused.status)")
+            return
+        }
+        #expect(paused.failureCount == 0)
+        #expect(source.cursor?.nextOffset == 0 && receiver.headOffset == 0)
+        receiver.setFull(false)
+        try await eventually("everything crosses") { isDone(source, receiver) }
+        #expect(await loop.report().failureCount == 0)
+        await loop.stop()
+        // Told once, however often it was tried.
+        let pauses = told.withLock {
+            $0.filter { if case .blocked = $0 { true } else { false } }.count
+        }
+        #expect(pauses == 1)
+        try expectWhole(source, receiver)
+        pool.stop()
+    }
+
     /// Every step of a run, at the source and at the receiver, goes wrong once.
     @Test(arguments: Fault.allCases)
     func `a failure at any step loses nothing and doubles nothing`(_ fault: Fault) async throws {

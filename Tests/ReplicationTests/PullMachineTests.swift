@@ -62,6 +62,51 @@ import Testing
         #expect(machine.confirmed(through: 1) == [.confirm(place(3))])
     }
 
+    // MARK: - No room
+
+    @Test func `a forward buffer without room pauses and goes on by itself`() {
+        var machine = pulling()
+        _ = machine.fetched(isEmpty: false, nextOffset: 1)
+        _ = machine.fetched(isEmpty: false, nextOffset: 2)
+        let generation = machine.generation
+        #expect(
+            machine.full("no room", durable: place(0), retryAfterMilliseconds: 1_000)
+                == [.wait(milliseconds: 1_000)])
+        let paused = PullMachine.Status.blocked(
+            reason: PullMachine.forwardFull, sentence: "no room")
+        #expect(machine.status == paused)
+        // What is on its way may come; nothing more is asked for, and nothing is committed.
+        #expect(machine.fetched(isEmpty: false, nextOffset: 3) == [])
+        #expect(machine.waited() == [.commit])
+        // Still none: the status is told once, whatever the sentence says.
+        #expect(
+            machine.full("none yet", durable: place(0), retryAfterMilliseconds: 1)
+                == [.wait(milliseconds: 50)])
+        #expect(machine.status == paused)
+        #expect(machine.waited() == [.commit])
+        #expect(machine.committed(place(1)) == [.commit, .fetch(from: 3), .confirm(place(1))])
+        #expect(machine.status == .pulling && machine.generation == generation)
+    }
+
+    @Test func `what a part of a page moved is confirmed while it is paused`() {
+        var machine = pulling()
+        _ = machine.fetched(isEmpty: false, nextOffset: 10)
+        #expect(
+            machine.full("no room", durable: place(4), retryAfterMilliseconds: 100_000)
+                == [.wait(milliseconds: 5_000), .confirm(place(4))])
+        #expect(machine.confirmed(through: 4) == [])
+    }
+
+    @Test func `a source that is lost ends the pause`() {
+        var machine = pulling()
+        _ = machine.fetched(isEmpty: false, nextOffset: 1)
+        _ = machine.full("no room", durable: place(0), retryAfterMilliseconds: 50)
+        _ = machine.unavailable("gone", durable: place(0), jitter: 0)
+        #expect(machine.status == .unavailable("gone") && !machine.isPaused)
+        #expect(machine.waited() == [.open])
+        #expect(machine.opened(at: place(0)) == [.fetch(from: 0)])
+    }
+
     // MARK: - Failures
 
     @Test func `a failure drops what was read ahead and opens again from what is durable`() {

@@ -341,7 +341,8 @@ struct FaultTests {
             gate.pass()
             return .error(ENOSPC)
         }
-        let log = try openLog(disk)
+        // So small that one spare is kept ready: a second one could be there before the disk is full.
+        let log = try openLog(disk, LogOptions(capacityBytes: 15 << 20, segmentBytes: 1 << 20))
         #expect(eventually { spareIsReady(disk) })
         _ = try log.append(oneRecord(payload(0, bytes: 390_000)))
         _ = try log.append(oneRecord(payload(1, bytes: 390_000)))

@@ -21,6 +21,20 @@ int bsfg_open_direct(const char *path);
 uint32_t bsfg_physical_block_bytes(const char *path);
 uint32_t bsfg_logical_block_bytes(const char *path);
 
+// open(2) for reading and writing past the page cache, each write durable when it returns
+// (O_DIRECT|O_DSYNC); -1 and errno where the file system refuses it.
+int bsfg_open_direct_synchronous(const char *path);
+
+// A text attribute of the block device below a path, such as `queue/write_cache`, without its newline,
+// or its name for "". Returns the number of bytes, 0 when there is no such device or attribute.
+size_t bsfg_device_attribute(const char *path, const char *attribute, char *text, size_t capacity);
+
+// Writes `count` bytes at a position while files may not grow beyond `limit_bytes` (RLIMIT_FSIZE), and
+// then once more what is left. Returns what the first write returned; *second_error is the errno of
+// the second one, 0 when it succeeded. For a program that does nothing else meanwhile.
+int64_t bsfg_write_limited(const char *path, uint64_t limit_bytes, const void *bytes, size_t count,
+                           uint64_t position, int *second_error);
+
 // Sleeps while *word == expected, at most `timeout_nanoseconds` (negative: for ever). Wakes early
 // without reason at times, as futex(2) does.
 void bsfg_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_nanoseconds);

@@ -101,9 +101,28 @@ package struct NodeTemplate: Sendable {
           - name: \(StreamConfiguration.defaultName)
             capacity: 1GiB
             # profile: standard          # or sil_strict
-            # segment: 64MiB
+            # segment: 16MiB
             # object_limit: 1MiB         # at most 3MiB
             # idempotency: message_id    # or content
+            # From the high watermark on new facts are refused, from the low one on taken again. Only
+            # what may not be removed counts: facts that a reader has not confirmed, and confirmed
+            # ones younger than min_retention.
+            # high_watermark: 80%
+            # low_watermark: 75%
+            # when_full: reject          # or drop_oldest: old facts go, confirmed or not (standard)
+            # How long confirmed facts stay while there is room; without it until room is needed.
+            # retention: 365d
+            # min_retention: 0s          # confirmed facts younger than this always stay
+            # unconfirmed_ttl: 7d        # or never; older facts go unconfirmed (standard)
+            # dedupe_horizon: 30d        # a retry is recognised this long, though its fact is gone
+            # terminal: true             # sil_strict asks for it where nobody is granted the stream
+            # compression: none          # or lz4
+            # free_space_reserve: 64MiB  # refuse when the file system has less than this
+            # For the logs of other zones' facts, where they differ; all keys above but when_full.
+            # forward: {capacity: 4GiB}
+
+        # Memory for the key indexes of all logs.
+        # buffers: {index_budget: 256MiB}
 
         # Who may call this node besides its peers. Nobody may until listed.
         # Roles: producer (append), consumer (fetch and confirm), monitor (health).
@@ -135,6 +154,7 @@ package struct NodeTemplate: Sendable {
         #    origins: []                       # default: this zone's own facts
         #    ca: ../certs/plant-a-ca.crt       # default: tls.ca of bsfg.yaml
         #    start: auto                       # or manual: not pulled while it says so
+        #    required: true                    # or false with max_lag: [7d, 10GiB]: left behind after
 
         """
 

@@ -102,6 +102,7 @@ public final class AppendBatch {
         try result.get()
     }
 
+    /// Empties the batch and keeps its memory, for the next one.
     public func removeAll() {
         byteCount = 0
         keyedCount = 0

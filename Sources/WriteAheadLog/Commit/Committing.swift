@@ -143,6 +143,7 @@ extension LogEngine {
 
     /// The last commits and the last state of a log that is closed. Called and left with the lock.
     func finishWriting() {
+        isFinishing = true
         if !pipeline.staged.isEmpty || !deferred.isEmpty {
             isCommitting = true
             drain()
@@ -215,10 +216,13 @@ extension LogEngine {
             isCommitting = false
             return
         }
+        let gate = pipeline.gate
         monitor.unlock()
         let didWork = maintain()
         monitor.lock()
-        precondition(didWork, "without threads nobody gives back what this call waits for")
+        precondition(
+            didWork || pipeline.gate != gate,
+            "without threads nobody gives back what this call waits for")
     }
 
     private func failStagedAfterPoison() {
@@ -284,7 +288,7 @@ extension LogEngine {
         let item = TokenWork(body)
         monitor.lock()
         defer { monitor.unlock() }
-        guard pipeline.poison == nil else { return false }
+        guard pipeline.poison == nil, !isFinishing else { return false }
         tokenWork.append(item)
         if environment.threads {
             if gatherTarget > 0 { work.signal() }

@@ -44,6 +44,8 @@ final class LogEngine: @unchecked Sendable {
     var headOffset: UInt64
     var runs: KeyRunSet
     var isClosed = false
+    /// The last commits are being written: nobody takes work for the holder of the token any more.
+    var isFinishing = false
     /// Everything is written and nothing runs any more.
     var isEnded = false
     var isCommitting = false
@@ -106,6 +108,7 @@ final class LogEngine: @unchecked Sendable {
     private var atEnd: @Sendable () -> Void = {}
 
     private func end() {
+        maintainer?.join()
         preparer.stop()
         events.finish()
         atEnd()
@@ -317,16 +320,26 @@ final class LogEngine: @unchecked Sendable {
 
 /// What a log did since it was opened.
 public struct LogCounters: Hashable, Sendable {
+    /// Durable commits with records or changes.
     public var commits: UInt64 = 0
+    /// Records that became durable.
     public var records: UInt64 = 0
+    /// Bytes of frames that became durable, with padding.
     public var bytes: UInt64 = 0
+    /// Segments begun after the first.
     public var rolls: UInt64 = 0
     /// Appends that were refused because the log or its disk was full.
     public var refusals: UInt64 = 0
+    /// Checkpoints that became durable.
     public var checkpoints: UInt64 = 0
+    /// Closed segments that were verified, hashed and given their footer.
     public var segmentsSealed: UInt64 = 0
+    /// Closed segments that were rewritten densely.
     public var segmentsRepacked: UInt64 = 0
+    /// Segments that truncation took away.
     public var segmentsRemoved: UInt64 = 0
+    /// Merges of key runs.
     public var runsMerged: UInt64 = 0
+    /// Bytes of sealed segments that were read again and found right.
     public var bytesScrubbed: UInt64 = 0
 }

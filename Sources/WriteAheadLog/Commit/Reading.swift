@@ -56,6 +56,11 @@ extension LogEngine {
         }
     }
 
+    /// Whether the log still has the segment of a place.
+    func holds(_ place: Place) -> Bool {
+        monitor.withLock { segments.contains { $0.entry.id == place.index.entry.id } }
+    }
+
     private func number(ofSegmentWith offset: UInt64) -> Int {
         var low = 0
         var high = segments.count

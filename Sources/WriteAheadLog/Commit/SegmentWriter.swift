@@ -160,13 +160,16 @@ final class SegmentWriter: @unchecked Sendable {
 
     /// The roll after bytes at the end were cut: the old segment ends where its last good frame does.
     /// `baseOffset` lies beyond that when records were lost there, which `state` then declares.
-    func rollAfterCut(state: LogState, baseOffset: UInt64, isDamaged: Bool) throws(DiskError) {
+    /// - Parameter damaged: ids of the segments with records that were lost.
+    func rollAfterCut(state: LogState, baseOffset: UInt64, damaged: Set<UInt64>) throws(DiskError) {
         let spare = try preparer.take()
         self.epoch = state.epoch
         headOffset = baseOffset
+        // Both slots: no frame says yet that there is a slot with these losses.
         try writeStateSlot(state)
-        if isDamaged {
-            table.segments[table.segments.count - 1].flags |= SegmentEntry.Flags.damaged
+        try writeStateSlot(state)
+        for place in table.segments.indices where damaged.contains(table.segments[place].id) {
+            table.segments[place].flags |= SegmentEntry.Flags.damaged
         }
         try begin(spare, epoch: state.epoch, baseOffset: baseOffset, cut: true)
     }

@@ -1,5 +1,6 @@
 /// What went wrong in one call to the operating system.
 public struct DiskError: Error, Hashable, Sendable {
+    /// What was asked of the file system.
     public enum Operation: String, Sendable {
         case createDirectory = "create directory"
         case list, open, read, write
@@ -10,11 +11,14 @@ public struct DiskError: Error, Hashable, Sendable {
         case freeSpace = "get the free space"
     }
 
+    /// The call that failed.
     public var operation: Operation
+    /// The file or directory that it was about.
     public var path: String
     /// errno of the call; 0 where it did less than asked without an error.
     public var code: Int32
 
+    /// The failure of one call.
     public init(_ operation: Operation, _ path: String, code: Int32) {
         self.operation = operation
         self.path = path

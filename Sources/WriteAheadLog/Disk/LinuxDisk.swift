@@ -99,7 +99,7 @@ package struct LinuxDisk: Disk {
     }
 }
 
-private final class LinuxFile: DiskFile {
+final class LinuxFile: DiskFile {
     private let descriptor: Int32
     private let path: String
 

@@ -41,10 +41,11 @@ enum FormatLimits {
     /// Bytes of frames after which a checkpoint is taken.
     static func checkpointBytes(segmentBytes: UInt64) -> UInt64 { min(16 << 20, segmentBytes) }
     /// Bytes of frames beyond the last durable checkpoint at which no more are written before the
-    /// next one; and what can stand there then, a commit more.
+    /// next one; and what can stand there then: one commit more, which was being written when the
+    /// limit was met, and the one that had been let in behind it.
     static let uncheckpointedBytesLimit: UInt64 = 32 << 20
     static let uncheckpointedBytesMaximum =
-        uncheckpointedBytesLimit + UInt64(commitBytesMaximum + Int(commitAlignmentMaximum))
+        uncheckpointedBytesLimit + 2 * UInt64(commitBytesMaximum + Int(commitAlignmentMaximum))
 
     /// No log counts this far. What its bytes say beyond is refused before anyone adds to it.
     static let counterMaximum: UInt64 = 1 << 62

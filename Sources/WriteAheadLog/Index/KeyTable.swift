@@ -24,8 +24,15 @@ struct KeyTable {
     /// Being written into a run.
     private(set) var flushing: [Digest256: Entry] = [:]
 
+    /// Keys of records below are forgotten, though they may still be here when truncation went on while
+    /// no run could be written.
+    var floorOffset: UInt64 = 0
+
     /// Where a durable key that is still in memory stands.
-    func durable(_ key: Digest256) -> Entry? { recent[key] ?? flushing[key] }
+    func durable(_ key: Digest256) -> Entry? {
+        guard let entry = recent[key] ?? flushing[key], entry.offset >= floorOffset else { return nil }
+        return entry
+    }
 
     var count: Int { recent.count + flushing.count }
 

@@ -1,13 +1,18 @@
 /// One durable record, valid inside the closure that it is given to.
 public struct LogRecord {
+    /// Its place in the log.
     public let offset: UInt64
     /// When it was appended here, milliseconds since 1970; never less than the record's before it.
     public let appendTimeMilliseconds: Int64
+    /// The epoch of the log in which it was appended.
     public let epoch: UInt64
+    /// As it was given, nil for a record without one.
     public let key: Digest256?
+    /// The digest of its content as it was given, nil without a key.
     public let content: Digest256?
     /// CRC-32C of the record as stored, header fields, key, digest and payload; just verified.
     public let crc: UInt32
+    /// Its bytes, their checksum verified; valid inside the closure only.
     public let payload: UnsafeRawBufferPointer
 }
 
@@ -36,17 +41,21 @@ struct FrameReader {
     func close() { buffer.deallocate() }
 
     /// Calls `visit` with records from `offset` up to `end` exclusive until it answers false or the
-    /// segment ends. In a segment that is known to be damaged it passes over the damage.
+    /// segment ends. In a segment that is known to be damaged it finds its way behind the damage, but
+    /// passes over no record that is asked for: that is an error, unless a gap was declared there.
     ///
     /// - Parameters:
     ///   - start: a position at or before the frame of the first record.
     ///   - end: where a declared gap begins: what stands there is not read.
+    ///   - passesOverDamage: all damage is declared, and who asks does not miss its records.
     /// - Returns: false when `visit` did.
     mutating func read(
         from offset: UInt64, startingAt start: UInt64, until end: UInt64,
-        _ visit: (LogRecord) -> Bool
+        passesOverDamage: Bool = false, _ visit: (LogRecord) -> Bool
     ) throws(LogError) -> Bool {
         var position = start
+        var next = offset
+        var passed: LogError?
         while position < index.endPosition {
             let frame: FrameHeader
             do throws(LogError) { frame = try self.frame(at: position) } catch {
@@ -54,8 +63,11 @@ struct FrameReader {
                     throw error
                 }
                 position = later
+                passed = error
                 continue
             }
+            if let passed, !passesOverDamage, min(frame.firstOffset, end) > next { throw passed }
+            passed = nil
             guard frame.firstOffset < end else { return true }
             let body = try bytes(
                 position + UInt64(FormatLimits.frameHeaderBytes), Int(frame.bodyBytes), position)
@@ -70,8 +82,12 @@ struct FrameReader {
                 }
             }
             guard frame.endOffset < end else { return true }
+            next = max(next, frame.endOffset)
             position = FrameAlignment.end(
                 of: frame.frameBytes, at: position, profile, index.commitAlignment)
+        }
+        guard passesOverDamage || next >= min(index.endOffset, end) else {
+            throw corruption(index.endPosition, next, "its records end before the next segment's begin")
         }
         return true
     }

@@ -12,13 +12,10 @@ struct CheckpointCapture {
 extension LogEngine {
     /// Takes a checkpoint when one is due; false when none is.
     func checkpointStep() -> Bool {
-        let (isDue, isAllowed) = monitor.withLock {
-            (
-                upkeep.uncheckpointedBytes >= upkeep.checkpointBytes || upkeep.capture != nil,
-                environment.monotonicNanoseconds() >= upkeep.derivedRetryNanoseconds
-            )
+        let isDue = monitor.withLock {
+            upkeep.uncheckpointedBytes >= upkeep.checkpointBytes || upkeep.capture != nil
         }
-        return isDue && isAllowed && takeCheckpoint()
+        return isDue && isAllowed(.checkpoint) && takeCheckpoint()
     }
 
     /// - Returns: false when it could not be taken; it is tried again later.
@@ -38,38 +35,52 @@ extension LogEngine {
                 identifier: identifier, id: id)
         } catch {
             checkpointFailed()
-            derivedWorkFailed("checkpoint", error)
+            failed(.checkpoint, "checkpoint", error)
             return false
         }
         let run: KeyRun
         do throws(KeyRunError) { run = try openRun(entry) } catch {
             checkpointFailed()
             try? disk.remove(directory + "/" + KeyRunLayout.fileName(id: id))
-            derivedWorkFailed("checkpoint", error.diskError)
+            failed(.checkpoint, "checkpoint", error.diskError)
             return false
         }
+        var isFull = false
         let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
+            isFull = writer.table.runs.count >= FormatLimits.runCountMaximum
+            guard !isFull else { return }
             // Changes of the state in frames before the checkpoint are read by nobody any more: the
             // slot has them first.
             try writer.writeStateSlot(monitor.withLock { pipeline.state })
             var checkpoint = capture.checkpoint
             checkpoint.stateGeneration = writer.stateGeneration
+            // While an earlier attempt waited for room, truncation may have taken the segment: a
+            // checkpoint in it would name nothing, and the log could not be opened.
+            let isListed = writer.table.segments.contains { $0.id == checkpoint.segmentID }
             try writer.changeTable { table in
                 table.runs.append(entry)
-                table.checkpoint = checkpoint
+                if isListed { table.checkpoint = checkpoint }
             }
             monitor.withLock {
                 publish(runs: runs.runs + [run], missing: runs.missing)
                 pipeline.keys.endFlush()
                 upkeep.capture = nil
                 upkeep.checkpointOffset = capture.checkpoint.nextOffset
-                upkeep.checkpointSegmentID = capture.checkpoint.segmentID
-                upkeep.uncheckpointedBytes -= capture.uncheckpointedBytes
+                if isListed {
+                    upkeep.checkpointSegmentID = capture.checkpoint.segmentID
+                    upkeep.uncheckpointedBytes -= capture.uncheckpointedBytes
+                }
                 upkeep.isCheckpointFailing = false
                 upkeep.isPlanStale = true
                 counters.checkpoints += 1
                 judgeGate()
             }
+        }
+        if isFull {
+            removeRunFiles([entry])
+            checkpointFailed()
+            failed(.checkpoint, "checkpoint", runTableIsFull)
+            return false
         }
         return isWritten
     }

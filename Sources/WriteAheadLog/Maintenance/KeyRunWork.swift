@@ -28,6 +28,7 @@ extension LogEngine {
                 let rest = $0.clamped(to: max($0.lowerBound, keyFloorOffset)..<$0.upperBound)
                 return rest.isEmpty ? nil : rest
             })
+        pipeline.keys.floorOffset = keyFloorOffset
         pipeline.hasRuns = !runs.isEmpty
     }
 
@@ -45,6 +46,10 @@ extension LogEngine {
     /// A lookup may have met damage. With the lock.
     func noteDamage(_ snapshot: KeyRunSet) {
         if !snapshot.damagedRuns.isEmpty { wantMaintenance() }
+    }
+
+    var runTableIsFull: DiskError {
+        DiskError(.write, directory + "/" + ManifestLayout.fileName, code: ENOSPC)
     }
 
     func removeRunFiles(_ entries: [RunEntry]) {
@@ -67,12 +72,13 @@ extension LogEngine {
         var opened: [KeyRun] = []
         for entry in new {
             do throws(KeyRunError) { opened.append(try openRun(entry)) } catch {
-                derivedWorkFailed("key run", error.diskError)
+                failed(.keyRuns, "key run", error.diskError)
                 return false
             }
         }
         let names = Set(old.map(\.id))
         var gone: [RunEntry] = []
+        var isFull = false
         let isDone = betweenCommits { [self] (writer) throws(DiskError) in
             if flags != 0 {
                 let state = monitor.withLock {
@@ -82,8 +88,10 @@ extension LogEngine {
                 try writer.writeStateSlot(state)
                 try writer.writeStateSlot(state)
             }
+            gone = writer.table.runs.filter { names.contains($0.id) }
+            isFull = writer.table.runs.count - gone.count + new.count > FormatLimits.runCountMaximum
+            guard !isFull else { return }
             try writer.changeTable(removing: true) { table in
-                gone = table.runs.filter { names.contains($0.id) }
                 table.runs.removeAll { names.contains($0.id) }
                 table.runs += new
                 table.runs.sort { $0.firstOffset < $1.firstOffset }
@@ -93,6 +101,11 @@ extension LogEngine {
                     runs: runs.runs.filter { !names.contains($0.entry.id) } + opened,
                     missing: missing ?? runs.missing)
             }
+        }
+        if isFull {
+            removeRunFiles(new.filter { !names.contains($0.id) })
+            failed(.keyRuns, "key run", runTableIsFull)
+            return false
         }
         if isDone {
             let kept = Set(new.map(\.id))
@@ -106,12 +119,11 @@ extension LogEngine {
     private func adjustMemory() -> Bool {
         let before = monitor.withLock { runs }
         guard let adjusted = before.adjusted() else { return false }
-        return monitor.withLock {
-            // Only the maintainer changes the set, so nothing came in between.
-            precondition(runs === before, "one thread publishes runs")
-            runs = adjusted
-            return true
+        monitor.withLock {
+            // Somebody accepted the loss of keys meanwhile: what was adjusted is out of date.
+            if runs === before { runs = adjusted }
         }
+        return true
     }
 
     private func mergingStep() -> Bool {
@@ -134,7 +146,7 @@ extension LogEngine {
             monitor.withLock { upkeep.merging = MergingWork(merger: merger, inputs: inputs) }
             return true
         } catch {
-            derivedWorkFailed("merging key runs", error)
+            failed(.keyRuns, "merging key runs", error)
             return false
         }
     }
@@ -161,7 +173,7 @@ extension LogEngine {
         } catch {
             work.merger.cancel()
             monitor.withLock { upkeep.merging = nil }
-            derivedWorkFailed("merging key runs", error.diskError)
+            failed(.keyRuns, "merging key runs", error.diskError)
         }
         return true
     }
@@ -185,9 +197,14 @@ extension LogEngine {
     }
 
     /// Gives runs a second copy before the records are removed that they could be written again from.
-    func secureRuns(belowSegment count: Int) -> Bool {
-        let (snapshot, end) = monitor.withLock {
-            (runs, segments[min(count, segments.count - 1)].entry.baseOffset)
+    ///
+    /// - Returns: false when that failed, or while keys of these records are still to be gathered.
+    func areKeysKept(belowSegment count: Int) -> Bool {
+        let (snapshot, first, end) = monitor.withLock {
+            (runs, firstOffset, segments[min(count, segments.count - 1)].entry.baseOffset)
+        }
+        guard !snapshot.missing.contains(where: { $0.overlaps(first..<max(first, end)) }) else {
+            return false
         }
         for run in snapshot.runs
         where run.entry.firstOffset < end && run.entry.copies == 1 && run.entry.entryCount > 0 {
@@ -196,7 +213,7 @@ extension LogEngine {
                     .second, of: run, to: disk, directory: directory)
                 guard exchange([run.entry], for: [entry]) else { return false }
             } catch {
-                derivedWorkFailed("key run copy", error.diskError)
+                failed(.keyRuns, "key run copy", error.diskError)
                 return false
             }
         }
@@ -212,7 +229,7 @@ extension LogEngine {
                 let entry = try KeyRunCopies.write(copy, of: run, to: disk, directory: directory)
                 return exchange([run.entry], for: [entry])
             } catch {
-                derivedWorkFailed("key run copy", error.diskError)
+                failed(.keyRuns, "key run copy", error.diskError)
                 return false
             }
         }
@@ -225,26 +242,40 @@ extension LogEngine {
     private func rebuildStep() -> Bool {
         let snapshot = monitor.withLock { runs }
         let lost = snapshot.runs.filter { $0.isLost || ($0.entry.copies == 1 && !$0.damagedCopies.isEmpty) }
-        if !lost.isEmpty {
-            return exchange(
-                lost.map(\.entry), for: [],
-                missing: snapshot.missing + lost.map(\.entry.offsets).filter { !$0.isEmpty })
-        }
-        guard let range = snapshot.missing.first else { return false }
         let first = monitor.withLock { firstOffset }
-        if range.lowerBound < first { return loseHorizon(range, below: first, snapshot) }
-        return rebuild(range, snapshot)
+        if !lost.isEmpty {
+            // Once the table does not name the run, only the flag remembers what is lost with it.
+            let losesKeys =
+                options.retention.dedupeHorizonMilliseconds > 0
+                && lost.contains { $0.entry.entryCount > 0 && $0.entry.firstOffset < first }
+            let isNew = losesKeys && !isHorizonLossKnown
+            let isDone = exchange(
+                lost.map(\.entry), for: [],
+                missing: snapshot.missing + lost.map(\.entry.offsets).filter { !$0.isEmpty },
+                flags: losesKeys ? LogState.Flags.dedupeHorizonLost : 0)
+            if isDone, isNew { events.emit(.dedupeHorizonLost) }
+            return isDone
+        }
+        // The safety profile takes nothing for new that it may have had, until somebody says so.
+        let isHeld = options.profile == .silStrict && isHorizonLossKnown
+        if !isHeld, let range = snapshot.missing.first(where: { $0.lowerBound < first }) {
+            return loseHorizon(range, below: first, snapshot)
+        }
+        guard let range = snapshot.missing.first(where: { $0.upperBound > first }) else {
+            return false
+        }
+        return rebuild(range, from: max(range.lowerBound, first), snapshot)
+    }
+
+    private var isHorizonLossKnown: Bool {
+        monitor.withLock { pipeline.state.flags & LogState.Flags.dedupeHorizonLost != 0 }
     }
 
     /// Keys of records that are gone cannot be gathered again.
     private func loseHorizon(_ range: Range<UInt64>, below first: UInt64, _ snapshot: KeyRunSet)
         -> Bool
     {
-        let isKnown = monitor.withLock {
-            pipeline.state.flags & LogState.Flags.dedupeHorizonLost != 0
-        }
-        // The safety profile takes nothing for new that it may have had, until somebody says so.
-        if options.profile == .silStrict, isKnown { return false }
+        let isNew = !isHorizonLossKnown
         let rest = max(range.lowerBound, first)..<max(range.upperBound, first)
         let others = snapshot.missing.filter { $0 != range }
         let isAccepted = options.profile == .standard
@@ -252,19 +283,19 @@ extension LogEngine {
             [], for: [],
             missing: isAccepted ? others + (rest.isEmpty ? [] : [rest]) : snapshot.missing,
             flags: LogState.Flags.dedupeHorizonLost)
-        if isDone { events.emit(.dedupeHorizonLost) }
+        if isDone, isNew { events.emit(.dedupeHorizonLost) }
         return isDone
     }
 
     /// Goes on after the keys of removed records were lost: what was known only there counts as new.
     func acceptDedupeHorizonLoss() throws(LogError) {
-        let (snapshot, first) = monitor.withLock { (runs, firstOffset) }
         let isDone = betweenCommits { [self] (writer) throws(DiskError) in
             let state = monitor.withLock {
+                let first = firstOffset
                 pipeline.changeSlotFacts { $0.flags &= ~LogState.Flags.dedupeHorizonLost }
                 publish(
                     runs: runs.runs,
-                    missing: snapshot.missing.compactMap {
+                    missing: runs.missing.compactMap {
                         let rest = max($0.lowerBound, first)..<max($0.upperBound, first)
                         return rest.isEmpty ? nil : rest
                     })
@@ -278,7 +309,11 @@ extension LogEngine {
         }
     }
 
-    private func rebuild(_ range: Range<UInt64>, _ snapshot: KeyRunSet) -> Bool {
+    /// Gathers keys from an offset of a missing range on, as far as one segment and one run go.
+    private func rebuild(_ missingRange: Range<UInt64>, from offset: UInt64, _ snapshot: KeyRunSet)
+        -> Bool
+    {
+        let range = offset..<missingRange.upperBound
         let place: SegmentIndex? = monitor.withLock {
             segments.last { $0.entry.baseOffset <= range.lowerBound }
         }
@@ -292,7 +327,8 @@ extension LogEngine {
                     offsets: covered,
                     newestTimeMilliseconds: place.entry.greatestTimeMilliseconds),
                 to: disk, directory: directory, identifier: identifier, id: takeRunID())
-            var missing = snapshot.missing.filter { $0 != range }
+            var missing = snapshot.missing.filter { $0 != missingRange }
+            if missingRange.lowerBound < offset { missing.append(missingRange.lowerBound..<offset) }
             if covered.upperBound < range.upperBound {
                 missing.append(covered.upperBound..<range.upperBound)
             }
@@ -300,7 +336,7 @@ extension LogEngine {
             if missing.isEmpty { events.emit(.keyRunRebuilt) }
             return true
         } catch {
-            derivedWorkFailed("writing a key run again", error)
+            failed(.keyRuns, "writing a key run again", error)
             return false
         }
     }

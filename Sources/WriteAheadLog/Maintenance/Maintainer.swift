@@ -11,8 +11,8 @@ extension LogEngine {
         lookAround()
         if checkpointStep() { return true }
         if retentionStep() { return true }
-        guard monitor.withLock({ isDerivedWorkAllowed }) else { return false }
-        return sealingStep() || keyRunStep() || scrubbingStep()
+        return isAllowed(.sealing) && sealingStep() || isAllowed(.keyRuns) && keyRunStep()
+            || isAllowed(.scrubbing) && scrubbingStep()
     }
 
     /// Something changed that may give the maintainer work. With the lock.
@@ -53,7 +53,7 @@ extension LogEngine {
         guard pipeline.poison == nil else { return nil }
         let now = environment.monotonicNanoseconds()
         var due: [Int64] = []
-        if upkeep.derivedRetryNanoseconds > now { due.append(upkeep.derivedRetryNanoseconds) }
+        due += upkeep.derivedRetryNanoseconds.values.filter { $0 > now }
         if let moment = upkeep.nextMomentMilliseconds {
             let wait = max(0, moment - upkeep.clock.now(monotonicNanoseconds: now))
             // Looked at again once a day at the latest: the sum stays far from overflow.
@@ -65,20 +65,24 @@ extension LogEngine {
             due.append(
                 max(upkeep.freeSpaceAskedNanoseconds, 0) + LogEngine.freeSpaceNanoseconds)
         }
-        if let moment = nextScrubbingNanoseconds() { due.append(moment) }
+        if let moment = nextScrubbingNanoseconds() {
+            due.append(max(moment, upkeep.derivedRetryNanoseconds[.scrubbing] ?? .min))
+        }
         return due.min()
     }
 
-    private var isDerivedWorkAllowed: Bool {
-        environment.monotonicNanoseconds() >= upkeep.derivedRetryNanoseconds
+    /// Whether work that failed may be tried again by now. Without the lock.
+    func isAllowed(_ work: DerivedWork) -> Bool {
+        let now = environment.monotonicNanoseconds()
+        return monitor.withLock { upkeep.derivedRetryNanoseconds[work].map { now >= $0 } ?? true }
     }
 
     /// Derived work failed: nothing is lost, it is told, and tried again after a while. Without the
     /// lock.
-    func derivedWorkFailed(_ what: String, _ error: DiskError) {
+    func failed(_ work: DerivedWork, _ what: String, _ error: DiskError) {
         events.emit(.derivedWorkFailed(what: what, error))
         monitor.withLock {
-            upkeep.derivedRetryNanoseconds =
+            upkeep.derivedRetryNanoseconds[work] =
                 environment.monotonicNanoseconds() + Upkeep.derivedRetryNanoseconds
         }
     }

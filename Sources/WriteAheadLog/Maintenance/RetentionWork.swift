@@ -45,13 +45,15 @@ extension LogEngine {
                     $0.alarmMilliseconds = wall
                 }
                 slotIsStale = true
+                if !isTimerArmed { work.signal() }
             }
             upkeep.isPlanStale = true
             events.emit(event)
         }
         let before = pipeline.gate
         pipeline.gate = gate()
-        if before != .open, pipeline.gate == .open { progressed() }
+        // Who waits for a checkpoint is let in, or refused when it fails.
+        if before != pipeline.gate, pipeline.gate == .open || before == .waiting { progressed() }
     }
 
     private func gate() -> CommitPipeline.Gate {
@@ -125,7 +127,7 @@ extension LogEngine {
         events.emit(event)
         if case .spaceRecovered = event {
             preparer.retry()
-            monitor.withLock { upkeep.derivedRetryNanoseconds = .min }
+            monitor.withLock { upkeep.derivedRetryNanoseconds = [:] }
         }
     }
 
@@ -217,7 +219,6 @@ extension LogEngine {
     /// Makes the plan, and with it judges the gate. With the lock.
     ///
     /// - Returns: the plan and what is to be told.
-    @discardableResult
     private func judgeRetention() -> (Plan, [LogEvent]) {
         upkeep.isPlanStale = false
         let situation = situation()
@@ -293,25 +294,33 @@ extension LogEngine {
     /// where it does not; on a disk without room for that the checkpoint goes with them, and the next
     /// opening reads what is left of the log.
     private func remove(_ plan: Plan) -> Bool {
-        let needsCheckpoint = monitor.withLock {
-            upkeep.isCheckpointFailing == false
-                && segments.prefix(plan.removalCount).contains {
-                    $0.entry.id == upkeep.checkpointSegmentID
-                }
+        let (needsCheckpoint, isFailing) = monitor.withLock {
+            (
+                upkeep.checkpointSegmentID.map { id in
+                    segments.prefix(plan.removalCount).contains { $0.entry.id == id }
+                } ?? true,
+                upkeep.isCheckpointFailing
+            )
         }
-        if needsCheckpoint {
+        let keepsKeys = options.retention.dedupeHorizonMilliseconds > 0
+        if needsCheckpoint, !isFailing {
             monitor.withLock { upkeep.isPlanStale = true }
             return takeCheckpoint()
         }
-        let keepsKeys = options.retention.dedupeHorizonMilliseconds > 0
-        if keepsKeys, !secureRuns(belowSegment: plan.removalCount) { return false }
+        if keepsKeys, needsCheckpoint || !areKeysKept(belowSegment: plan.removalCount) {
+            // Keys that outlive their records are in a run, twice, before the records go.
+            monitor.withLock { upkeep.isPlanStale = true }
+            return false
+        }
         var removed: [SegmentIndex] = []
         var goneRuns: [RunEntry] = []
         var declared: [Gap] = []
+        var happenings: [LogEvent] = []
         let isDone = betweenCommits { [self] (writer) throws(DiskError) in
             monitor.lock()
             // Made again under the token: a cursor may have come in between that needs the records.
-            let (plan, _) = judgeRetention()
+            let (plan, announced) = judgeRetention()
+            happenings += announced
             let count = min(plan.removalCount, segments.count - 1)
             guard count > 0, let losses = losses(of: plan, firstOffset: segments[count].entry.baseOffset)
             else { return monitor.unlock() }
@@ -343,10 +352,12 @@ extension LogEngine {
                     runs: runs.runs.filter { run in !goneRuns.contains { $0.id == run.entry.id } },
                     missing: runs.missing)
                 counters.segmentsRemoved += UInt64(count)
-                judgeRetention()
+                let (_, announced) = judgeRetention()
+                happenings += announced
                 upkeep.isPlanStale = true
             }
         }
+        happenings.forEach(events.emit)
         guard isDone, !removed.isEmpty else { return false }
         for gap in declared {
             events.emit(.gapDeclared(gap))

@@ -87,7 +87,7 @@ extension LogEngine {
             }
         } catch {
             monitor.withLock { upkeep.scrubbing.work = nil }
-            derivedWorkFailed("scrubbing", error)
+            failed(.scrubbing, "scrubbing", error)
         }
         return true
     }
@@ -162,7 +162,7 @@ extension LogEngine {
             monitor.withLock { upkeep.scrubbing.work = work }
             return work
         } catch {
-            derivedWorkFailed("scrubbing", error)
+            failed(.scrubbing, "scrubbing", error)
             return nil
         }
     }

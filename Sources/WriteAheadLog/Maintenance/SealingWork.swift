@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// The segment that is being sealed, or before that, under the safety profile, rewritten densely.
 struct SealingWork {
     enum Phase {
@@ -15,6 +17,9 @@ struct SealingWork {
 /// Sealing closed segments, oldest first: each digest continues the one before.
 extension LogEngine {
     static let sealingStepBytes = 1 << 20
+    /// How often the same segment is tried, a second apart.
+    static let repackingAttemptsMaximum = 3
+    static let sealingAttemptsMaximum = 10
 
     /// Seals a piece of the oldest segment that is not sealed; false when all are.
     func sealingStep() -> Bool {
@@ -25,9 +30,36 @@ extension LogEngine {
             case .sealing(let sealer): try seal(work, sealer)
             }
         } catch {
-            derivedWorkFailed("sealing", error)
+            sealingFailed(work, error)
         }
         return true
+    }
+
+    /// Nothing is removed before it is sealed, so a segment that cannot be rewritten densely is sealed as
+    /// it is, and one that cannot be read or written counts as damaged after some attempts: its file
+    /// stays, and nothing in it is declared lost.
+    private func sealingFailed(_ work: SealingWork, _ error: DiskError) {
+        let count = monitor.withLock {
+            upkeep.sealingFailureCount += 1
+            return upkeep.sealingFailureCount
+        }
+        failed(.sealing, "sealing", error)
+        switch work.phase {
+        case .repacking(let repacker):
+            guard error.code == ENOSPC || count >= LogEngine.repackingAttemptsMaximum else { return }
+            repacker.discard()
+            beginSealing(work)
+        case .sealing:
+            guard count >= LogEngine.sealingAttemptsMaximum else { return }
+            let id = work.index.entry.id
+            events.emit(
+                .corruptionFound(
+                    Corruption(
+                        file: files.path(id), position: 0, offset: work.index.entry.baseOffset,
+                        reason: error.sentence)))
+            _ = mark(
+                id, digest: .zero, flags: SegmentEntry.Flags.sealed | SegmentEntry.Flags.damaged)
+        }
     }
 
     private func seal(_ work: SealingWork, _ sealer: SegmentSealer) throws(DiskError) {
@@ -126,10 +158,13 @@ extension LogEngine {
                         entry: index.entry, endOffset: index.endOffset, id: preparer.takeID(),
                         salt: environment.random(), compression: options.compression))
             }
-            monitor.withLock { upkeep.sealing = work }
+            monitor.withLock {
+                upkeep.sealing = work
+                upkeep.sealingFailureCount = 0
+            }
             return work
         } catch {
-            derivedWorkFailed("sealing", error)
+            failed(.sealing, "sealing", error)
             return nil
         }
     }
@@ -145,7 +180,10 @@ extension LogEngine {
     private func beginSealing(_ work: SealingWork) {
         var work = work
         work.phase = .sealing(sealer(work.index, work.header, work.file, work.previousDigest))
-        monitor.withLock { upkeep.sealing = work }
+        monitor.withLock {
+            upkeep.sealing = work
+            upkeep.sealingFailureCount = 0
+        }
     }
 
     /// Whether opening would not read a segment's frames, so that other frames may take their place.
@@ -180,9 +218,9 @@ extension LogEngine {
                         file: path, position: place.position, offset: place.offsets.lowerBound,
                         reason: place.reason)))
         }
-        guard mark(id, digest: digest, flags: SegmentEntry.Flags.sealed | SegmentEntry.Flags.damaged)
-        else { return }
+        // Declared first: a segment that is marked is not looked at again.
         declareDamage(damage.map(\.offsets).filter { !$0.isEmpty })
+        _ = mark(id, digest: digest, flags: SegmentEntry.Flags.sealed | SegmentEntry.Flags.damaged)
     }
 
     private func mark(_ id: UInt64, digest: Digest256, flags: UInt32) -> Bool {

@@ -1,3 +1,8 @@
+/// Work on what can be made again from the log.
+enum DerivedWork: CaseIterable {
+    case checkpoint, sealing, keyRuns, scrubbing
+}
+
 /// What the maintainer knows between its steps. Guarded by the log's lock.
 struct Upkeep {
     // Checkpoints.
@@ -35,14 +40,17 @@ struct Upkeep {
 
     // Sealing, key runs, scrubbing: what is under way.
     var sealing: SealingWork?
+    /// Of the segment that is under way, one after the other.
+    var sealingFailureCount = 0
     var merging: MergingWork?
     var scrubbing = ScrubbingState()
 
     // The thread.
     var isWanted = true
     var isEnded: Bool
-    /// After a failure of derived work nothing derived is tried before this moment.
-    var derivedRetryNanoseconds: Int64 = .min
+    /// After a failure of derived work it is not tried again before this moment. Each kind waits for
+    /// itself: a checkpoint that finds no room must not keep segments from being sealed and removed.
+    var derivedRetryNanoseconds: [DerivedWork: Int64] = [:]
 
     static let derivedRetryNanoseconds: Int64 = 1_000_000_000
 
@@ -50,7 +58,7 @@ struct Upkeep {
         let table = opened.writer.table
         checkpointBytes = FormatLimits.checkpointBytes(segmentBytes: table.segmentBytes)
         uncheckpointedBytes = opened.uncheckpointedBytes
-        checkpointOffset = table.checkpoint?.nextOffset ?? table.segments[0].baseOffset
+        checkpointOffset = opened.checkpointOffset
         checkpointSegmentID = table.checkpoint?.segmentID
         anchorDigest = table.anchor.digest
         nextRunID = (table.runs.map(\.id).max() ?? 0) + 1

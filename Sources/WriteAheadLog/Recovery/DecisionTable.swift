@@ -45,6 +45,7 @@ public enum RecoveryRow: String, Sendable, CaseIterable {
     case damageBeyondOneCommit = "F"
 }
 
+/// How the log ended when it was opened. The raw values are part of the report's contract.
 public enum RecoveryDecision: String, Sendable {
     case accept
     case cleanEnd = "clean end"

@@ -14,6 +14,8 @@ struct LogOpening {
         var runs: KeyRunSet
         /// Bytes of frames that the last checkpoint does not know.
         var uncheckpointedBytes: UInt64
+        /// The runs hold the keys below; those from here on were read again.
+        var checkpointOffset: UInt64
         /// What is to be told once somebody can listen.
         var events: [LogEvent]
         var report: RecoveryReport
@@ -98,7 +100,7 @@ struct LogOpening {
             writer: writer, preparer: preparer,
             pipeline: pipeline(table, state, nextOffset: 0, lastSequence: 0, lastTime: 0),
             segments: [index(entry, header)], runs: KeyRunSet(), uncheckpointedBytes: 0,
-            events: [], report: report)
+            checkpointOffset: 0, events: [], report: report)
     }
 
     /// Two segments are kept ready; one when two would be a large part of the capacity.
@@ -193,19 +195,18 @@ struct LogOpening {
             if isCut {
                 try writer.rollAfterCut(
                     state: recovered, baseOffset: walk.nextOffset,
-                    isDamaged: walk.decision != .torn)
+                    damaged: Set(walk.damage.map(\.segmentID)))
             } else {
                 try writer.writeStateSlot(recovered)
             }
         }
         if isCut {
-            segments[segments.count - 1].entry =
-                writer.table.segments[writer.table.segments.count - 2]
+            for place in segments.indices { segments[place].entry = writer.table.segments[place] }
             segments[segments.count - 1].endOffset = walk.nextOffset
             segments.append(index(writer.table.segments.last!, writer.header))
         }
         try finishRemoval(recovered, writer, options, &segments)
-        let (runs, points) = openRuns(writer.table, options, &report)
+        let (runs, points) = openRuns(writer.table, recovered, options, &report)
         if let points, let checkpoint = table.checkpoint,
             let active = segments.firstIndex(where: { $0.entry.id == checkpoint.segmentID })
         {
@@ -214,12 +215,17 @@ struct LogOpening {
         var pipeline = pipeline(
             writer.table, recovered, nextOffset: walk.nextOffset, lastSequence: walk.sequence,
             lastTime: walk.lastTimeMilliseconds)
-        for (key, entry) in walk.keys {
+        // Keys go with the records of a removal that was finished just now, unless they are kept longer.
+        let keyFloor =
+            options.retention.dedupeHorizonMilliseconds > 0 ? 0 : segments[0].entry.baseOffset
+        for (key, entry) in walk.keys where entry.offset >= keyFloor {
             pipeline.restore(key: key, offset: entry.offset, content: entry.content)
         }
         return Opened(
             writer: writer, preparer: preparer, pipeline: pipeline, segments: segments, runs: runs,
-            uncheckpointedBytes: walk.frameBytes, events: events, report: report)
+            uncheckpointedBytes: walk.frameBytes,
+            checkpointOffset: table.checkpoint?.nextOffset ?? table.segments[0].baseOffset,
+            events: events, report: report)
     }
 
     /// Every file that the manifest names is there; what is in those before the checkpoint is looked
@@ -290,7 +296,8 @@ struct LogOpening {
             let end = state.losses.unfinishedRemovalEnd(
                 firstOffset: segments[0].entry.baseOffset)
         else { return }
-        let count = segments.dropLast().prefix { $0.endOffset <= end }.count
+        // Whole segments were given up, whatever else is said of the last records of one.
+        let count = segments.dropLast().prefix { $0.entry.baseOffset < end }.count
         guard count > 0 else { return }
         let removed = segments.prefix(count).map(\.entry)
         segments.removeFirst(count)
@@ -307,11 +314,20 @@ struct LogOpening {
     /// Opens the key runs of the table. One that cannot be used leaves a range that is looked up
     /// again once it is rebuilt.
     private func openRuns(
-        _ table: SegmentTable, _ options: LogOptions, _ report: inout RecoveryReport
+        _ table: SegmentTable, _ state: LogState, _ options: LogOptions,
+        _ report: inout RecoveryReport
     ) -> (runs: KeyRunSet, points: [SegmentIndex.Point]?) {
-        let runs = KeyRunSet.open(
+        let keepsExpired = options.retention.dedupeHorizonMilliseconds > 0
+        var runs = KeyRunSet.open(
             disk: disk, directory: directory, table: table, budget: options.indexBudget,
-            keepsExpired: options.retention.dedupeHorizonMilliseconds > 0)
+            keepsExpired: keepsExpired)
+        let first = table.segments[0].baseOffset
+        if keepsExpired, options.profile == .silStrict, first > 0,
+            state.flags & LogState.Flags.dedupeHorizonLost != 0
+        {
+            // Nobody has accepted the loss yet, and no run tells any more which keys were lost.
+            runs = runs.replacing(floorOffset: runs.floorOffset, missing: runs.missing + [0..<first])
+        }
         report.missingKeyRanges = runs.missing
         guard let checkpoint = table.checkpoint else { return (runs, nil) }
         let points = runs.attachment(endingAt: checkpoint.nextOffset).flatMap {

@@ -100,6 +100,11 @@ struct SegmentWalk {
             try SegmentImage(file, from: from & ~4095, limit: limit, uncached: isLast)
         }
         var index = SegmentIndex(entry: entry, header: header)
+        if let start, start.nextOffset > entry.baseOffset {
+            // Of the records before the checkpoint, which nobody reads now.
+            index.entry.greatestTimeMilliseconds = max(
+                entry.greatestTimeMilliseconds, start.greatestTimeMilliseconds)
+        }
         var scan = SegmentScan(
             header: header, image: image, start: start.map(SegmentScan.Start.init),
             logicalEnd: isLast ? nil : entry.logicalEnd)
@@ -140,7 +145,8 @@ struct SegmentWalk {
         if segments.count == table.segments.count - 1, sequence < header.firstSequence {
             previousHeaderCRC = header.crc
         }
-        if !isLast { index.endOffset = table.segments[segments.count + 1].baseOffset }
+        // Also where no frame was read, because none follows the checkpoint.
+        index.endOffset = isLast ? nextOffset : table.segments[segments.count + 1].baseOffset
         segments.append(index)
     }
 

@@ -2,11 +2,13 @@
 public struct Gap: Hashable, Sendable {
     /// Every offset that is missing; never empty.
     public var offsets: Range<UInt64>
+    /// Why they are missing; never empty.
     public var reasons: GapReasons
     /// When the latest of the losses was declared, in milliseconds since 1970; nil where records
     /// were only reclaimed, of which the log keeps no time.
     public var timeMilliseconds: Int64?
 
+    /// A gap of at least one offset.
     public init(offsets: Range<UInt64>, reasons: GapReasons, timeMilliseconds: Int64?) {
         self.offsets = offsets
         self.reasons = reasons
@@ -16,8 +18,10 @@ public struct Gap: Hashable, Sendable {
 
 /// Why records are missing; several when a gap is made of several losses. The values are on disk.
 public struct GapReasons: OptionSet, Hashable, Sendable {
+    /// One bit a reason.
     public let rawValue: UInt32
 
+    /// Reasons as they are on disk; unknown bits are kept.
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
     /// Removed unconfirmed, to make room.

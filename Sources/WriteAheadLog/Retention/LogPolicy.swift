@@ -4,6 +4,7 @@ public enum LogPolicy: Hashable, Sendable {
     case standard(StandardPolicy)
     case silStrict(StrictPolicy)
 
+    /// Which profile the policy belongs to.
     public var profile: Profile {
         switch self {
         case .standard: .standard
@@ -53,11 +54,13 @@ public struct StandardPolicy: Hashable, Sendable {
     /// Seven days, in milliseconds.
     public static let unconfirmedLifetimeDefaultMilliseconds: Int64 = 7 * 24 * 3600 * 1000
 
+    /// What happens at the high watermark.
     public var whenFull: WhenFull
     /// The age from which unconfirmed records may be removed, in milliseconds from 1 to 100 years;
     /// nil: never. Announced by an event at 80 % of it.
     public var unconfirmedLifetimeMilliseconds: Int64?
 
+    /// By default nothing is dropped, and what is unconfirmed for seven days expires.
     public init(
         whenFull: WhenFull = .reject,
         unconfirmedLifetimeMilliseconds: Int64? = unconfirmedLifetimeDefaultMilliseconds
@@ -70,5 +73,6 @@ public struct StandardPolicy: Hashable, Sendable {
 /// The safety profile: a full log refuses, and an unconfirmed record stays. There is nothing to
 /// choose, so there is nothing to choose wrongly.
 public struct StrictPolicy: Hashable, Sendable {
+    /// There is one strict policy.
     public init() {}
 }

@@ -21,6 +21,7 @@ public struct RetentionOptions: Hashable, Sendable {
     /// taken again at a quarter more. 0: not watched.
     public var freeSpaceReserveBytes: UInt64
 
+    /// Options that `Log.open` checks; what is wrong with them is its error.
     public init(
         highWatermark: Double = 0.8, lowWatermark: Double = 0.75,
         retentionMilliseconds: Int64? = nil, minimumRetentionMilliseconds: Int64 = 0,

@@ -63,21 +63,8 @@ struct LogAppend: ParsableCommand {
         }
     }
 
-    /// A node's logs lie two or three levels below its marker.
-    private func refuseLogOfNode() throws {
-        for levels in ["../..", "../../.."] {
-            guard CertificateFiles.exists("\(log.dir)/\(levels)/\(StreamLogs.markerName)") else {
-                continue
-            }
-            throw CommandFailure(
-                .usage,
-                "\(log.dir) is a node's log, whose readers would stop at a record that is no fact; use "
-                    + "bsfg fact append or bsfg ingest")
-        }
-    }
-
     func run() throws {
-        try refuseLogOfNode()
+        try log.refuseLogOfNode()
         let opened = try LogError.wrap { () throws(LogError) in
             try Log.open(directory: log.dir, options: try options())
         }
@@ -90,9 +77,11 @@ struct LogAppend: ParsableCommand {
     private func options() throws(LogError) -> LogOptions {
         var profile = profile?.profile
         if profile == nil { profile = try LogInspector.storedProfile(directory: log.dir) }
+        // Nobody said that what is appended here may ever go; under sil_strict it never does.
         var options = LogOptions(
             policy: try LogPolicy.parse(
-                profile: (profile ?? .standard).name, whenFull: whenFull))
+                profile: (profile ?? .standard).name, whenFull: whenFull,
+                unconfirmedLifetime: .never))
         if let capacity { options.capacityBytes = capacity.bytes }
         options.segmentBytes = segment?.bytes
         if let highWatermark { options.retention.highWatermark = highWatermark }

@@ -9,7 +9,9 @@ struct LogCommand: ParsableCommand {
         subcommands: [
             LogAlarm.self,
             LogAppend.self,
+            LogDiskTest.self,
             LogDump.self,
+            LogExercise.self,
             LogInfo.self,
             LogRepairCommand.self,
             LogSimulate.self,
@@ -23,6 +25,19 @@ struct LogDirectory: ParsableArguments {
             "The log's directory; a node's are DATA/store/STREAM and DATA/forward/STREAM/ORIGIN.",
             valueName: "DIR"))
     var dir: String
+
+    /// For commands that write. A node's logs lie two or three levels below its marker.
+    func refuseLogOfNode() throws {
+        for levels in ["../..", "../../.."] {
+            guard CertificateFiles.exists("\(dir)/\(levels)/\(StreamLogs.markerName)") else {
+                continue
+            }
+            throw CommandFailure(
+                .usage,
+                "\(dir) is a node's log, whose readers would stop at a record that is no fact; use "
+                    + "bsfg fact append or bsfg ingest")
+        }
+    }
 }
 
 extension LogError {

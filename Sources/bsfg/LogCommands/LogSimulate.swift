@@ -1,115 +1,151 @@
 internal import ArgumentParser
+internal import Glibc
 internal import LogSimulation
+internal import Synchronization
 internal import WriteAheadLog
 
 struct LogSimulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
-        abstract: "Crashes the log engine on a simulated disk, over and over, and judges what is left.",
+        abstract: "Runs the log on a simulated disk that fails, tears and loses power, and judges it.",
         discussion: """
-            Each seed is a run of its own: appends, rolls, truncations, confirmations and reopenings \
-            on a disk in memory that tears, forgets and damages; every crash state is opened and held \
-            against what was acknowledged. The same seed does the same on every machine. Touches no \
-            file.
+            Nothing on this machine's disks is touched. A seed decides everything that happens in its \
+            run; a seed that fails is run again with --seed, which prints each operation.
 
-            Exit status: 0 nothing was lost and nothing made up, 1 a seed failed, 2 wrong command line.
+            Exit status: 0 nothing lost and nothing wrong, 1 a failure, 2 wrong command line.
             """)
 
-    @Option(help: "One seed, each of its operations printed.")
+    @Option(help: "One seed, with a trace of its operations.")
     var seed: UInt64?
 
-    @Option(help: ArgumentHelp("Seeds from A up to B, both included.", valueName: "A..B"))
-    var seeds: SeedRange?
+    @Option(help: "The first seed; the others follow. A random one unless given.")
+    var firstSeed: UInt64?
 
-    @Option(help: "No seed is begun after so many minutes.")
-    var minutes: Double?
+    @Option(help: "How many seeds, at most.")
+    var seeds: UInt64 = .max
 
-    @Option(help: "How many seeds run at once.")
+    @Option(help: "For how long seeds are begun.")
+    var minutes: Double = 1
+
+    @Option(help: "Threads that run seeds.")
     var threads = 2
 
-    @Option(help: "standard or sil_strict; drawn by the seed when it is left out.")
-    var profile: ProfileArgument?
+    @Flag(help: "Every crash state of small traces instead, none drawn.")
+    var explore = false
 
-    @Flag(help: "The same as -o json.")
+    @Flag(help: "Figures as one JSON object a line; the last line has them all.")
     var json = false
 
-    @OptionGroup var output: OutputOptions
-
     func validate() throws {
-        if seed != nil, seeds != nil { throw ValidationError("--seed and --seeds exclude each other.") }
-        if seed == nil, seeds == nil, minutes == nil {
-            throw ValidationError("Give --seed, --seeds or --minutes.")
-        }
-        guard (1...64).contains(threads) else {
-            throw ValidationError("--threads is from 1 to 64.")
-        }
-        guard (minutes ?? 1) > 0, (minutes ?? 1) <= 100_000 else {
+        guard minutes > 0, minutes <= 100_000 else {
             throw ValidationError("--minutes is above 0 and at most 100000.")
         }
+        guard (1...256).contains(threads) else {
+            throw ValidationError("--threads is from 1 to 256.")
+        }
+        guard seeds > 0 else { throw ValidationError("--seeds is at least 1.") }
     }
 
     func run() throws {
-        var settings = SimulationSettings()
-        settings.profile = profile?.profile
-        let isJSON = json || output.format == .json
-        let report: SimulationReport
-        if let seed {
-            let trace: ((String) -> Void)? = isJSON ? nil : { StandardOutput.line($0) }
-            var one = SimulationReport()
-            let (tally, failure) = SimulationRun.run(seed: seed, settings: settings, trace: trace)
-            one.tally = tally
-            one.failures = failure.map { [$0] } ?? []
-            report = one
-        } else {
-            report = SimulationRun.run(
-                seeds: seeds?.range ?? 0..<UInt64.max,
-                seconds: minutes.map { Int($0 * 60) } ?? .max, threads: threads, settings: settings)
-        }
-        if isJSON { StandardOutput.json(json(report)) } else { show(report) }
-        guard report.isSound else {
-            let seeds = report.failures.prefix(10).map { String($0.seed) }.joined(separator: ", ")
-            throw CommandFailure(
-                .failure, "records were lost or made up; see log simulate --seed for \(seeds)")
-        }
-    }
-
-    private func show(_ report: SimulationReport) {
-        var table = Table("SIMULATED", "COUNT#")
-        for (name, value) in report.figures { table.row([name, String(value)]) }
-        StandardOutput.line(table.text)
+        if let seed { return try runOne(seed) }
+        let first = firstSeed ?? UInt64.random(in: 0..<1 << 40)
+        let report = explore ? explored(first) : simulated(first)
+        show(report, isLast: true)
         for failure in report.failures {
-            StandardOutput.line("seed \(failure.seed): \(failure.sentence)")
+            StandardError.line("seed \(failure.seed): \(failure.sentence)")
+        }
+        guard report.isSound else {
+            throw CommandFailure(
+                .failure, "the simulation found \(report.failures.count) failures; run each again with "
+                    + "bsfg log simulate --seed")
         }
     }
 
-    private func json(_ report: SimulationReport) -> JSONOutput {
-        .object([
-            ("sound", .flag(report.isSound)),
-            ("duration_ms", .integer(report.durationMilliseconds)),
-            (
-                "figures",
-                .object(report.figures.map { ($0.name, .integer(Int64($0.value))) })
-            ),
-            (
-                "failures",
-                .list(
-                    report.failures.map {
-                        .object([("seed", .unsigned($0.seed)), ("sentence", .text($0.sentence))])
-                    })
-            ),
-        ])
+    private func runOne(_ seed: UInt64) throws {
+        let (tally, failure) = SimulationRun.run(seed: seed) { print($0) }
+        var report = SimulationReport()
+        report.tally = tally
+        if let failure {
+            report.failures = [failure]
+            show(report, isLast: true)
+            throw CommandFailure(.failure, "seed \(seed): \(failure.sentence)")
+        }
+        show(report, isLast: true)
     }
-}
 
-/// `A..B`, both included.
-struct SeedRange: ExpressibleByArgument {
-    let range: Range<UInt64>
+    private func simulated(_ first: UInt64) -> SimulationReport {
+        let told = Mutex<Int64>(0)
+        let (end, overflow) = first.addingReportingOverflow(seeds)
+        return SimulationRun.run(
+            seeds: first..<(overflow ? .max : end), seconds: max(1, Int(minutes * 60)),
+            threads: threads
+        ) { report in
+            let isDue = told.withLock { told in
+                guard report.durationMilliseconds - told >= 10_000 else { return false }
+                told = report.durationMilliseconds
+                return true
+            }
+            if isDue { show(report, isLast: false) }
+        }
+    }
 
-    init?(argument: String) {
-        let parts = argument.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[1].isEmpty, let first = UInt64(parts[0]),
-            let last = UInt64(parts[2]), first <= last, last < .max
-        else { return nil }
-        range = first..<last + 1
+    /// Traces of both profiles, without and with maintenance, until the time is over: one of each at
+    /// least.
+    private func explored(_ first: UInt64) -> SimulationReport {
+        var report = SimulationReport()
+        let began = now()
+        var seed = first
+        repeat {
+            for profile in Profile.allCases {
+                for maintains in [false, true] {
+                    var explorer = ExhaustiveExplorer(
+                        profile: profile, seed: seed, maintains: maintains)
+                    let failure = explorer.run()
+                    var tally = explorer.tally
+                    tally.seeds = 1
+                    report.tally.add(tally)
+                    if let failure { report.failures.append(failure) }
+                    report.durationMilliseconds = now() - began
+                }
+            }
+            show(report, isLast: false)
+            seed &+= 1
+        } while Double(now() - began) < minutes * 60_000 && seed - first < seeds
+        return report
+    }
+
+    private func now() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    private func show(_ report: SimulationReport, isLast: Bool) {
+        let tally = report.tally
+        guard json else {
+            guard isLast else {
+                print(
+                    "\(tally.seeds) seeds, \(tally.crashes) crashes, \(tally.recordsChecked) records "
+                        + "checked, lost \(tally.lost), phantom \(tally.phantom)")
+                fflush(nil)
+                return
+            }
+            for figure in report.figures { print("\(figure.name): \(figure.value)") }
+            return
+        }
+        func object(_ pairs: [(String, Int)]) -> String {
+            "{" + pairs.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
+        }
+        let rows = RecoveryRow.allCases.map { ($0.rawValue, tally.rows[$0, default: 0]) }
+        let kinds = DiskFault.allCases.map { ($0.rawValue, tally.faults[$0, default: 0]) }
+        let faults = kinds.reduce(0) { $0 + $1.1 } + tally.damages
+        print(
+            "{\"seeds\":\(tally.seeds),\"completeSeeds\":\(tally.completeSeeds),"
+                + "\"crashes\":\(tally.crashes),\"faults\":\(faults),"
+                + "\"records\":\(tally.recordsChecked),\"lost\":\(tally.lost),"
+                + "\"phantom\":\(tally.phantom),\"rows\":\(object(rows)),"
+                + "\"faultKinds\":\(object(kinds)),"
+                + "\"failingSeeds\":[\(report.failures.map { "\($0.seed)" }.joined(separator: ","))]}")
+        fflush(nil)
     }
 }

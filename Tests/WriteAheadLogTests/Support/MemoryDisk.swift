@@ -67,6 +67,9 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     /// What a program sees now, by path.
     var files: [String: [UInt8]] { monitor.withLock { names.mapValues(\.bytes) } }
 
+    /// Without a copy of the bytes, which ThreadSanitizer would see shared with a writer.
+    func byteCount(_ path: String) -> Int? { monitor.withLock { names[path]?.bytes.count } }
+
     func edit(_ path: String, _ change: (inout [UInt8]) -> Void) {
         monitor.withLock {
             change(&names[path]!.bytes)
@@ -78,6 +81,14 @@ final class MemoryDisk: Disk, @unchecked Sendable {
         monitor.withLock {
             names[path] = Node(bytes)
             durableNames[path] = names[path]
+        }
+    }
+
+    /// Gives a file another name.
+    func link(_ path: String, to other: String) {
+        monitor.withLock {
+            names[other] = names[path]
+            durableNames[other] = names[path]
         }
     }
 

@@ -138,5 +138,5 @@ final class DiskGate: Sendable {
 
 /// Whether the segment after the first stands ready with all its zeros written.
 func spareIsReady(_ disk: MemoryDisk) -> Bool {
-    disk.files[logPath + "/" + SegmentHeader.fileName(id: 2)]?.count == 1 << 20
+    disk.byteCount(logPath + "/" + SegmentHeader.fileName(id: 2)) == 1 << 20
 }

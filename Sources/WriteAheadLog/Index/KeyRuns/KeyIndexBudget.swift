@@ -5,10 +5,12 @@ internal import Synchronization
 /// A log's share is what its keys are of all keys. Within it the newest runs have 20 bits a key, then
 /// 10; the filters of the oldest stay on disk when even 10 do not fit. Thread-safe.
 public final class KeyIndexBudget: Sendable {
+    /// 256 MiB.
     public static let defaultBytes = 256 << 20
     /// What logs use that are not given another one.
     public static let shared = KeyIndexBudget()
 
+    /// What all logs that share it may hold together, in bytes.
     public let maximumBytes: Int
 
     private struct State {
