@@ -7,9 +7,11 @@ log is damaged.
 
     log_reader.py [--summary] DIRECTORY
     log_reader.py --seals DIRECTORY
+    log_reader.py --keys DIRECTORY
 
 With --seals it prints one line for each closed segment: what its footer says, once the digest in it is
-found to be that of the segment's bytes and to continue from the segment before.
+found to be that of the segment's bytes and to continue from the segment before. With --keys it reads the key runs and holds their keys against the
+records.
 """
 
 import base64
@@ -82,14 +84,20 @@ def table_slot(data):
         entry["digest"] = data[start + 64:start + 96]
         entry["flags"], entry["crc"] = struct.unpack_from("<II", data, start + 96)
         segments.append(entry)
+    run_names = ("id", "first", "end", "newest", "bytes", "keys", "tier", "copies", "flags", "crc")
+    run_table = [dict(zip(run_names, struct.unpack_from("<QQQqQIBBHI", data, end - 64 * (runs - index))))
+                 for index in range(runs)]
+    checkpoint, = struct.unpack_from("<Q", data, 144)
+    checkpoint_offset, = struct.unpack_from("<Q", data, 168)
     anchor, = struct.unpack_from("<Q", data, 80)
     return {"generation": generation, "log": data[24:40], "alignment": alignment,
             "profile": data[72], "anchor": anchor, "anchor_digest": data[96:128],
-            "segments": segments}
+            "segments": segments, "runs": run_table,
+            "checkpoint_offset": checkpoint_offset if checkpoint else 0}
 
 
 def state_slot(data):
-    """Generation and durable sequence of a state slot, or None when it does not verify."""
+    """Generation, durable sequence and losses of a state slot, or None when it does not verify."""
     if data[:4] != b"BSFS":
         return None
     crc, _, length = struct.unpack_from("<III", data, 4)
@@ -97,7 +105,13 @@ def state_slot(data):
         return None
     generation, = struct.unpack_from("<Q", data, 16)
     durable, = struct.unpack_from("<Q", data, 40)
-    return generation, durable
+    epochs, losses = struct.unpack_from("<HH", data, 60)
+    at = 128
+    for _ in range(epochs):
+        reason, = struct.unpack_from("<H", data, at + 24)
+        at += 26 + reason
+    spans = [struct.unpack_from("<QQ", data, at + 28 * index) for index in range(losses)]
+    return generation, durable, spans
 
 
 def read_manifest(directory):
@@ -215,9 +229,32 @@ def frame_at(data, position, limit, salt, commit_maximum):
             "state": state, "body": body, "bytes": FRAME_HEADER + size}
 
 
+def behind_losses(offset, losses):
+    """The first offset from here on that is not declared lost."""
+    for first, last in losses:
+        if first <= offset <= last:
+            offset = last + 1
+    return offset
+
+
+def later_frame(data, position, limit, step, salt, commit_maximum, sequence):
+    """The next place whose frame header verifies and is of a later commit, or None."""
+    place = position + step
+    while place + FRAME_HEADER <= limit:
+        if data[place:place + 4] == b"BSFF":
+            head = data[place:place + FRAME_HEADER]
+            crc, = struct.unpack_from("<I", head, 8)
+            found, = struct.unpack_from("<Q", head, 32)
+            if found > sequence and crc == crc32c(
+                    head[12:], crc32c(head[:8], crc32c(struct.pack("<QQ", salt, place)))):
+                return place
+        place += step
+    return None
+
+
 def read_log(directory):
     """Yields (offset, time, epoch, key, content, payload) of every durable record."""
-    (state_generation, durable), table = read_manifest(directory)
+    (state_generation, durable, losses), table = read_manifest(directory)
     sequence = table["segments"][0]["first"] - 1
     offset = table["segments"][0]["base"]
     for number, entry in enumerate(table["segments"]):
@@ -243,11 +280,21 @@ def read_log(directory):
             frame = frame_at(data, position, limit, salt, commit_maximum)
             if frame is None or frame["sequence"] != sequence + 1 \
                     or frame["previous"] != previous or frame["first"] != offset:
-                break
+                # Records that are declared lost may be missing here; what follows them counts.
+                place = later_frame(data, position, limit, step, salt, commit_maximum, sequence)
+                if place is None or behind_losses(offset, losses) == offset:
+                    break
+                first, = struct.unpack_from("<Q", data, place + 56)
+                if first != behind_losses(offset, losses):
+                    break
+                found, = struct.unpack_from("<Q", data, place + 32)
+                previous, = struct.unpack_from("<I", data, place + 20)
+                sequence, offset, position = found - 1, first, place
+                continue
             end = position + frame["bytes"]
             following = (end + step - 1) // step * step
             if frame["state"] > state_generation:
-                state_generation = read_manifest(directory)[0][0]
+                state_generation, _, losses = read_manifest(directory)[0]
                 if frame["state"] > state_generation:
                     raise Damage(f"the state slot of generation {frame['state']} is lost")
             where = f"{name} at {position}"
@@ -261,12 +308,78 @@ def read_log(directory):
             durable = max(durable, frame["durable"])
             position = following
         if not is_last:
+            following = behind_losses(offset, losses)
+            if following == table["segments"][number + 1]["base"] != offset:
+                sequence, offset, position = entry["last"], following, entry["end"]
             if sequence != entry["last"] or position != entry["end"]:
                 raise Damage(f"{name} at {position}: a commit is damaged from offset {offset} on")
         else:
             end = len(data.rstrip(b"\0"))
             if sequence + 1 <= durable or end > position + commit_maximum:
                 raise Damage(f"{name} at {position}: a commit is damaged from offset {offset} on")
+
+
+RUN_PAGE = 4096
+
+
+def run_keys(directory, table, entry):
+    """Yields (key, content, offset) of a key run, every page verified."""
+    name = f"{entry['id']:016x}.run"
+    with open(os.path.join(directory, name), "rb") as file:
+        data = file.read()
+    head = data[:RUN_PAGE]
+    crc, version, keys = struct.unpack_from("<III", head, 4)
+    if head[:4] != b"BSFK" or version != 1 or crc != crc32c(head[8:]) or crc != entry["crc"] \
+            or head[16:32] != table["log"] or len(data) != entry["bytes"] or keys != entry["keys"]:
+        raise Damage(f"{name}: its header is not the one that the manifest names")
+    identifier, first, end = struct.unpack_from("<QQQ", head, 32)
+    pages, fences, filters, _, attached, attached_crc = struct.unpack_from("<6I", head, 64)
+    if identifier != entry["id"] or (first, end) != (entry["first"], entry["end"]):
+        raise Damage(f"{name}: its header contradicts the manifest")
+    kinds = [1] * pages + [2] * fences + [3] * filters
+    before = b""
+    for number, kind in enumerate(kinds, 1):
+        page = data[number * RUN_PAGE:(number + 1) * RUN_PAGE]
+        where = struct.pack("<QQ", identifier, number * RUN_PAGE)
+        if page[4] != kind or crc32c(page[4:], crc32c(where)) != struct.unpack_from("<I", page)[0]:
+            raise Damage(f"{name}: page {number} does not verify")
+        if kind != 1:
+            continue
+        for index in range(struct.unpack_from("<H", page, 6)[0]):
+            at = 64 + 72 * index
+            key = page[at:at + 32]
+            offset, = struct.unpack_from("<Q", page, at + 64)
+            if key <= before or not first <= offset < end:
+                raise Damage(f"{name}: page {number} is not in order")
+            before = key
+            yield key.hex(), page[at + 32:at + 64].hex(), offset
+    start = (1 + len(kinds)) * RUN_PAGE
+    if crc32c(data[start:start + attached]) != attached_crc:
+        raise Damage(f"{name}: its attachment does not verify")
+
+
+def print_keys(directory):
+    """Every key of a record before the checkpoint is in a run that covers it, and no other is."""
+    _, table = read_manifest(directory)
+    records = {}
+    total = 0
+    for offset, _, _, key, content, _ in read_log(directory):
+        if key is None:
+            continue
+        total += 1
+        if any(run["first"] <= offset < run["end"] for run in table["runs"]):
+            records[offset] = (key, content)
+    for run in table["runs"]:
+        for key, content, offset in run_keys(directory, table, run):
+            if offset < table["segments"][0]["base"]:
+                continue
+            if records.pop(offset, None) != (key, content):
+                raise Damage(f"run {run['id']:016x}: the key of offset {offset} is not its record's")
+        print(json.dumps({"run": f"{run['id']:016x}", "first_offset": run["first"],
+                          "end_offset": run["end"], "keys": run["keys"]}))
+    if records:
+        raise Damage(f"the key of offset {min(records)} is in no run that covers it")
+    print(f"{sum(run['keys'] for run in table['runs'])} in runs, of {total} keys")
 
 
 def footer_of(room):
@@ -337,10 +450,12 @@ def print_seals(directory):
 def main():
     arguments = sys.argv[1:]
     summary = "--summary" in arguments
-    directory = [one for one in arguments if one not in ("--summary", "--seals")][0]
+    directory = [one for one in arguments if not one.startswith("--")][0]
     try:
         if "--seals" in arguments:
             return print_seals(directory)
+        if "--keys" in arguments:
+            return print_keys(directory)
         for offset, time, epoch, key, content, payload in read_log(directory):
             if summary:
                 print(offset, time, json.dumps(key), json.dumps(content), len(payload),

@@ -37,6 +37,8 @@ final class LogVerifier {
     private var greatestGeneration: UInt64 = 0
     private var lastTimeMilliseconds = Int64.min
     private var isCheckpointFound = false
+    /// What the next segment's digest must continue from; nil behind one that has none yet.
+    private var chainDigest: Digest256?
     /// Nothing was found so far that breaks the chain.
     private var isChainWhole = true
     /// Records that could not be read, declared or not: their keys say nothing.
@@ -52,6 +54,7 @@ final class LogVerifier {
         report.segmentCount = table.segments.count
         report.firstOffset = table.segments[0].baseOffset
         report.headOffset = report.firstOffset
+        chainDigest = table.anchor.digest
     }
 
     // MARK: - Segments
@@ -69,6 +72,7 @@ final class LogVerifier {
         case .failure(let error):
             report.headOffset = endOffset ?? max(report.headOffset, slot.headOffset)
             isChainWhole = false
+            chainDigest = entry.isSealed ? entry.digest : nil
             guard try inspector.isListed(entry) else {
                 notice(path, 0, "it was removed meanwhile; its records were confirmed")
                 return
@@ -81,13 +85,19 @@ final class LogVerifier {
         }
         let placeCount = report.damage.count + report.declaredGaps.count
         verifyHeader(reading, number, path)
+        let room = isLast ? nil : Result { () throws(DiskError) in
+            try FooterRoom.read(reading.file, header: reading.header)
+        }
+        // A segment is hashed behind the digest that its footer names; whether that is the right one
+        // is seen afterwards.
+        var previousDigest = chainDigest
+        if case .success(.footer(let footer)) = room { previousDigest = footer.previousDigest }
         var gathering = FooterGathering(
             header: reading.header, entry: entry, endOffset: endOffset ?? entry.baseOffset,
-            previousDigest: previousDigest(number))
+            previousDigest: previousDigest ?? .zero)
         verifyCheckpoint(SegmentWalker.Start(reading.header), entry)
         let end = try reading.read(
-            previousDigest: entry.isSealed ? previousDigest(number) : nil,
-            proof: SegmentReading.Proof(slot)
+            previousDigest: previousDigest, proof: SegmentReading.Proof(slot)
         ) { (item) throws(LogError) in
             switch item {
             case .damage(let damage, _):
@@ -110,19 +120,15 @@ final class LogVerifier {
         report.headOffset = endOffset ?? end.place.nextOffset
         if isLast {
             conclude(end, reading, path)
-        } else {
+        } else if let room {
             try verifyRest(reading, path)
-            try verifySealing(
-                reading, number, path, isWhole: isWhole,
-                expected: gathering.finish(digest: end.digest ?? entry.digest), digest: end.digest)
+            verifySealing(
+                reading, path, room, isWhole: isWhole,
+                expected: gathering.finish(digest: end.digest ?? .zero), digest: end.digest)
         }
         if isWhole, table.checkpoint?.segmentID == entry.id, !isCheckpointFound {
             found(manifestDamage("its checkpoint is at no place between two commits"), in: nil)
         }
-    }
-
-    private func previousDigest(_ number: Int) -> Digest256 {
-        number == 0 ? table.anchor.digest : table.segments[number - 1].digest
     }
 
     private func verifyHeader(_ reading: SegmentReading, _ number: Int, _ path: String) {
@@ -220,66 +226,64 @@ final class LogVerifier {
         }
     }
 
-    /// The footer is the one that the frames make, and the digest the one that the chain has.
+    /// The footer is the one that the frames make, and its digest continues the chain.
+    ///
+    /// - Parameters:
+    ///   - expected: the footer that the frames make.
+    ///   - digest: of the bytes, behind the digest that the footer names; nil when they could not all be
+    ///     read.
     private func verifySealing(
-        _ reading: SegmentReading, _ number: Int, _ path: String, isWhole: Bool,
-        expected: SegmentFooter, digest: Digest256?
-    ) throws(LogError) {
+        _ reading: SegmentReading, _ path: String, _ room: Result<FooterRoom, DiskError>,
+        isWhole: Bool, expected: SegmentFooter, digest: Digest256?
+    ) {
         let entry = reading.entry
+        if entry.isSealed { report.sealedSegmentCount += 1 }
         let isDamaged = entry.flags & SegmentEntry.Flags.damaged != 0
-        guard entry.isSealed else {
-            isChainWhole = false
-            return verifyUnsealed(reading, path)
-        }
-        report.sealedSegmentCount += 1
-        if isWhole, !isDamaged, digest != entry.digest {
-            found(
-                LogVerification.Damage(
-                    file: path, position: 0, offsets: expected.baseOffset..<expected.endOffset,
-                    reason: "its digest is not the one that was given when it was sealed"),
-                in: entry)
-        }
-        if digest != entry.digest { isChainWhole = false }
-        if isChainWhole {
-            report.chainHead = ChainHead(segmentID: entry.id, digest: entry.digest)
-        }
-        var reason: String?
-        do throws(DiskError) {
-            switch try FooterRoom.read(reading.file, header: reading.header) {
+        var reasons: [(place: UInt64, reason: String)] = []
+        var next = entry.isSealed ? entry.digest : nil
+        let footerPlace = reading.header.frameLimit
+        switch room {
+        case .failure(let error): reasons.append((footerPlace, error.sentence))
+        case .success(.empty):
             // Nothing was written behind what was damaged before.
-            case .empty: reason = isDamaged ? nil : "its footer is missing"
-            case .damaged(let error): reason = "its footer does not verify (\(error))"
-            case .footer(let footer):
-                if footer.digest != entry.digest || footer.previousDigest != expected.previousDigest
-                    || !footer.matches(reading.header, entry)
-                {
-                    reason = "its footer is not the one that the manifest knows"
-                } else if isWhole, footer != expected {
-                    reason = "its footer does not agree with its commits"
-                }
+            if entry.isSealed, !isDamaged {
+                reasons.append((footerPlace, "it is sealed and has no footer"))
             }
-        } catch { reason = error.sentence }
-        if let reason {
-            found(
-                LogVerification.Damage(
-                    file: path, position: reading.header.frameLimit, reason: reason), in: entry)
-        }
-    }
-
-    /// A footer that was begun, or whose entry is not in the manifest yet, is written again.
-    private func verifyUnsealed(_ reading: SegmentReading, _ path: String) {
-        do throws(DiskError) {
-            if case .damaged(let error) = try FooterRoom.read(reading.file, header: reading.header) {
+        case .success(.damaged(let error)):
+            if entry.isSealed {
+                reasons.append((footerPlace, "its footer does not verify (\(error))"))
+            } else {
                 notice(
-                    path, reading.header.frameLimit,
-                    "bytes of a footer that does not verify (\(error)); it is written again")
+                    path, footerPlace,
+                    "an unfinished footer, which is written again (\(error))")
             }
-        } catch {
+        case .success(.footer(let footer)):
+            if !footer.matches(reading.header, entry) {
+                reasons.append((footerPlace, "its footer is not of this segment"))
+                break
+            }
+            if let chainDigest, footer.previousDigest != chainDigest {
+                reasons.append(
+                    (footerPlace, "its digest does not continue from that of the segment before"))
+            }
+            next = next ?? footer.digest
+            guard isWhole, !isDamaged else { break }
+            if digest != footer.digest || entry.isSealed && digest != entry.digest {
+                reasons.append((0, "its bytes do not give the digest that it was sealed with"))
+            } else if footer != expected {
+                reasons.append((footerPlace, "its footer does not agree with its commits"))
+            }
+        }
+        for (place, reason) in reasons {
             found(
                 LogVerification.Damage(
-                    file: path, position: reading.header.frameLimit, reason: error.sentence),
-                in: reading.entry)
+                    file: path, position: place,
+                    offsets: place == 0 ? expected.baseOffset..<expected.endOffset : 0..<0,
+                    reason: reason), in: entry)
         }
+        chainDigest = next
+        isChainWhole = isChainWhole && entry.isSealed && digest == entry.digest && reasons.isEmpty
+        if isChainWhole { report.chainHead = ChainHead(segmentID: entry.id, digest: entry.digest) }
     }
 
     // MARK: - Conclusions

@@ -259,10 +259,16 @@ final class SegmentReading {
                 provenDurable: place.sequence + 1 <= proof.sequence, bytes: bytes))
         var end = End(
             place: place, row: row, decision: decision, nonZeroEnd: nonZeroEnd,
-            cutPosition: padding?.damage.position ?? place.position)
-        if decision == .cleanEnd, let padding {
-            (end.row, end.decision) = (.tornTail, .torn)
-            end.nonZeroEnd = padding.end
+            cutPosition: place.position)
+        if let padding, decision != .corrupt {
+            if place.sequence <= proof.sequence {
+                // It was durable with its padding.
+                try visit(.damage(padding.damage, end: padding.end))
+            } else {
+                end.cutPosition = padding.damage.position
+                end.nonZeroEnd = max(nonZeroEnd, padding.end)
+                (end.row, end.decision) = (.tornTail, .torn)
+            }
         }
         if decision == .corrupt {
             if let padding { try visit(.damage(padding.damage, end: padding.end)) }

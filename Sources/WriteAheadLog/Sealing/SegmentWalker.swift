@@ -151,8 +151,9 @@ final class SegmentWalker {
                 count: Int(frame.endPosition - paddingStart))
             let isTorn = end.isCut && frame.endPosition == end.position
             if !isTorn, !padding.isAllZero {
+                let place = padding.firstIndex { $0 != 0 } ?? 0
                 pendingDamage = SegmentDamage(
-                    position: paddingStart, offsets: chain.nextOffset..<chain.nextOffset,
+                    position: paddingStart + UInt64(place), offsets: chain.nextOffset..<chain.nextOffset,
                     reason: "padding that must be zero is not")
             }
             chain = Start(
