@@ -181,9 +181,9 @@ func anyHeader(_ chance: inout SeededGenerator) -> SegmentHeader {
     SegmentHeader(
         commitAlignment: 1 << UInt32.random(in: 9...16, using: &chance),
         identifier: anyIdentifier, id: .random(in: 1...99, using: &chance),
-        salt: chance.next(), previousID: chance.next(),
-        firstSequence: .random(in: 1...(.max), using: &chance), baseOffset: chance.next(),
-        epoch: .random(in: 1...(.max), using: &chance),
+        salt: counter(&chance), previousID: counter(&chance),
+        firstSequence: 1 + counter(&chance), baseOffset: counter(&chance),
+        epoch: 1 + counter(&chance),
         createdMilliseconds: .random(in: .min...(.max), using: &chance), segmentBytes: 1 << 20,
         commitBytesMaximum: 1 << 19,
         profile: Bool.random(using: &chance) ? .standard : .silStrict)
@@ -192,17 +192,20 @@ func anyHeader(_ chance: inout SeededGenerator) -> SegmentHeader {
 func anyTable(_ chance: inout SeededGenerator) -> SegmentTable {
     var table = SegmentTable(
         identifier: anyIdentifier, profile: .silStrict, commitAlignment: 4096,
-        capacityBytes: chance.next(), segmentBytes: 1 << 20)
-    table.generation = chance.next()
+        capacityBytes: counter(&chance), segmentBytes: 1 << 20)
+    table.generation = counter(&chance)
     table.segments = (0..<Int.random(in: 1...20, using: &chance)).map { _ in
         SegmentEntry(
-            id: chance.next(), salt: chance.next(), baseOffset: chance.next(),
-            firstSequence: chance.next(), lastSequence: chance.next(),
-            logicalEnd: chance.next(), leastTimeMilliseconds: 1, greatestTimeMilliseconds: 2,
+            id: counter(&chance), salt: counter(&chance), baseOffset: counter(&chance),
+            firstSequence: counter(&chance), lastSequence: counter(&chance),
+            logicalEnd: counter(&chance), leastTimeMilliseconds: 1, greatestTimeMilliseconds: 2,
             flags: 8, headerCRC: 9)
     }
     return table
 }
+
+/// A number that some log can count to.
+func counter(_ chance: inout SeededGenerator) -> UInt64 { chance.next() >> 3 }
 
 func anyState(_ chance: inout SeededGenerator) -> LogState {
     var state = LogState(identifier: anyIdentifier, createdMilliseconds: 5)

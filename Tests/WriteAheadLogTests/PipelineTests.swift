@@ -407,7 +407,8 @@ struct PipelineTests {
                 profile: .silStrict, capacityBytes: 64 << 20, segmentBytes: 1 << 20)
             var payloads: [[UInt8]] = []
             for life in 0..<3 {
-                let log = try openLog(disk, options)
+                // What is rewritten densely is another file, which nobody was told of.
+                let log = try openLog(disk, options, environment: .still)
                 for number in 0..<20 {
                     payloads.append(payload(life * 100 + number, bytes: number * 2500))
                     _ = try log.append(oneRecord(payloads.last!))

@@ -242,7 +242,7 @@ struct SealingGoldenTests {
                     limit..., with: footer.encode(roomBytes: bytes.count - limit))
             }
         }
-        #expect(forged == ["its bytes do not give the digest that it was sealed with"])
+        #expect(forged.contains("its bytes do not give the digest that it was sealed with"))
         // A segment that the table does not call sealed: its footer may be cut short.
         for _ in 0..<20 {
             let copy = disk.copy()
