@@ -81,7 +81,7 @@ private final class RecordPrinter {
             "gap: offsets \(damage.offsets.lowerBound) up to \(damage.offsets.upperBound) exclusive "
             + "(\(isDeclared ? "declared lost" : "\(damage.file) at byte \(damage.position)"): "
             + "\(damage.reason))\n"
-        fputs(text, stderr)
+        text.withCString { _ = write(STDERR_FILENO, $0, text.utf8.count) }
     }
 
     private func json(_ record: LogRecord) {
