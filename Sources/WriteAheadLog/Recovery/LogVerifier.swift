@@ -266,7 +266,7 @@ final class LogVerifier {
                 reasons.append(
                     (footerPlace, "its digest does not continue from that of the segment before"))
             }
-            next = next ?? footer.digest
+            next = next ?? digest
             guard isWhole, !isDamaged else { break }
             if digest != footer.digest || entry.isSealed && digest != entry.digest {
                 reasons.append((0, "its bytes do not give the digest that it was sealed with"))
