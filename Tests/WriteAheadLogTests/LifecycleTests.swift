@@ -120,6 +120,35 @@ struct LifecycleTests {
         #expect(report.firstOffset == still.log.firstOffset)
     }
 
+    @Test("a log that is full when it is opened takes records again once they are confirmed")
+    func fullWhenOpened() throws {
+        let still = try StillLog(Self.options())
+        try still.log.createCursor(Cursor(owner: "o", name: "n"))
+        still.clock.isSynchronised.store(false, ordering: .relaxed)
+        _ = try Self.fill(still)
+        still.clock.advance(milliseconds: 400)
+        // Retention's clock was stored less often than segments were closed.
+        let killed = try still.afterKill()
+        try killed.log.confirm(owner: "o", name: "n", nextOffset: killed.log.headOffset)
+        killed.settle()
+        still.clock.advance(milliseconds: 2)
+        killed.settle()
+        _ = try killed.log.append(try oneRecord([1], key: "new"))
+    }
+
+    @Test("time alone removes what is past its age, with threads and without another cause")
+    func timeAlone() throws {
+        let disk = MemoryDisk()
+        let log = try openLog(
+            disk,
+            LogOptions(
+                capacityBytes: 64 << 20, segmentBytes: 1 << 20,
+                retention: RetentionOptions(retentionMilliseconds: 300, isTerminal: true)))
+        for number in 0..<30 { _ = try log.append(oneRecord(payload(number, bytes: 100_000))) }
+        #expect(eventually { log.firstOffset > 15 })
+        log.close()
+    }
+
     @Test("dropOldest leaves one exact gap and goes on; the gap survives a kill")
     func dropOldest() throws {
         let still = try StillLog(

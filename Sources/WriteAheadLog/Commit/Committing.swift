@@ -40,6 +40,7 @@ extension LogEngine {
     private func commitStaged() {
         let commit = pipeline.takeStaged()
         let group = commit.group
+        takeClock()
         let state = pipeline.state
         let began = environment.monotonicNanoseconds()
         writer.retentionMilliseconds = upkeep.clock.now(monotonicNanoseconds: began)

@@ -54,11 +54,7 @@ extension LogEngine {
         let now = environment.monotonicNanoseconds()
         var due: [Int64] = []
         due += upkeep.derivedRetryNanoseconds.values.filter { $0 > now }
-        if let moment = upkeep.nextMomentMilliseconds {
-            let wait = max(0, moment - upkeep.clock.now(monotonicNanoseconds: now))
-            // Looked at again once a day at the latest: the sum stays far from overflow.
-            due.append(now + min(wait, 24 * 3600 * 1000) * 1_000_000 + 1_000_000)
-        }
+        if let moment = upkeep.nextMomentNanoseconds { due.append(moment) }
         if options.retention.freeSpaceReserveBytes > 0,
             upkeep.wasWrittenSinceAsked || upkeep.freeSpace.isLow
         {

@@ -103,6 +103,10 @@ extension LogEngine {
             && (upkeep.wasWrittenSinceAsked || upkeep.freeSpace.isLow)
             && (upkeep.freeSpaceAskedNanoseconds == .min
                 || now - upkeep.freeSpaceAskedNanoseconds >= LogEngine.freeSpaceNanoseconds)
+        if let due = upkeep.nextMomentNanoseconds, now >= due {
+            upkeep.nextMomentNanoseconds = nil
+            upkeep.isPlanStale = true
+        }
         monitor.unlock()
         if askClock { observeClock(now) }
         if askSpace { observeSpace(now) }
@@ -136,9 +140,6 @@ extension LogEngine {
         upkeep.clockObservedNanoseconds = now
         let observation = upkeep.clock.observe(environment.reading)
         if observation.becameSuspect != nil || observation.becameTrusted || observation.shift != nil {
-            upkeep.isPlanStale = true
-        }
-        if let moment = upkeep.nextMomentMilliseconds, moment <= upkeep.clock.nowMilliseconds {
             upkeep.isPlanStale = true
         }
         let stored = upkeep.clock.stored
@@ -232,12 +233,12 @@ extension LogEngine {
             let strict = upkeep.planner.plan(situation, policy)
             plan = Plan(removalCount: strict.removalCount)
             fillBytes = strict.fillBytes
-            upkeep.nextMomentMilliseconds = strict.nextMomentMilliseconds
+            upkeep.nextMomentNanoseconds = moment(strict.nextMomentMilliseconds, situation)
         case .standard(let policy):
             let standard = upkeep.planner.plan(situation, policy)
             plan = Plan(removalCount: standard.removalCount, losses: standard.losses)
             fillBytes = standard.fillBytes
-            upkeep.nextMomentMilliseconds = standard.nextMomentMilliseconds
+            upkeep.nextMomentNanoseconds = moment(standard.nextMomentMilliseconds, situation)
             upkeep.expiryAnnouncedBelow = standard.expiryAnnouncedBelow
             if let warning = standard.warning {
                 happenings.append(
@@ -248,6 +249,15 @@ extension LogEngine {
         upkeep.reclaimableBytes = situation.usedBytes - fillBytes
         judgeGate()
         return (plan, happenings)
+    }
+
+    /// A moment of retention's clock as one of the monotonic clock, a millisecond later so that it has
+    /// come then; within a day, after which it is looked at again.
+    private func moment(_ milliseconds: Int64?, _ situation: RetentionSituation) -> Int64? {
+        milliseconds.map { moment in
+            let wait = min(max(0, moment - situation.nowMilliseconds), 24 * 3600 * 1000)
+            return environment.monotonicNanoseconds() + (wait + 1) * 1_000_000
+        }
     }
 
     /// The first look at a log that was opened.

@@ -35,8 +35,8 @@ struct Upkeep {
     var expiryAnnouncedBelow: UInt64 = 0
     /// The plan may have changed: commits rolled, cursors moved, something was sealed.
     var isPlanStale = true
-    /// When time alone changes the plan, by retention's clock.
-    var nextMomentMilliseconds: Int64?
+    /// When time alone changes the plan, by the monotonic clock.
+    var nextMomentNanoseconds: Int64?
 
     // Sealing, key runs, scrubbing: what is under way.
     var sealing: SealingWork?
@@ -70,7 +70,11 @@ struct Upkeep {
             capacityBytes: options.capacityBytes,
             isAlarmLatched: state.flags & LogState.Flags.alarm != 0)
         freeSpace = FreeSpaceGuard(options: options.retention)
-        clock = GuardedClock(stored: state.retentionMilliseconds, environment.reading)
+        clock = GuardedClock(
+            stored: GuardedClock.stored(
+                state.retentionMilliseconds,
+                notBefore: table.segments.map(\.retentionMilliseconds).max() ?? 0),
+            environment.reading)
         storedClock = clock.stored
         clockObservedNanoseconds = environment.monotonicNanoseconds()
         spareBytes = UInt64(opened.preparer.spareCount) * table.segmentBytes

@@ -114,6 +114,13 @@ struct GuardedClock: Sendable {
         }
     }
 
+    /// A stored value that is not before a time which the clock had shown already: it is stored less
+    /// often than it is used.
+    static func stored(_ value: UInt64, notBefore milliseconds: Int64) -> UInt64 {
+        guard value != 0, milliseconds > Int64(value & ~unanchoredBit) else { return value }
+        return value & unanchoredBit | UInt64(milliseconds)
+    }
+
     /// What the clock will show at a moment of the monotonic clock if nothing else is observed.
     func now(monotonicNanoseconds: Int64) -> Int64 {
         nowMilliseconds + max(0, monotonicNanoseconds - last.monotonicNanoseconds) / 1_000_000
