@@ -400,14 +400,19 @@ struct LogOpening {
             guard let id = SegmentHeader.id(fileName: name), !listed.contains(id) else { continue }
             // New segments keep clear of its name; of one that no log reaches, creating a file does.
             if id < FormatLimits.counterMaximum { leftovers.highestID = max(leftovers.highestID, id) }
-            let first = table.segments.first!.firstSequence
+            let first = table.segments.first!
             let (kind, bytes) = try unlisted(name, table.identifier)
             switch kind {
             case .unused: break
             case .foreign:
                 report.keptFiles.append(name)
                 continue
-            case .frames(let sequence) where sequence < first: break
+            case .frames(let sequence) where sequence < first.firstSequence: break
+            case .frames(let sequence)
+            where sequence == first.firstSequence
+                && (id < first.id || id == table.anchor.segmentID):
+                // Removed, and cut before its first commit: that one's sequence was given again.
+                break
             case .frames(let sequence)
             where table.segments.dropLast().contains { $0.firstSequence == sequence }:
                 // A segment and its dense copy: whichever the manifest does not name.
