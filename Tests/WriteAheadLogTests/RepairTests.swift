@@ -71,7 +71,14 @@ struct RepairTests {
     @Test("every kind of damage", arguments: Profile.allCases, Damage.allCases)
     func repair(_ profile: Profile, _ damage: Damage) throws {
         let sample = try VerifyTests.sample(profile)
-        let disk = MemoryDisk(files: sample.files)
+        // Without the manifest nothing tells a removed segment that was not yet zeroed again from one
+        // of the log, and repair refuses: whether there is one depends on when the log was closed.
+        let listed = Set(sample.table.segments.map { SegmentHeader.fileName(id: $0.id) })
+        let disk = MemoryDisk(
+            files: sample.files.filter { path, _ in
+                let name = String(path.dropFirst(logPath.count + 1))
+                return SegmentHeader.id(fileName: name) == nil || listed.contains(name)
+            })
         try Self.apply(damage, to: disk, sample)
         let before = disk.files
 
