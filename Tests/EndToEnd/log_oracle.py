@@ -72,7 +72,10 @@ class Oracle:
                 self.wrong.append(f"{name}: conflict at {offsets[index]} with the same content")
                 continue
             before = self.acknowledged.setdefault(name, offsets[index])
-            if before != offsets[index]:
+            if before < self.confirm_asked and before < offsets[index]:
+                # Confirmed, and removed since: its key went with it, and is new again.
+                self.acknowledged[name] = offsets[index]
+            elif before != offsets[index]:
                 self.phantom.append(
                     f"{name} was acknowledged at {before} and is answered at {offsets[index]}")
         batch.answer = "appended"
