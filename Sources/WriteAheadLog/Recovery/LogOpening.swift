@@ -199,6 +199,8 @@ struct LogOpening {
             } else {
                 try writer.writeStateSlot(recovered)
             }
+            // The other slot too: a crash while it was written can have left anything behind its end.
+            try writer.writeStateSlot(recovered)
         }
         if isCut {
             for place in segments.indices { segments[place].entry = writer.table.segments[place] }
