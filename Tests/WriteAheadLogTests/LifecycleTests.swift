@@ -149,6 +149,54 @@ struct LifecycleTests {
         log.close()
     }
 
+    /// Simulated seeds 91181386051, 91181386109, 91181386879, 91181386900, 91181386967, 91181387522: a cut
+    /// came between the manifest without such a segment and the removal of its file.
+    @Test("a segment whose first commit was cut and that was removed is no lost data", arguments: Profile.allCases)
+    func removedCutSegment(_ profile: Profile) throws {
+        let clock = ManualClock()
+        let disk = MemoryDisk()
+        let options = LogOptions(
+            profile: profile, capacityBytes: 16 << 20, segmentBytes: 1 << 20,
+            retention: RetentionOptions(retentionMilliseconds: 1000, isTerminal: true))
+        let first = try StillLog(options, disk: disk, clock: clock)
+        _ = try first.log.append(try oneRecord(payload(0, bytes: 5000)))
+        // The newest commit's header reached the disk and its body did not.
+        let torn = disk.copy()
+        let path = logPath + "/" + SegmentHeader.fileName(id: 1)
+        torn.edit(path) { $0[9000 - 1] ^= 1 }
+        let still = try StillLog(options, disk: torn, clock: clock)
+        #expect(still.log.recovery.row == .tornTail)
+        #expect(still.log.headOffset == 0)
+        let removed = try #require(torn.files[path])
+        _ = try still.log.append(try oneRecord(payload(1)))
+        // An age is looked at once a second, and a removal takes its steps one after the other.
+        for _ in 0..<4 {
+            clock.advance(milliseconds: 2000)
+            still.settle()
+        }
+        let after = torn.copy()
+        #expect(still.log.statistics().segmentCount == 1)
+        after.put(path, removed)
+        let next = try StillLog(options, disk: after, clock: clock)
+        #expect(try contents(next.log) == [payload(1)])
+    }
+
+    @Test("what a crash left behind the end of a state slot is gone once the log was opened")
+    func slotsAreCleared() throws {
+        let still = try StillLog(Self.options())
+        _ = try still.log.append(try oneRecord(payload(0)))
+        for slot in 0..<2 {
+            let disk = still.disk.copy()
+            disk.edit(logPath + "/manifest") {
+                $0[Int(ManifestLayout.stateSlotPosition(slot)) + 60_000] = 7
+            }
+            let next = try StillLog(Self.options(), disk: disk, clock: still.clock)
+            let report = try LogInspector(directory: logPath, disk: disk.copy()).verify()
+            #expect(report.isSound, "\(report.damage)")
+            #expect(try contents(next.log) == [payload(0)])
+        }
+    }
+
     @Test("dropOldest leaves one exact gap and goes on; the gap survives a kill")
     func dropOldest() throws {
         let still = try StillLog(

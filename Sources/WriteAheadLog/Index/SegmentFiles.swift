@@ -53,9 +53,7 @@ final class SegmentFiles: Sendable {
     private func footer(_ entry: SegmentEntry) throws(LogError) -> SegmentFooter? {
         let file = try file(entry.id)
         do throws(DiskError) {
-            let image = try SegmentImage(
-                file, limit: UInt64(FormatLimits.segmentHeaderBytes), uncached: false)
-            guard let header = try? SegmentHeader(image.bytes), header.crc == entry.headerCRC,
+            guard let header = try file.segmentHeader(uncached: false), header.crc == entry.headerCRC,
                 case .footer(let footer) = try FooterRoom.read(file, header: header),
                 footer.matches(header, entry), footer.digest == entry.digest
             else { return nil }

@@ -346,11 +346,8 @@ extension LogEngine {
         keys: [KeyEntry], endOffset: UInt64
     ) {
         let file = try disk.open(files.path(index.entry.id), .read)
-        let image = try SegmentImage(
-            file, limit: UInt64(FormatLimits.segmentHeaderBytes), uncached: false)
         let end = min(range.upperBound, index.endOffset)
-        if let failure = image.readFailure { throw failure.error }
-        guard let header = try? SegmentHeader(image.bytes) else {
+        guard let header = try file.segmentHeader(uncached: false) else {
             // Nothing in it can be read: its keys are as lost as its records.
             return ([], end)
         }

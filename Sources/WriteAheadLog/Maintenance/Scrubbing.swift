@@ -144,17 +144,8 @@ extension LogEngine {
         monitor.unlock()
         do throws(DiskError) {
             let file = try disk.open(files.path(index.entry.id), .read)
-            let image = try SegmentImage(
-                file, limit: UInt64(FormatLimits.segmentHeaderBytes), uncached: true)
-            if let failure = image.readFailure { throw failure.error }
-            guard let header = try? SegmentHeader(image.bytes) else {
-                damaged(
-                    index.entry.id,
-                    [
-                        SegmentDamage(
-                            position: 0, offsets: index.entry.baseOffset..<index.endOffset,
-                            reason: "the segment header does not verify")
-                    ], digest: .zero)
+            guard let header = try file.segmentHeader(uncached: true) else {
+                damaged(index.entry.id, [.header(of: index)], digest: .zero)
                 return nil
             }
             let work = SealingVerification(

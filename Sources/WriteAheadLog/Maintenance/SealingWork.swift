@@ -133,18 +133,8 @@ extension LogEngine {
         let path = files.path(index.entry.id)
         do throws(DiskError) {
             let file = try disk.open(path, .readWrite)
-            let image = try SegmentImage(
-                file, limit: UInt64(FormatLimits.segmentHeaderBytes), uncached: true)
-            if let failure = image.readFailure { throw failure.error }
-            guard let header = try? SegmentHeader(image.bytes) else {
-                // Without its header nothing in it can be verified.
-                damaged(
-                    index.entry.id,
-                    [
-                        SegmentDamage(
-                            position: 0, offsets: index.entry.baseOffset..<index.endOffset,
-                            reason: "the segment header does not verify")
-                    ], digest: .zero)
+            guard let header = try file.segmentHeader(uncached: true) else {
+                damaged(index.entry.id, [.header(of: index)], digest: .zero)
                 return nil
             }
             let sealer = sealer(index, header, file, previous)

@@ -246,7 +246,7 @@ package final class LogRepair {
         if entry.fileBytes >= FormatLimits.segmentBytesMinimum { header.segmentBytes = entry.fileBytes }
         header.salt = environment.random()
         _ = header.encode()
-        plan.placeholders.append(header)
+        plan.emptySegments.append(header)
         plan.losses += plan.state.losses.undeclared(in: entry.baseOffset..<endOffset)
         plan.lostBytes += max(entry.logicalEnd, header.firstFramePosition) - header.firstFramePosition
         plan.table.segments[number].salt = header.salt
@@ -484,7 +484,7 @@ package final class LogRepair {
             }
             for header in plan.headers { try write(header) }
             for (id, bytes) in plan.lengths { try extend(id, bytes) }
-            for header in plan.placeholders { try make(header) }
+            for header in plan.emptySegments { try make(header) }
             if let header = plan.newSegment { try make(header) }
             try disk.synchroniseDirectory(directory)
             try writeManifest(plan)

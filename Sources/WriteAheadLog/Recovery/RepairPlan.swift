@@ -20,7 +20,7 @@ package struct RepairPlan: Sendable {
     /// To be written over damaged ones.
     var headers: [SegmentHeader] = []
     /// Of segments without commits, in the place of missing ones.
-    var placeholders: [SegmentHeader] = []
+    var emptySegments: [SegmentHeader] = []
     /// Bytes to be appended as zeros.
     var lengths: [(segmentID: UInt64, bytes: Range<UInt64>)] = []
     var copies: [(segmentID: UInt64, bytes: Range<UInt64>)] = []
