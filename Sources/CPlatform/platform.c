@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/timex.h>
@@ -123,6 +124,20 @@ void bsfg_futex_wake_all(const uint32_t *word) {
 }
 
 void bsfg_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+void bsfg_thread_yields_soon(void) {
+    // linux/sched/types.h, which older headers have not.
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes = {.size = sizeof attributes, .runtime = 100 * 1000};
+    attributes.nice = getpriority(PRIO_PROCESS, 0);
+    // SCHED_OTHER; a kernel before 6.12 ignores the slice.
+    syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
 
 int64_t bsfg_peer_user_id(int descriptor) {
     struct ucred credentials;

@@ -39,8 +39,9 @@ private func recordLimit(
     return preparedBytes / (recordBytes + commitBytes / inFlight + 32)
 }
 
-/// Fills batches with records, each with a key that was never there when keys are asked for: the key
-/// is the digest of a number, the content digest that of the payload.
+/// Fills batches with records, each with a key that was never there when keys are asked for. A key is
+/// what the caller has (here a number, scattered over 32 bytes as a digest is); the content digest is
+/// the SHA-256 of the payload, computed inside the run.
 final class Filler {
     private let records: Records
     private let isKeyed: Bool
@@ -71,15 +72,27 @@ final class Filler {
         let result = records[number].withUnsafeBytes { payload in
             Result { () throws(LogError) in
                 guard isKeyed else { return try body(nil, nil, payload) }
-                withUnsafeBytes(of: (seed, number)) { hash.update($0) }
-                let key = hash.finish()
                 hash.update(payload)
-                try body(key, hash.finish(), payload)
+                try body(key(), hash.finish(), payload)
             }
         }
         number += 1
         try result.get()
     }
+
+    private func key() -> Digest256 {
+        var state = seed &+ UInt64(number) &* 4 &* Filler.step
+        func word() -> UInt64 {
+            state &+= Filler.step
+            var word = state
+            word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+            return word ^ (word >> 31)
+        }
+        return withUnsafeBytes(of: (word(), word(), word(), word())) { Digest256(bytes: $0) }
+    }
+
+    private static let step: UInt64 = 0x9E37_79B9_7F4A_7C15
 }
 
 /// One writer: `batchCount` records, durable, then the next ones (w1 with 1, w3 with 1,000).

@@ -45,6 +45,10 @@ void bsfg_futex_wake_all(const uint32_t *word);
 
 void bsfg_thread_name(const char *name);
 
+// Asks the scheduler for turns of 0.1 ms for the calling thread: one that wakes at the end of a write is
+// let in at once, where a core that is busy otherwise keeps it waiting for a turn of milliseconds.
+void bsfg_thread_yields_soon(void);
+
 // The user id at the other end of a unix socket, or -1.
 int64_t bsfg_peer_user_id(int descriptor);
 

@@ -121,7 +121,17 @@ struct CommitPipeline {
         for index in 0..<batch.count {
             guard let key = batch.key(of: index) else { continue }
             let content = batch.content(of: index)
-            if let other = keys.pending(key) {
+            switch keys.find(key) {
+            case .absent:
+                keys.reserve(key, content: content, owner: owner, index: index)
+                if hasRuns { reserved.unresolved.append(index) }
+            case .durable(let entry):
+                reserved.set(
+                    entry.content == content
+                        ? .existing(offset: entry.offset)
+                        : .conflict(offset: entry.offset, stored: entry.content),
+                    index, batch.count)
+            case .pending(let other):
                 if let offset = other.offset {
                     reserved.dependency = CommitPipeline.later(
                         reserved.dependency, group(of: offset), staged.group)
@@ -138,15 +148,6 @@ struct CommitPipeline {
                     release(batch, upTo: index, owner: owner)
                     return .mustWait
                 }
-            } else if let durable = keys.durable(key) {
-                reserved.set(
-                    durable.content == content
-                        ? .existing(offset: durable.offset)
-                        : .conflict(offset: durable.offset, stored: durable.content),
-                    index, batch.count)
-            } else {
-                keys.reserve(key, content: content, owner: owner, index: index)
-                if hasRuns { reserved.unresolved.append(index) }
             }
         }
         return .reserved(reserved)
@@ -188,7 +189,7 @@ struct CommitPipeline {
             case .new:
                 guard let entry = found[index] else { continue }
                 stored = entry
-                keys.release(batch.key(of: index)!, owner: owner)
+                keys.release(batch.key(of: index)!, owner: owner, index: index)
             case .existing, .conflict: continue
             }
             reserved.set(
@@ -204,7 +205,9 @@ struct CommitPipeline {
     mutating func release(_ batch: AppendBatch, upTo count: Int? = nil, owner: UInt64) {
         // The last ones first: their places in the table can be used again at once.
         for index in (0..<(count ?? batch.count)).reversed() {
-            if let key = batch.key(of: index) { keys.release(key, owner: owner) }
+            if let key = batch.key(of: index) {
+                keys.release(key, owner: owner, index: index)
+            }
         }
     }
 
@@ -414,8 +417,8 @@ struct CommitPipeline {
                 if keys.admit(key, owner: owner, index: index, offset: offset) {
                     staged.keyCount += 1
                 }
-            } else if keys.pending(key)?.index == index {
-                keys.release(key, owner: owner)
+            } else {
+                keys.release(key, owner: owner, index: index)
             }
         }
     }

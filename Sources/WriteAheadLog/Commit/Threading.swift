@@ -73,6 +73,8 @@ package final class EngineThread: @unchecked Sendable {
             { argument in
                 let body = Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue()
                 bsfg_thread_name(body.name)
+                // A thread of the engine sleeps on the disk or works behind those that do.
+                bsfg_thread_yields_soon()
                 body.run()
                 return nil
             }, body.toOpaque())

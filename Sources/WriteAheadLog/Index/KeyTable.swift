@@ -33,38 +33,52 @@ struct KeyTable {
     /// no run could be written.
     var floorOffset: UInt64 = 0
 
-    init(durableEndOffset: UInt64) { self.durableEndOffset = durableEndOffset }
+    /// Whether keys in memory may be below the floor.
+    private var hasForgotten: Bool { firstRecentOffset < floorOffset }
+    /// No key in `recent` has a lower offset.
+    private var firstRecentOffset: UInt64
+
+    init(durableEndOffset: UInt64) {
+        self.durableEndOffset = durableEndOffset
+        firstRecentOffset = durableEndOffset
+    }
 
     /// Durable keys in memory.
     var count: Int { recent.count - pendingCount + (flushing?.count ?? 0) }
 
-    /// Where a durable key that is still in memory stands.
-    func durable(_ key: Digest256) -> Entry? {
-        if let place = recent.find(key) {
-            let slot = recent[place]
-            guard slot.offset < durableEndOffset else { return nil }
-            return slot.offset >= floorOffset ? Entry(slot) : nil
-        }
-        guard let flushing, let place = flushing.find(key), flushing[place].offset >= floorOffset
-        else { return nil }
-        return Entry(flushing[place])
+    /// What is known of a key.
+    enum Finding {
+        case absent
+        case pending(Pending)
+        case durable(Entry)
     }
 
-    /// A key that is reserved or admitted.
-    func pending(_ key: Digest256) -> Pending? {
-        guard let place = recent.find(key), recent[place].offset >= durableEndOffset else {
-            return nil
+    /// What memory knows of a key. O(1).
+    func find(_ key: Digest256) -> Finding {
+        if let place = recent.find(key) {
+            let slot = recent[place]
+            if slot.offset >= durableEndOffset {
+                return .pending(
+                    Pending(
+                        owner: slot.owner, index: Int(slot.index), content: slot.content,
+                        offset: slot.isReserved ? nil : slot.offset))
+            }
+            return slot.offset >= floorOffset ? .durable(Entry(slot)) : .absent
         }
-        let slot = recent[place]
-        return Pending(
-            owner: slot.owner, index: Int(slot.index), content: slot.content,
-            offset: slot.isReserved ? nil : slot.offset)
+        guard let flushing, let place = flushing.find(key), flushing[place].offset >= floorOffset
+        else { return .absent }
+        return .durable(Entry(flushing[place]))
+    }
+
+    /// Where a durable key that is still in memory stands.
+    func durable(_ key: Digest256) -> Entry? {
+        if case .durable(let entry) = find(key) { entry } else { nil }
     }
 
     /// - Precondition: the key is neither pending nor durable in memory.
     mutating func reserve(_ key: Digest256, content: Digest256, owner: UInt64, index: Int) {
         // What is below the floor counts as absent and makes way.
-        if let place = recent.find(key) { recent.remove(place) }
+        if hasForgotten, let place = recent.find(key) { recent.remove(place) }
         recent.insert(
             KeySlots.Slot(
                 key: key, content: content, offset: KeySlots.Slot.reserved, owner: owner,
@@ -76,24 +90,22 @@ struct KeyTable {
     ///
     /// - Returns: whether it did.
     mutating func admit(_ key: Digest256, owner: UInt64, index: Int, offset: UInt64) -> Bool {
-        guard let place = reservation(key, owner: owner), Int(recent[place].index) == index else {
-            return false
-        }
+        guard let place = reservation(key, owner: owner, index: index) else { return false }
         recent.setOffset(offset, at: place)
         return true
     }
 
-    /// Takes back a key that a batch reserved and that was not admitted.
-    mutating func release(_ key: Digest256, owner: UInt64) {
-        guard let place = reservation(key, owner: owner) else { return }
+    /// Takes back a key that this record of a batch reserved and that was not admitted.
+    mutating func release(_ key: Digest256, owner: UInt64, index: Int) {
+        guard let place = reservation(key, owner: owner, index: index) else { return }
         recent.remove(place)
         pendingCount -= 1
     }
 
-    private func reservation(_ key: Digest256, owner: UInt64) -> Int? {
-        guard let place = recent.find(key), recent[place].isReserved, recent[place].owner == owner
-        else { return nil }
-        return place
+    private func reservation(_ key: Digest256, owner: UInt64, index: Int) -> Int? {
+        guard let place = recent.find(key) else { return nil }
+        let slot = recent[place]
+        return slot.isReserved && slot.owner == owner && Int(slot.index) == index ? place : nil
     }
 
     /// A commit with this many new keys has ended; all records below `offset` are durable.
@@ -114,6 +126,7 @@ struct KeyTable {
     /// A key found while the log is opened.
     mutating func restore(_ key: Digest256, _ entry: Entry) {
         precondition(entry.offset < durableEndOffset, "what is found is durable")
+        firstRecentOffset = min(firstRecentOffset, entry.offset)
         recent.insert(
             KeySlots.Slot(
                 key: key, content: entry.content, offset: entry.offset, owner: 0, index: 0))
@@ -140,6 +153,7 @@ struct KeyTable {
         }
         precondition(rest == 0, "what is pending is counted")
         flushing = apart
+        firstRecentOffset = durableEndOffset
         return apart
     }
 
