@@ -123,10 +123,12 @@ struct KeyTable {
         }
     }
 
-    /// A key found while the log is opened.
+    /// A key found while the log is opened; of one that is there twice, after it was forgotten in
+    /// between, the last one counts.
     mutating func restore(_ key: Digest256, _ entry: Entry) {
         precondition(entry.offset < durableEndOffset, "what is found is durable")
         firstRecentOffset = min(firstRecentOffset, entry.offset)
+        if let place = recent.find(key) { recent.remove(place) }
         recent.insert(
             KeySlots.Slot(
                 key: key, content: entry.content, offset: entry.offset, owner: 0, index: 0))

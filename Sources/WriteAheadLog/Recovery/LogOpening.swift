@@ -220,8 +220,8 @@ struct LogOpening {
         // Keys go with the records of a removal that was finished just now, unless they are kept longer.
         let keyFloor =
             options.retention.dedupeHorizonMilliseconds > 0 ? 0 : segments[0].entry.baseOffset
-        for (key, entry) in walk.keys where entry.offset >= keyFloor {
-            pipeline.restore(key: key, offset: entry.offset, content: entry.content)
+        for entry in walk.keys where entry.offset >= keyFloor {
+            pipeline.restore(key: entry.key, offset: entry.offset, content: entry.content)
         }
         return Opened(
             writer: writer, preparer: preparer, pipeline: pipeline, segments: segments, runs: runs,

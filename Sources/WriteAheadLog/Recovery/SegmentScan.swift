@@ -239,31 +239,82 @@ final class SegmentImage {
         UnsafeRawBufferPointer(rebasing: buffer[..<byteCount])
     }
 
+    /// What became of one piece of the file.
+    private final class Piece: @unchecked Sendable {
+        let part: UnsafeMutableRawBufferPointer
+        let position: UInt64
+        private(set) var byteCount = 0
+        private(set) var failure: DiskError?
+
+        init(_ part: UnsafeMutableRawBufferPointer, at position: UInt64) {
+            self.part = part
+            self.position = position
+        }
+
+        func read(_ file: any DiskFile, uncached: Bool) {
+            do throws(DiskError) {
+                while byteCount < part.count {
+                    let rest = UnsafeMutableRawBufferPointer(rebasing: part[byteCount...])
+                    let place = position + UInt64(byteCount)
+                    let count =
+                        uncached
+                        ? try file.readUncached(into: rest, at: place)
+                        : try file.read(into: rest, at: place)
+                    byteCount += count
+                    // The file ends here: what was read last may end inside a page.
+                    if count == 0 || byteCount % 4096 != 0 { return }
+                }
+            } catch { failure = error }
+        }
+    }
+
+    private static let pieceBytes = 1 << 20
+
     /// Reads `file` from `start`, a multiple of 4,096, up to `limit`, past the page cache when asked.
-    init(_ file: any DiskFile, from start: UInt64 = 0, limit: UInt64, uncached: Bool)
-        throws(DiskError)
-    {
+    ///
+    /// - Parameter readerCount: threads that read, the caller's among them: a disk serves several
+    ///   reads at once.
+    init(
+        _ file: any DiskFile, from start: UInt64 = 0, limit: UInt64, uncached: Bool,
+        readerCount: Int = 1
+    ) throws(DiskError) {
         precondition(start % 4096 == 0, "an image begins at a page")
         let size = Int(max(start, min(try file.size(), limit)) - start)
         origin = start
         let capacity = (size + 4095) & ~4095
-        buffer = .allocate(byteCount: max(capacity, 4096), alignment: 4096)
-        let chunk = 1 << 20
-        while byteCount < size {
-            let part = UnsafeMutableRawBufferPointer(
-                rebasing: buffer[byteCount..<min(byteCount + chunk, capacity)])
-            do throws(DiskError) {
-                let position = start + UInt64(byteCount)
-                let count =
-                    uncached
-                    ? try file.readUncached(into: part, at: position)
-                    : try file.read(into: part, at: position)
-                if count == 0 { break }
-                byteCount += min(count, size - byteCount)
-            } catch {
-                readFailure = (start + UInt64(byteCount), error)
-                break
+        let buffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: max(capacity, 4096), alignment: 4096)
+        self.buffer = buffer
+        let pieces = stride(from: 0, to: capacity, by: SegmentImage.pieceBytes).map {
+            Piece(
+                UnsafeMutableRawBufferPointer(
+                    rebasing: buffer[$0..<min($0 + SegmentImage.pieceBytes, capacity)]),
+                at: start + UInt64($0))
+        }
+        if readerCount > 1, pieces.count > readerCount {
+            let threads = (1..<readerCount).map { number in
+                EngineThread(name: "bsfg-read") {
+                    for place in stride(from: number, to: pieces.count, by: readerCount) {
+                        pieces[place].read(file, uncached: uncached)
+                    }
+                }
             }
+            for place in stride(from: 0, to: pieces.count, by: readerCount) {
+                pieces[place].read(file, uncached: uncached)
+            }
+            for thread in threads { thread.join() }
+        } else {
+            for piece in pieces {
+                piece.read(file, uncached: uncached)
+                if piece.failure != nil || piece.byteCount < piece.part.count { break }
+            }
+        }
+        for piece in pieces {
+            byteCount += min(piece.byteCount, size - byteCount)
+            if let failure = piece.failure {
+                readFailure = (piece.position + UInt64(piece.byteCount), failure)
+            }
+            if piece.failure != nil || piece.byteCount < piece.part.count { break }
         }
     }
 

@@ -20,7 +20,7 @@ struct SegmentWalk {
     private let slotHeadOffset: UInt64
     private(set) var state: LogState
     private(set) var segments: [SegmentIndex] = []
-    private(set) var keys: [Digest256: KeyTable.Entry] = [:]
+    private(set) var keys: [KeyEntry] = []
     private(set) var frameCount: UInt64 = 0
     private(set) var recordCount: UInt64 = 0
     private(set) var frameBytes: UInt64 = 0
@@ -97,7 +97,9 @@ struct SegmentWalk {
         let from = start?.position ?? header.firstFramePosition
         let limit = isLast ? writtenLimit(header, from: from) : entry.logicalEnd
         let image = try opening.onDisk { () throws(DiskError) in
-            try SegmentImage(file, from: from & ~4095, limit: limit, uncached: isLast)
+            try SegmentImage(
+                file, from: from & ~4095, limit: limit, uncached: isLast,
+                readerCount: opening.environment.threads ? 3 : 1)
         }
         var index = SegmentIndex(entry: entry, header: header)
         if let start, start.nextOffset > entry.baseOffset {
@@ -195,7 +197,8 @@ struct SegmentWalk {
                 case .record(let record):
                     greatestTime = max(greatestTime, record.appendTimeMilliseconds)
                     if let key = record.key, let content = record.content {
-                        keys[key] = KeyTable.Entry(offset: record.offset, content: content)
+                        keys.append(
+                            KeyEntry(key: key, content: content, offset: record.offset))
                     }
                 case .change(let change):
                     guard change.revision < FormatLimits.counterMaximum else {
