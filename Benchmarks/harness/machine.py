@@ -82,7 +82,7 @@ def busy(cores):
     try:
         # Until they run.
         time.sleep(0.2)
-        yield
+        yield loops
     finally:
         for loop in loops:
             loop.kill()

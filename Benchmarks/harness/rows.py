@@ -98,7 +98,7 @@ def _batches():
         "bsfg-blocking-keys", "w3", 256, PREPARED, ("raw-zeroed",), 0.35,
         note="one batch outstanding")
     yield _row(
-        "bsfg-completion-keys", "w3", 256, PREPARED, ("raw-zeroed",), 0.5,
+        "bsfg-blocking-keys-two", "w3", 256, PREPARED, ("raw-zeroed",), 0.5,
         note="two batches outstanding")
     yield _row("bsfg-blocking", "w3", 256, PREPARED, LOCAL_PEERS, 1.0, note="the fastest peer")
     yield _row("bsfg-blocking", "w3", 256, SUSTAINED, ("raw-grow",), 1.1)

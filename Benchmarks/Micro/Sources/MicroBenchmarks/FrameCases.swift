@@ -11,9 +11,10 @@ private func fill(_ batch: AppendBatch, _ payload: UnsafeRawBufferPointer) throw
 
 /// A sealed batch's blocks and the header before them, as they go to disk.
 private func writeFrame(_ commit: StagedCommit, _ batch: AppendBatch) -> FrameHeader {
-    commit.reset()
+    commit.reset(commit.group)
     var offset: UInt64 = 0
-    for group in batch.groups {
+    for number in 0..<batch.groupCount {
+        let group = batch.group(number)
         commit.append(block: group, from: batch, firstOffset: offset, timeMilliseconds: 1)
         offset += UInt64(group.entryCount)
     }

@@ -34,9 +34,9 @@ private func runCase(_ name: String, _ operation: String, firstKey: UInt64) -> M
 
 let keyCases = [
     MicroCase(name: "key-recent", operation: "a key of 100,000 in memory") { _ in
-        var table = KeyTable()
+        var table = KeyTable(durableEndOffset: keyCount)
         for number in 0..<keyCount {
-            table.publish(
+            table.restore(
                 sampleDigest(number), KeyTable.Entry(offset: number, content: sampleDigest(number)))
         }
         let keys = (0..<batchCount).map(sampleDigest)
