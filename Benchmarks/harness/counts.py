@@ -22,9 +22,9 @@ class Count:
 
 
 COUNTS = (
-    # A log rolls and makes spares now and then, whatever the number of records.
-    Count(ALLOCATIONS, "allocations a record, blocking form, 100 in a batch", 0.01),
-    Count(ALLOCATIONS, "allocations a record, completion form, 100 in a batch", 0.01),
+    # None in the engine; a log notes places for readers and makes spares now and then.
+    Count(ALLOCATIONS, "allocations a record, blocking form, one in a batch", 0.01),
+    Count(ALLOCATIONS, "allocations a record, completion form, one in a batch, 64 in flight", 0.01),
     Count(KEYS, "cost of a new key with 100 M retained ÷ with 1 M", 2.0),
 )
 
@@ -35,8 +35,8 @@ def allocations():
         [sys.executable, script, "--allocations"], capture_output=True, text=True, check=True)
     found = dict(line.split("\t") for line in done.stdout.splitlines())
     return {
-        COUNTS[0].name: float(found["append-blocking-100"]) / 1000,
-        COUNTS[1].name: float(found["append-completion-100"]) / 1000}
+        COUNTS[0].name: float(found["append-blocking-1"]) / 1000,
+        COUNTS[1].name: float(found["append-completion-1"]) / 1000}
 
 
 def keys(directory):

@@ -29,7 +29,10 @@ private func stagingCase(_ name: String, records recordCount: Int, keyed: Bool) 
                         preconditionFailure("an empty pipeline admits")
                     }
                     let commit = pipeline.takeStaged()
+                    let group = commit.group
                     pipeline.finished(commit)
+                    group.finish(nil)
+                    pipeline.recycle(group)
                 }
             }
         }
