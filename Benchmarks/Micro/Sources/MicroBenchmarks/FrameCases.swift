@@ -18,6 +18,7 @@ private func writeFrame(_ commit: StagedCommit, _ batch: AppendBatch) -> FrameHe
         commit.append(block: group, from: batch, firstOffset: offset, timeMilliseconds: 1)
         offset += UInt64(group.entryCount)
     }
+    commit.closeBlock()
     var frame = FrameHeader()
     frame.bodyBytes = UInt32(commit.bodyBytes)
     frame.epoch = 1
@@ -25,8 +26,8 @@ private func writeFrame(_ commit: StagedCommit, _ batch: AppendBatch) -> FrameHe
     frame.recordCount = UInt32(batch.count)
     frame.blockCount = UInt32(commit.blockCount)
     frame.bodyCRC = Checksum.extend(
-        0, UnsafeRawPointer(commit.memory + FormatLimits.frameHeaderBytes), commit.bodyBytes)
-    frame.write(at: commit.memory, salt: salt, position: position)
+        0, UnsafeRawPointer(commit.frame + FormatLimits.frameHeaderBytes), commit.bodyBytes)
+    frame.write(at: commit.frame, salt: salt, position: position)
     return frame
 }
 
@@ -61,7 +62,7 @@ let frameCases = [
         let byteCount = writeFrame(commit, batch).frameBytes
         let decoder = BlockDecoder()
         return { operations in
-            let bytes = UnsafeRawBufferPointer(start: commit.memory, count: byteCount)
+            let bytes = UnsafeRawBufferPointer(start: commit.frame, count: byteCount)
             for _ in 0..<operations {
                 let frame = try FrameHeader(
                     bytes, salt: salt, position: position, commitBytesMaximum: 1 << 20)
