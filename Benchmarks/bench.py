@@ -40,6 +40,8 @@ def parse():
     parser.add_argument("--rows", help="groups, by the beginnings of their names, with commas")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument(
+        "--names", action="store_true", help="also every form, profile and keys in w2-256")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--keys", action="store_true", help="also 100 million keys: 15 minutes more")
     parser.add_argument("--no-counts", action="store_true", help="without the allocations")
@@ -64,7 +66,8 @@ def say(line):
 
 
 def chosen_groups(options):
-    groups = rows.groups(rows.LOADED_ROWS if options.busy else rows.ROWS)
+    named = rows.NAME_ROWS if options.names else ()
+    groups = rows.groups(rows.LOADED_ROWS if options.busy else rows.ROWS + named)
     if not options.rows:
         return groups
     beginnings = options.rows.split(",")

@@ -144,8 +144,12 @@ def _counts(results):
 
 
 def measured_rows(results):
-    groups = {one.group for one in results.repetitions}
-    return [row for row in rows.ROWS + rows.LOADED_ROWS if row.group in groups]
+    measured = {(one.group, one.cell) for one in results.repetitions}
+    groups = {group for group, _ in measured}
+    # Of what is measured when it is asked for, only what was; of all else, also what could not be.
+    return [
+        row for row in rows.ROWS + rows.LOADED_ROWS + rows.NAME_ROWS if row.group in groups
+        and (row not in rows.NAME_ROWS or (row.group, row.subject) in measured)]
 
 
 def summary(results):

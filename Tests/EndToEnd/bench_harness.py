@@ -23,7 +23,7 @@ RUN = {"run": "2026-01-01T00:00:00Z", "commit": "none"}
 def check_intervals(checks):
     # Of 9 values, the 2nd and the 8th: 1 - 2 * (1 + 9) / 2^9 = 96 %; the 3rd and 7th hold only 82 %.
     checks.equal(
-        "the interval of 9 values is from the 2nd to the 8th",
+        "decision 23: the interval of 9 values is from the 2nd to the 8th",
         intervals.median_interval([9, 1, 8, 2, 7, 3, 6, 4, 5]), (5, 2, 8))
     checks.equal(
         "of 5 values it is all of them", intervals.median_interval([5, 1, 4, 2, 3]), (3, 1, 5))
@@ -40,6 +40,19 @@ def check_verdicts(checks):
         checks.equal(
             f"{low}–{high} against {relation} {target} is {expected}",
             intervals.verdict(low, high, target, at_least), expected)
+
+
+def check_rows(checks):
+    for group, group_rows in rows.groups(rows.ROWS + rows.LOADED_ROWS + rows.NAME_ROWS).items():
+        told = [(row.subject, row.against, row.measure) for row in group_rows]
+        checks.equal(f"each row of {group} is there once", len(set(told)), len(told))
+    names = {row.subject.name for row in rows.ROWS + rows.NAME_ROWS}
+    for form in ("bsfg", "bsfg-blocking", "bsfg-completion"):
+        for suffix in ("", "-silstrict", "-keys", "-silstrict-keys"):
+            checks.check(f"decision 23: {form + suffix} has a row", form + suffix in names)
+    checks.check(
+        "decision 24: rows are published prepared and sustained",
+        {row.subject.mode for row in rows.ROWS} == {rows.PREPARED, rows.SUSTAINED})
 
 
 def check_pairs(checks):
@@ -63,7 +76,7 @@ def check_pairs(checks):
     checks.equal("which decides", found.verdict, "met")
     add(row.subject, 9, 1, is_counted=False)
     add(zeroed, 9, 1000)
-    checks.equal("a disturbed repetition makes no pair", results.compare(row).pairs, 9)
+    checks.equal("decision 23: a disturbed repetition makes no pair", results.compare(row).pairs, 9)
 
     with tempfile.TemporaryDirectory(prefix="bsfg-bench-") as directory:
         path = pathlib.Path(directory) / "results.tsv"
@@ -135,6 +148,7 @@ def check_run(checks):
 def test(checks):
     check_intervals(checks)
     check_verdicts(checks)
+    check_rows(checks)
     check_pairs(checks)
     check_loaded(checks)
     check_disturbance(checks)
