@@ -2,8 +2,10 @@
 # make test      every test of this release
 # make fuzz      SECONDS (60) of each fuzzer, from its corpus
 # make prove     the long round of faults and its table, PROVE_MINUTES=35 (docs/proof.md)
+# make bench     the log beside the raw disk and others' logs, 25 minutes (docs/performance.md); alone
+# make micro     allocations and instructions of single steps against their thresholds
 # make install   the binary into PREFIX/bin
-# make deps      what demo and test need, fetched once; both call it
+# make deps      what demo and test need, fetched once; both call it; bench-deps: what bench needs
 
 PREFIX ?= /usr/local
 DEBUG = .build-debug
@@ -12,7 +14,7 @@ FUZZ = .build-fuzz
 SECONDS ?= 60
 PROVE_MINUTES ?= 35
 
-.PHONY: demo test prove fuzz install deps release check-generated clean
+.PHONY: demo test prove fuzz bench micro install deps bench-deps release check-generated clean
 
 demo: release
 	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
@@ -27,6 +29,12 @@ fuzz: deps
 prove: release
 	python3 Tests/prove.py --no-build --minutes $(PROVE_MINUTES) $(PROVE_FLAGS)
 
+bench: deps bench-deps
+	python3 Benchmarks/bench.py $(BENCH_FLAGS)
+
+micro: deps
+	python3 Tests/EndToEnd/micro_benchmarks.py
+
 release: deps
 	swift build --scratch-path $(RELEASE) -c release --product bsfg
 
@@ -38,8 +46,11 @@ install: release
 deps:
 	@scripts/deps.sh
 
+bench-deps:
+	@scripts/bench-deps.sh
+
 check-generated:
 	Sources/Facts/Wire/regenerate.sh --check
 
 clean:
-	rm -rf $(DEBUG) $(RELEASE) $(FUZZ) .build-prove .venv
+	rm -rf $(DEBUG) $(RELEASE) $(FUZZ) .build-prove .build-bench .build-micro .venv .venv-bench

@@ -34,6 +34,8 @@ SCRIPTS = [
     ("Tests/EndToEnd/capacity.py", 600),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),
+    ("Tests/EndToEnd/bench_harness.py", 300),
+    ("Tests/EndToEnd/micro_benchmarks.py", 900),
     ("Tests/decisions.py", 60),
     ("Tests/EndToEnd/demo_test.py", 600),
 ]

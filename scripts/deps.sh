@@ -20,6 +20,8 @@ need strace strace
 need e2fsprogs /sbin/mkfs.ext4
 need xfsprogs /sbin/mkfs.xfs
 need openssl openssl
+need valgrind valgrind
+need binutils strip
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 if [ -n "$packages" ]; then
     sudo=""
