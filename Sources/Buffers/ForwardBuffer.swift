@@ -38,14 +38,17 @@ package protocol ForwardBuffer: ReadableBuffer {
     func putRefusal(_ record: ForwardRecord, from: SourcePosition, to: SourcePosition)
         throws(BufferError)
 
-    /// Puts the position where an operator accepted another history, which may be lower. Durable when
-    /// it returns. Blocks.
+    /// Puts the position where an operator accepted another history, which may be lower, and ends a
+    /// halt, which was in the history before. Durable when it returns. Blocks.
     /// - Throws: `positionMoved` when the position is not `from`.
     func accept(_ position: SourcePosition, from: SourcePosition) throws(BufferError)
 
     /// Where a key stands. Blocks.
     /// - Throws: `busy` while it cannot be told.
     func get(_ key: Digest) throws(BufferError) -> UInt64?
+
+    /// The same with the digest of what stands there.
+    func content(of key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)?
 
     /// Gives the records that this buffer took within a time range to `visit`. Blocks.
     func queryByTimeRange(

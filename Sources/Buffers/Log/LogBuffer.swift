@@ -104,6 +104,17 @@ package class LogBuffer: @unchecked Sendable {
         }
     }
 
+    /// Where a durable key stands, and the digest of its content.
+    /// Blocks.
+    /// - Throws: `busy` while it cannot be told.
+    package func find(_ key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        do throws(LogError) {
+            return try log.lookUp(Digest256(key)).map { ($0.offset, Digest($0.content)) }
+        } catch {
+            throw BufferError(error)
+        }
+    }
+
     package func gaps(in offsets: Range<UInt64>) -> [BufferGap] {
         log.gaps(in: offsets).map { BufferGap($0) }
     }
@@ -158,17 +169,6 @@ package final class LogStoreBuffer: LogBuffer, StoreBuffer, @unchecked Sendable 
             return receipt(try log.commit(prepared))
         } catch {
             throw BufferError(error, fill: fill)
-        }
-    }
-
-    /// Where a durable key stands, and the digest of its content.
-    /// Blocks.
-    /// - Throws: `busy` while it cannot be told.
-    package func find(_ key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
-        do throws(LogError) {
-            return try log.lookUp(Digest256(key)).map { ($0.offset, Digest($0.content)) }
-        } catch {
-            throw BufferError(error)
         }
     }
 
@@ -275,12 +275,10 @@ package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Senda
         return conflicts
     }
 
-    package func get(_ key: Digest) throws(BufferError) -> UInt64? {
-        do throws(LogError) {
-            return try log.lookUp(Digest256(key))?.offset
-        } catch {
-            throw BufferError(error)
-        }
+    package func get(_ key: Digest) throws(BufferError) -> UInt64? { try content(of: key)?.offset }
+
+    package func content(of key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        try find(key)
     }
 }
 

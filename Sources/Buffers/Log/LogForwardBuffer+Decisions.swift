@@ -45,8 +45,10 @@ extension LogForwardBuffer {
             try log.setRegisters([
                 RegisterUpdate(
                     name: LogForwardBuffer.register, expected: from.register,
-                    value: position.register)
+                    value: position.register),
+                haltUpdate(nil),
             ])
+            try log.setHalted(false)
         } catch {
             throw BufferError(error)
         }

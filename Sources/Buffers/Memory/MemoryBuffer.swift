@@ -234,11 +234,16 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
                 return .failure(BufferError(.positionMoved, "the position is another one"))
             }
             state.position = position
+            state.halt = nil
             return .success(())
         }.get()
     }
 
-    package func get(_ key: Digest) throws(BufferError) -> UInt64? { state.withLock { $0.keys[key]?.offset } }
+    package func get(_ key: Digest) throws(BufferError) -> UInt64? { try content(of: key)?.offset }
+
+    package func content(of key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        state.withLock { state in state.keys[key].map { ($0.offset, $0.content) } }
+    }
 
     // MARK: - Cursors
 

@@ -18,14 +18,18 @@ struct HistoryDecisions {
         let still = try StillLog(StillLog.options())
         _ = try still.log.append(plainBatch(5, bytes: 300))
         let images = Noted<[MemoryDisk]>([])
-        still.disk.setHook { call in
+        let disk = still.disk
+        disk.setHook { call in
             guard call.operation == .synchronise else { return nil }
             var chance = SeededGenerator(seed: seed &+ UInt64(call.number))
-            for _ in 0..<25 { images.change { $0.append(still.disk.afterPowerCut(using: &chance)) } }
+            for _ in 0..<25 {
+                let image = disk.afterPowerCut(using: &chance)
+                images.change { $0.append(image) }
+            }
             return nil
         }
         let begun = try still.log.beginEpoch(reason: "restored")
-        still.disk.setHook(nil)
+        disk.setHook(nil)
         #expect(begun.epoch == 2 && begun.firstOffset == 5 && begun.reason == "restored")
         #expect(still.log.epoch == 2 && still.log.epochs.count == 2)
         _ = try still.log.append(plainBatch(2, bytes: 300))
