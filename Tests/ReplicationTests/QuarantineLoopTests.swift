@@ -1,4 +1,5 @@
 import Buffers
+import Dispatch
 import Facts
 import Foundation
 import Replication
@@ -164,7 +165,8 @@ import Testing
         await loop.stop()
         #expect(try items(receiver) == [.message, .quarantined, .message])
         let kept = try quarantine.fact(QuarantineIdentifier(logUUID: source_, epoch: 1, offset: 1))
-        #expect(kept?.storedOffset == nil && kept?.storedDigest == (try encoded(0).contentDigest))
+        let standing = try encoded(0).contentDigest
+        #expect(kept?.storedOffset == nil && kept?.storedDigest == standing)
         pool.stop()
     }
 
@@ -236,27 +238,31 @@ import Testing
         pool.stop()
     }
 
-    /// The receiver dies at any step around the quarantine and another one goes on.
-    @Test("gateway decision 15: a crash around the quarantine write leaves the fact there once and the page once",
-        arguments: PullStep.allCases, [false, true])
-    func crash(_ step: PullStep, _ halts: Bool) async throws {
-        let pool = BlockingPool(name: "test", threadCount: 2)
+    /// The receiver is frozen at a step, as if it had ended there, and another one goes on.
+    @Test("gateway decision 15: an end around the quarantine write leaves the fact there once and the page once",
+        arguments: [PullStep.quarantined, .committed], [false, true])
+    func end(_ step: PullStep, _ halts: Bool) async throws {
+        let (frozen, pool) = (
+            BlockingPool(name: "test", threadCount: 1), BlockingPool(name: "test", threadCount: 2)
+        )
         let (source, receiver) = (try SourceDouble(5, pageCount: 5), try conflicted(2))
         let quarantine = MemoryQuarantine()
         let isReached = Mutex(false)
         let gate = DispatchSemaphore(value: 0)
-        // The first to reach the step stays there until the second one is done.
         let first = loop(
             source,
             materialisation(
-                CrashingBuffer(receiver, isReached), quarantine, halts: halts,
+                receiver, quarantine, halts: halts,
                 reached: { reached in
-                    if reached == step { isReached.withLock { $0 = true } }
-                }), pool)
+                    let isFirst = isReached.withLock { isReached in
+                        guard reached == step, !isReached else { return false }
+                        isReached = true
+                        return true
+                    }
+                    if isFirst { gate.wait() }
+                }), frozen)
         await first.start()
         try await eventually("\(step) is reached") { isReached.withLock { $0 } }
-        await first.stop()
-        _ = gate
         let second = loop(source, materialisation(receiver, quarantine, halts: halts), pool)
         await second.start()
         try await eventually("it is as if nothing had been") {
@@ -264,23 +270,16 @@ import Testing
         }
         if halts { try await eventually("it halts") { await isBlocked(second, "halted") } }
         await second.stop()
+        gate.signal()
+        await first.stop()
         #expect(quarantine.size.count == 1)
         let all: [RecordItem] = [.message, .message, .message, .quarantined, .message, .message]
         #expect(try items(receiver) == (halts ? Array(all[..<3]) : all))
+        frozen.stop()
         pool.stop()
     }
 }
 
 private let source_ = source
 
-func digestOf(_ text: String) -> Digest { SHA256.hash(Array(text.utf8)) }
-
-/// A buffer that writes nothing more once a step was reached: its process is gone.
-final class CrashingBuffer: ForwardBuffer {
-    private let inner: ReceiverDouble
-    private let isGone: @Sendable () -> Bool
-
-    init(_ inner: ReceiverDouble, _ isReached: borrowing Mutex<Bool>) {
-        fatalError()
-    }
-}
+private func digestOf(_ text: String) -> Digest { SHA256.hash(Array(text.utf8)) }
