@@ -1,5 +1,5 @@
 package import Buffers
-package import Facts
+internal import Facts
 
 /// A source's history, as it tells it.
 package struct SourceHistory: Sendable {

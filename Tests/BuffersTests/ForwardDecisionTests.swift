@@ -24,7 +24,9 @@ import WriteAheadLog
     @Test("gateway decision 15: conflicts are told before anything is written, and replaced in their places",
         arguments: Realisation.allCases)
     func replaces(_ realisation: Realisation) throws {
-        let forward = try began(realisation).forward
+        let subject = try began(realisation)
+        defer { withExtendedLifetime(subject) {} }
+        let forward = subject.forward
         _ = try forward.putIfAbsent([record(1)], from: position(0), to: position(1))
         var told: [ForwardConflict] = []
         let page = [record(2), record(1, 9), record(3), record(2, 8), record(1)]
@@ -59,7 +61,9 @@ import WriteAheadLog
     @Test("gateway decision 15: a late fact comes to the tail once and moves no position",
         arguments: Realisation.allCases)
     func late(_ realisation: Realisation) throws {
-        let forward = try began(realisation).forward
+        let subject = try began(realisation)
+        defer { withExtendedLifetime(subject) {} }
+        let forward = subject.forward
         _ = try forward.putIfAbsent([record(1)], from: position(0), to: position(1))
         #expect(try forward.putLate(record(2)) == .appended(offset: 1))
         #expect(try forward.putLate(record(2)) == .existing(offset: 1))
@@ -110,7 +114,9 @@ import WriteAheadLog
     @Test("gateway decision 7: an accepted position may be lower, ends a halt, and facts below come once",
         arguments: Realisation.allCases)
     func accepts(_ realisation: Realisation) throws {
-        let forward = try began(realisation).forward
+        let subject = try began(realisation)
+        defer { withExtendedLifetime(subject) {} }
+        let forward = subject.forward
         _ = try forward.putIfAbsent(
             [record(1), record(2)], from: position(0), to: position(2))
         try forward.setHalt(halt)

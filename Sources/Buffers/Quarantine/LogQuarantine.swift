@@ -1,5 +1,5 @@
 internal import Synchronization
-package import WriteAheadLog
+internal import WriteAheadLog
 
 /// A quarantine in a log of its own. What waits for a decision is indexed in memory; a cursor at the
 /// oldest of it lets the log reclaim what was decided. The log is made when the first fact comes.
@@ -7,6 +7,8 @@ package final class LogQuarantine: Quarantine {
     private static let owner = "quarantine"
     private static let cursorName = "held"
     private static let segmentBytes: UInt64 = 16 << 20
+    /// Above it no fact is taken; the log itself refuses from 0.8 on.
+    private static let fillMaximum = 0.6
 
     fileprivate struct Held {
         var offset: UInt64
@@ -45,9 +47,8 @@ package final class LogQuarantine: Quarantine {
         defer { writing.unlock() }
         let batch = AppendBatch()
         var new: [(identifier: QuarantineIdentifier, bytes: UInt64)] = []
-        let known = state.withLock { $0.held }
-        for fact in facts where known[fact.identifier] == nil {
-            guard !new.contains(where: { $0.identifier == fact.identifier }) else { continue }
+        var known = state.withLock { Set($0.held.keys) }
+        for fact in facts where known.insert(fact.identifier).inserted {
             let record = QuarantineRecord.fact(fact).encode()
             new.append((fact.identifier, UInt64(record.count)))
             try LogQuarantine.wrap { () throws(LogError) in try batch.add(payload: record) }
@@ -70,7 +71,7 @@ package final class LogQuarantine: Quarantine {
     private func checkRoom(count: Int, bytes: UInt64) throws(BufferError) {
         let (size, log) = state.withLock { ($0.size, $0.log) }
         try size.checkRoom(count: count, bytes: bytes)
-        guard let log, log.statistics().fillBytes + bytes > capacityBytes else { return }
+        guard let log, log.statistics().fill > LogQuarantine.fillMaximum else { return }
         // What was decided lies between what was not, and only the oldest can be let go.
         var occupied = size
         occupied.bytes = capacityBytes
@@ -85,7 +86,7 @@ package final class LogQuarantine: Quarantine {
 
     private func read(_ offset: UInt64, _ log: Log) throws(BufferError) -> QuarantinedFact? {
         var found: QuarantineRecord?
-        try LogQuarantine.wrap { () throws(LogError) in
+        _ = try LogQuarantine.wrap { () throws(LogError) in
             try log.read(from: offset, maximumCount: 1) { record in
                 found = QuarantineRecord(record.payload)
                 return false
@@ -159,7 +160,7 @@ package final class LogQuarantine: Quarantine {
     private func index(_ log: Log) throws(BufferError) {
         let cursor = log.cursor(owner: LogQuarantine.owner, name: LogQuarantine.cursorName)
         var unreadable: UInt64?
-        try LogQuarantine.wrap { () throws(LogError) in
+        _ = try LogQuarantine.wrap { () throws(LogError) in
             try log.read(from: max(log.firstOffset, cursor?.nextOffset ?? 0)) { record in
                 guard let entry = QuarantineRecord(record.payload) else {
                     unreadable = record.offset

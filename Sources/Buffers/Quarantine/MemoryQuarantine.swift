@@ -17,11 +17,8 @@ package final class MemoryQuarantine: Quarantine {
 
     package func put(_ facts: [QuarantinedFact]) throws(BufferError) {
         try state.withLock { state -> Result<Void, BufferError> in
-            var new: [QuarantinedFact] = []
-            for fact in facts {
-                let isKnown = (state.facts + new).contains { $0.identifier == fact.identifier }
-                if !isKnown { new.append(fact) }
-            }
+            var known = Set(state.facts.map(\.identifier))
+            let new = facts.filter { known.insert($0.identifier).inserted }
             let bytes = new.reduce(0) { $0 + MemoryQuarantine.bytes($1) }
             do throws(BufferError) {
                 try state.size.checkRoom(count: new.count, bytes: bytes)
