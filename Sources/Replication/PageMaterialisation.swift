@@ -14,11 +14,14 @@ package struct PageMaterialisation: Sendable {
     package var halts: Bool
     /// Milliseconds since 1970.
     package var now: @Sendable () -> Int64
+    /// Told what is new in quarantine as soon as it is durable there.
+    package var quarantined: @Sendable ([QuarantinedFact]) -> Void
     package var reached: @Sendable (PullStep) -> Void
 
     package init(
         buffer: any ForwardBuffer, quarantine: any Quarantine, stream: String, origin: String,
         keyedBy: PageIntake.KeyRule, halts: Bool, now: @escaping @Sendable () -> Int64,
+        quarantined: @escaping @Sendable ([QuarantinedFact]) -> Void,
         reached: @escaping @Sendable (PullStep) -> Void
     ) {
         self.buffer = buffer
@@ -28,6 +31,7 @@ package struct PageMaterialisation: Sendable {
         self.keyedBy = keyedBy
         self.halts = halts
         self.now = now
+        self.quarantined = quarantined
         self.reached = reached
     }
 
@@ -47,7 +51,8 @@ package struct PageMaterialisation: Sendable {
         /// Delivered below the position, and delivered with a key that was there.
         package var redeliveredCount: Int
         package var newCount = 0
-        package var quarantined: [QuarantinedFact] = []
+        /// How many facts are new in quarantine.
+        package var quarantinedCount = 0
         package var end: End
     }
 
@@ -91,15 +96,17 @@ package struct PageMaterialisation: Sendable {
         -> Bool
     {
         guard !facts.isEmpty else { return true }
+        let new: [QuarantinedFact]
         do throws(BufferError) {
-            try quarantine.put(facts)
+            new = try quarantine.put(facts)
         } catch {
             guard error.kind == .full else { throw error }
             outcome.end = .quarantineFull(sentence: error.sentence)
             return false
         }
+        if !new.isEmpty { quarantined(new) }
         reached(.quarantined)
-        outcome.quarantined += facts
+        outcome.quarantinedCount += new.count
         return true
     }
 
@@ -161,7 +168,7 @@ package struct PageMaterialisation: Sendable {
             let receipt = try buffer.putIfAbsent(
                 Array(intake.records[range]), from: intake.position(after: range.lowerBound),
                 to: intake.position(after: range.upperBound), replacing: halts ? nil : replace)
-            outcome.quarantined = kept.quarantined
+            outcome.quarantinedCount = kept.quarantinedCount
             outcome.position = intake.position(after: range.upperBound)
             let new = receipt.outcomes.count { if case .appended = $0 { true } else { false } }
             outcome.newCount += new

@@ -57,7 +57,6 @@ package actor PullLoop {
     private let pool: BlockingPool
     private let materialisation: PageMaterialisation
     private let log: @Sendable (PullMachine.Status) -> Void
-    private let tellQuarantined: @Sendable ([QuarantinedFact]) -> Void
     private var machine: PullMachine
     /// Read ahead, in order, without the one that is being committed.
     private var pages: [ReceivedPage] = []
@@ -68,20 +67,16 @@ package actor PullLoop {
     private var nextTask: UInt64 = 0
     private var told: PullMachine.Status?
 
-    /// - Parameters:
-    ///   - log: called when the status changes.
-    ///   - quarantined: called with what was put into quarantine, when it is durable there.
+    /// - Parameter log: called when the status changes.
     package init(
         source: any PullSource, materialisation: PageMaterialisation, pool: BlockingPool,
-        log: @escaping @Sendable (PullMachine.Status) -> Void,
-        quarantined: @escaping @Sendable ([QuarantinedFact]) -> Void = { _ in }
+        log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
         self.materialisation = materialisation
         buffer = materialisation.buffer
         self.pool = pool
         self.log = log
-        tellQuarantined = quarantined
         machine = PullMachine(durable: materialisation.buffer.position)
         counts = PullReport(status: .connecting)
     }
@@ -249,6 +244,9 @@ package actor PullLoop {
         counts.sourceHeadOffset = page.headOffset ?? counts.sourceHeadOffset
         if !page.entries.isEmpty {
             materialisation.reached(.received)
+            for offset in PageIntake.damaged(page, from: position.nextOffset) {
+                fetchCounts[offset, default: 0] += 1
+            }
             pages.append(page)
         }
         perform(machine.fetched(isEmpty: page.entries.isEmpty, nextOffset: nextOffset))
@@ -266,9 +264,6 @@ package actor PullLoop {
     }
 
     private func commit(_ page: ReceivedPage, at position: SourcePosition) async {
-        for offset in PageIntake.damaged(page, from: position.nextOffset) {
-            fetchCounts[offset, default: 0] += 1
-        }
         let (materialisation, fetchCounts) = (materialisation, fetchCounts)
         do throws(PullFailure) {
             let result = try await onDisk { () throws(BufferError) in
@@ -295,9 +290,8 @@ package actor PullLoop {
     {
         counts.redeliveredCount += UInt64(outcome.redeliveredCount)
         counts.materialisedCount += UInt64(outcome.newCount)
-        counts.quarantinedCount += UInt64(outcome.quarantined.count)
+        counts.quarantinedCount += UInt64(outcome.quarantinedCount)
         fetchCounts = fetchCounts.filter { $0.key >= outcome.position.nextOffset }
-        if !outcome.quarantined.isEmpty { tellQuarantined(outcome.quarantined) }
         switch outcome.end {
         case .whole: perform(machine.committed(outcome.position))
         case .halted(let halt):

@@ -14,7 +14,7 @@ import time
 
 from history_common import accept, append, bsfg, bsfg_json, copy, events, ids, pair
 from replication_common import blocked, consumer_name, settle
-from support import BSFG, Site, fact, main, wait_until
+from support import BSFG, Site, fact, identifiers, main, wait_until
 
 
 def digest_of(node, identifier):
@@ -95,7 +95,12 @@ def standard(checks):
             (int(notice["first"]["offset"]), notice["reasons"]), (3, ["conflict"]))
         alerts = events(receiver, "fact_quarantined")
         checks.check(
-            "an alert was raised", alerts and alerts[0]["alert"] == "Quarantine", alerts)
+            "an alert was raised once, before the process ended", [
+                (line["alert"], line["id"]) for line in alerts] == [("Quarantine", entry["id"])],
+            alerts)
+        checks.check(
+            "and a node that starts says that something waits",
+            {line["count"] for line in events(receiver, "quarantine_waits")} == {"1"})
 
         # Every way to decide.
         code, error = bsfg(receiver, "quarantine", "retry", entry["id"], ok=False)
@@ -149,7 +154,7 @@ def strict(checks):
         checks.equal(
             "the fact waits for a decision", (entry["halting"], entry["reason"]), (True, "conflict"))
         checks.check(
-            "an alert was raised", events(receiver, "stream_halted")[0]["alert"] == "Quarantine")
+            "an alert was raised for the halt", events(receiver, "stream_halted")[0]["alert"] == "Quarantine")
         for arguments in (("retry", entry["id"]), ("discard", entry["id"], "--reason", "no")):
             code, error = bsfg(receiver, "quarantine", *arguments, ok=False)
             checks.check(
@@ -212,8 +217,43 @@ def other(checks, source, receiver, producer):
         "another stream goes on meanwhile", wait_until("the other stream going on", crossed))
 
 
+def steps(checks):
+    """A node is ended at each named step of a fact's way, at the source or at the receiver, and nothing is
+    lost or doubled."""
+    with Site() as site:
+        source, receiver, producer = pair(site)
+        source.capacity, receiver.capacity = "16MiB", "256MiB"
+        source.stream_options = {"retention": "1s"}
+        producer.size = (20_000, 20_000)
+        source.start()
+        receiver.start()
+        producer.append(10)
+        settle(source, receiver)
+        for step, victim in (
+            ("served", source), ("cursor_durable", source), ("truncated", source),
+            ("received", receiver), ("committed", receiver), ("confirm_sent", receiver),
+        ):
+            victim.stop()
+            victim.start(wrapper=("env", f"BSFG_FAULT_POINT={step}:1"))
+            producer.start(pause=0.2)
+            wait_until(f"the end at {step}", lambda: victim.process.poll() is not None)
+            checks.equal(
+                f"ended at {step}, and said so",
+                (victim.process.returncode, events(victim, "fault_point")[-1]["step"]), (-9, step))
+            victim.process = None
+            victim.start()
+            producer.stop()
+            producer.flush()
+            settle(source, receiver)
+        received = [found[0] for found in identifiers(receiver.peek("plant-a"))]
+        checks.equal(
+            "every acknowledged fact is there once", sorted(received),
+            sorted(producer.acknowledged))
+        checks.equal("nothing is in quarantine", held(receiver), [])
+
+
 def test(checks):
-    for part in (standard, strict):
+    for part in (standard, strict, steps):
         with checks.guard(part.__name__):
             part(checks)
 

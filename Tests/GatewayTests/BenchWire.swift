@@ -43,8 +43,10 @@ final class BenchWire: Sendable {
 }
 
 /// The files of a zone's node with one stream, what its peers may take and what it pulls.
-func zoneFiles(_ zone: String, peers: String, cursors: String = "", profile: String = "standard")
-    throws -> ConfigurationTestFiles
+func zoneFiles(
+    _ zone: String, others: String = "enterprise", peers: String, cursors: String = "",
+    profile: String = "standard"
+) throws -> ConfigurationTestFiles
 {
     let strict = profile == "sil_strict" ? ", profile: sil_strict, terminal: true" : ""
     return try ConfigurationTestFiles(
@@ -54,7 +56,7 @@ func zoneFiles(_ zone: String, peers: String, cursors: String = "", profile: Str
             data: data
             listen: 127.0.0.1:0
             tls: {ca: certs/ca.crt, certificate: certs/server.crt, key: certs/server.key}
-            zones: [enterprise]
+            zones: [\(others)]
             streams:
               - {name: facts.operational, capacity: 16MiB, segment: 1MiB\(strict)}
 

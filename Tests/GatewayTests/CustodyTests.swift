@@ -32,7 +32,7 @@ import WriteAheadLog
 
     private func cloud() throws -> ConfigurationTestFiles {
         try zoneFiles(
-            "cloud",
+            "cloud", others: "enterprise, plant-a",
             peers:
                 "  - {id: idmz, identity: idmz-bsfg, endpoint: \"127.0.0.1:1\", authorized: true}",
             cursors:
@@ -255,7 +255,45 @@ import WriteAheadLog
         await source.close()
     }
 
-    @Test("gateway decision 15: a refusal by configuration blocks in order, unconfirmed, and resumes once it is put right")
+    @Test("gateway decision 15: a grant that is taken back blocks, and everything follows in order once it is given again")
+    func grant() async throws {
+        let granted = try plant()
+        let source = try ServicesBench(files: granted)
+        let wire = BenchWire(from: "idmz")
+        wire.connect(source)
+        let receiver = try ServicesBench(files: try idmz(), connect: wire.connection)
+        try await append(source, 0..<3)
+        await receiver.pulls.start()
+        try await eventually("the first facts cross") { confirmed(source) == 3 }
+        wire.connect(nil)
+        await source.close()
+        let peers = "\(granted.directory)/peers.yaml"
+        let before = try String(contentsOfFile: peers, encoding: .utf8)
+        try before.replacing("streams: [facts.operational]", with: "streams: []")
+            .write(toFile: peers, atomically: true, encoding: .utf8)
+        let without = try ServicesBench(files: granted)
+        try await append(without, 3..<5)
+        wire.connect(without)
+        try await eventually("it is blocked") {
+            try await pull(receiver).reason == "stream_not_granted"
+        }
+        #expect(receiver.log(origin: "plant-a").log.headOffset == 3 && confirmed(without) == 3)
+        wire.connect(nil)
+        await without.close()
+        try before.write(toFile: peers, atomically: true, encoding: .utf8)
+        let again = try ServicesBench(files: granted)
+        try await append(again, 5..<6)
+        wire.connect(again)
+        try await eventually("the rest crosses") { confirmed(again) == 6 }
+        #expect(
+            try records(receiver.log(origin: "plant-a")).map(\.bytes)
+                == (try records(again.log()).map(\.bytes)))
+        #expect(receiver.custody.quarantine.size.count == 0)
+        await receiver.close()
+        await again.close()
+    }
+
+    @Test("gateway decision 15: a fact of another zone blocks in order, unconfirmed, and is not quarantined")
     func configuration() async throws {
         let source = try ServicesBench(files: try plant())
         let wire = BenchWire(from: "idmz")

@@ -130,7 +130,7 @@ import WriteAheadLog
                 "{name: facts.operational, capacity: 16MiB, segment: 1MiB}",
                 with: "{name: facts.operational, capacity: 8MiB, segment: 1MiB}"))
         try await bench.consumer("reports", of: "reader")
-        let text = String(repeating: "x", count: 150_000)
+        let text = String(repeating: "x", count: 90_000)
         func fact(_ number: Int, value: Int? = nil) -> String {
             factJSON(number, value: value, extra: #","t":"\#(text)""#)
         }

@@ -297,11 +297,13 @@ final class ReceiverDouble: ForwardBuffer {
 func materialisation(
     _ receiver: any ForwardBuffer, _ quarantine: any Quarantine = MemoryQuarantine(),
     origin: String = "plant-a", keyedBy: PageIntake.KeyRule = .identifier, halts: Bool = false,
+    quarantined: @escaping @Sendable ([QuarantinedFact]) -> Void = { _ in },
     reached: @escaping @Sendable (PullStep) -> Void = { _ in }
 ) -> PageMaterialisation {
     PageMaterialisation(
         buffer: receiver, quarantine: quarantine, stream: "facts", origin: origin,
-        keyedBy: keyedBy, halts: halts, now: { 1_700_000_000_000 }, reached: reached)
+        keyedBy: keyedBy, halts: halts, now: { 1_700_000_000_000 },
+        quarantined: quarantined, reached: reached)
 }
 
 /// The messages of a buffer, in order.

@@ -28,13 +28,15 @@ import Testing
         #expect(machine.fetched(isEmpty: true, nextOffset: 10) == [.fetch(from: 10)])
     }
 
-    @Test func `confirms the durable position again before it fetches`() {
+    @Test("gateway decision 4: confirms the durable position again before it fetches")
+    func confirmsFirst() {
         var machine = PullMachine(durable: place(7))
         _ = machine.start()
         #expect(machine.opened(at: place(7)) == [.confirm(place(7)), .fetch(from: 7)])
     }
 
-    @Test func `a start beyond zero with nothing received confirms nothing`() {
+    @Test("gateway decision 5: a start beyond zero with nothing received confirms nothing")
+    func confirmsNothing() {
         var machine = PullMachine(durable: nil)
         _ = machine.start()
         let start = SourcePosition(logUUID: source, epoch: 1, nextOffset: 100)
@@ -231,7 +233,8 @@ import Testing
 
     // MARK: - History
 
-    @Test func `the first history refusal is asked once more and the second blocks`() {
+    @Test("gateway decision 6: the first history refusal is asked once more and the second blocks")
+    func asksOnceMore() {
         var machine = pulling(at: 3)
         func refuse(_ machine: inout PullMachine) -> [PullMachine.Action] {
             machine.refused(

@@ -17,12 +17,9 @@ import Testing
     }
 
     private func loop(
-        _ source: SourceDouble, _ materialisation: PageMaterialisation, _ pool: BlockingPool,
-        quarantined: @escaping @Sendable ([QuarantinedFact]) -> Void = { _ in }
+        _ source: SourceDouble, _ materialisation: PageMaterialisation, _ pool: BlockingPool
     ) -> PullLoop {
-        PullLoop(
-            source: source, materialisation: materialisation, pool: pool, log: { _ in },
-            quarantined: quarantined)
+        PullLoop(source: source, materialisation: materialisation, pool: pool, log: { _ in })
     }
 
     /// A receiver in which the key of a fact stands with other content.
@@ -82,8 +79,10 @@ import Testing
         let told = Mutex<[QuarantinedFact]>([])
         source.changePages(Self.damage)
         let loop = loop(
-            source, materialisation(receiver, quarantine), pool,
-            quarantined: { facts in told.withLock { $0 += facts } })
+            source,
+            materialisation(
+                receiver, quarantine, quarantined: { facts in told.withLock { $0 += facts } }),
+            pool)
         await loop.start()
         try await eventually("the position passes them") { receiver.position?.nextOffset == 4 }
         #expect(try items(receiver) == [.quarantined, .quarantined, .quarantined, .quarantined])

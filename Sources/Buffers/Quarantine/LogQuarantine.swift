@@ -42,29 +42,31 @@ package final class LogQuarantine: Quarantine {
 
     package var size: QuarantineSize { state.withLock { $0.size } }
 
-    package func put(_ facts: [QuarantinedFact]) throws(BufferError) {
+    @discardableResult
+    package func put(_ facts: [QuarantinedFact]) throws(BufferError) -> [QuarantinedFact] {
         writing.lock()
         defer { writing.unlock() }
         let batch = AppendBatch()
-        var new: [(identifier: QuarantineIdentifier, bytes: UInt64)] = []
+        var new: [(fact: QuarantinedFact, bytes: UInt64)] = []
         var known = state.withLock { Set($0.held.keys) }
         for fact in facts where known.insert(fact.identifier).inserted {
             let record = QuarantineRecord.fact(fact).encode()
-            new.append((fact.identifier, UInt64(record.count)))
+            new.append((fact, UInt64(record.count)))
             try LogQuarantine.wrap { () throws(LogError) in try batch.add(payload: record) }
         }
-        guard !new.isEmpty else { return }
+        guard !new.isEmpty else { return [] }
         try checkRoom(count: new.count, bytes: new.reduce(0) { $0 + $1.bytes })
         let log = try openedLog()
         let receipt = try LogQuarantine.wrap { () throws(LogError) in try log.append(batch) }
         state.withLock { state in
-            for (index, fact) in new.enumerated() {
+            for (index, held) in new.enumerated() {
                 guard case .appended(let offset) = receipt.outcomes[index] else {
                     preconditionFailure("a record without a key is appended")
                 }
-                state.hold(fact.identifier, Held(offset: offset, bytes: fact.bytes))
+                state.hold(held.fact.identifier, Held(offset: offset, bytes: held.bytes))
             }
         }
+        return new.map(\.fact)
     }
 
     /// Its own limit is below the log's, so that a decision can be written when no fact is taken.

@@ -15,8 +15,9 @@ package final class MemoryQuarantine: Quarantine {
 
     package var size: QuarantineSize { state.withLock { $0.size } }
 
-    package func put(_ facts: [QuarantinedFact]) throws(BufferError) {
-        try state.withLock { state -> Result<Void, BufferError> in
+    @discardableResult
+    package func put(_ facts: [QuarantinedFact]) throws(BufferError) -> [QuarantinedFact] {
+        try state.withLock { state -> Result<[QuarantinedFact], BufferError> in
             var known = Set(state.facts.map(\.identifier))
             let new = facts.filter { known.insert($0.identifier).inserted }
             let bytes = new.reduce(0) { $0 + MemoryQuarantine.bytes($1) }
@@ -28,7 +29,7 @@ package final class MemoryQuarantine: Quarantine {
             state.facts += new
             state.size.count += new.count
             state.size.bytes += bytes
-            return .success(())
+            return .success(new)
         }.get()
     }
 

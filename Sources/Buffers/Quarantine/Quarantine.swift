@@ -4,8 +4,10 @@ package protocol Quarantine: AnyObject, Sendable {
     var size: QuarantineSize { get }
 
     /// Makes facts durable, all or none; one whose identifier is there stays as it is. Blocks.
+    /// - Returns: those that were not there before.
     /// - Throws: `full` when there is no room for them; `stopped`, `outcomeUnknown`.
-    func put(_ facts: [QuarantinedFact]) throws(BufferError)
+    @discardableResult
+    func put(_ facts: [QuarantinedFact]) throws(BufferError) -> [QuarantinedFact]
 
     /// Nil when there is none of this identifier. Blocks.
     func fact(_ identifier: QuarantineIdentifier) throws(BufferError) -> QuarantinedFact?

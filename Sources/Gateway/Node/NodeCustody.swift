@@ -22,6 +22,7 @@ struct NodeCustody: Sendable {
         } catch {
             throw NodeError("the quarantine cannot be opened: \(error.sentence)")
         }
+        QuarantineWatch(logger: logger).tellWaiting(quarantine.size)
     }
 
     func close() { quarantine.close() }
@@ -34,6 +35,7 @@ struct NodeCustody: Sendable {
             buffer: buffer, quarantine: quarantine, stream: log.stream.name, origin: origin,
             keyedBy: log.stream.idempotency == .content ? .content : .identifier,
             halts: log.stream.profile == .silStrict, now: { GatewayNode.nowMilliseconds() },
+            quarantined: { [logger] facts in QuarantineWatch(logger: logger).tell(facts) },
             reached: { [faults] step in faults.reached(FaultPoints.Step(step)) })
     }
 

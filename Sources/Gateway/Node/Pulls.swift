@@ -52,8 +52,7 @@ final class Pulls: Sendable {
                     loop: PullLoop(
                         source: source,
                         materialisation: custody.materialisation(forward, log, cursor.origin),
-                        pool: pool, log: { Pulls.tell($0, cursor, logger) },
-                        quarantined: { QuarantineWatch(logger: logger).tell($0) }),
+                        pool: pool, log: { Pulls.tell($0, cursor, logger) }),
                     isManual: peer.start == .manual))
         }
         self.pulls = pulls

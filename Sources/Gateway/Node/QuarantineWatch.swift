@@ -5,6 +5,17 @@ internal import Logging
 struct QuarantineWatch: Sendable {
     let logger: Logger
 
+    /// At the start: the process may have ended before it told.
+    func tellWaiting(_ size: QuarantineSize) {
+        guard size.count > 0 else { return }
+        logger.error(
+            "\(size.count) facts wait in quarantine; see bsfg quarantine list",
+            metadata: [
+                "event": "quarantine_waits", "alert": "Quarantine", "count": "\(size.count)",
+                "bytes": "\(size.bytes)",
+            ])
+    }
+
     func tell(_ facts: [QuarantinedFact]) {
         for fact in facts {
             var metadata: Logger.Metadata = [
