@@ -23,8 +23,10 @@ extension LogEngine {
     /// Commits once on the calling thread, which holds lock and token; passes the token on when more
     /// has queued meanwhile. Returns without the lock.
     func commitAndPassOn() {
+        let group = pipeline.staged.group
         commitStaged()
         monitor.lock()
+        pipeline.recycle(group)
         if environment.threads, !pipeline.staged.isEmpty || !deferred.isEmpty || !tokenWork.isEmpty {
             isHandedOver = true
             work.signal()
@@ -39,6 +41,7 @@ extension LogEngine {
     /// without the lock, and with the token.
     private func commitStaged() {
         let commit = pipeline.takeStaged()
+        pipeline.placeNextFrame(at: writer.frameStart(after: commit))
         let group = commit.group
         takeClock()
         let state = pipeline.state
@@ -55,19 +58,19 @@ extension LogEngine {
         lastCommitNanoseconds = ended
         meanSyncNanoseconds += (ended - began - meanSyncNanoseconds) / 8
         var failure: LogError?
-        var groups = [group]
+        var behind: CommitGroup?
         switch result {
         case .success(let written):
             finished(commit, written)
         case .failure(.noSpace):
             failure = .rejected(.noSpace)
-            groups = pipeline.rejected(commit)
+            behind = pipeline.rejected(commit)
             counters.refusals += 1
             wantMaintenance()
         case .failure(.unknown(let error)):
             let cause = PoisonCause(error: error)
             failure = .outcomeUnknown(cause)
-            groups = pipeline.poisoned(commit, cause)
+            behind = pipeline.poisoned(commit, cause)
             poisoned(cause)
         }
         let answers = admitDeferred()
@@ -77,7 +80,8 @@ extension LogEngine {
         let told = observers.isEmpty || failure != nil ? [] : Array(observers.values)
         monitor.unlock()
 
-        for group in groups { group.finish(failure) }
+        group.finish(failure)
+        behind?.finish(failure)
         for answer in answers { answer() }
         for observer in told { observer(head) }
     }
@@ -182,8 +186,10 @@ extension LogEngine {
             return true
         }
         let callers = pipeline.staged.callerCount
+        let group = pipeline.staged.group
         commitStaged()
         monitor.lock()
+        pipeline.recycle(group)
         gather(callers)
         return true
     }

@@ -29,6 +29,16 @@ extension LogEngine {
             monitor.unlock()
             return completion(.failure(.closed))
         }
+        if deferred.isEmpty, batch.keyedCount == 0 || !pipeline.hasRuns,
+            case .admitted(let ticket) = pipeline.append(
+                batch, registers: registers, wallMilliseconds: appendTime()),
+            ticket.group === pipeline.staged.group
+        {
+            // Nearly always: nothing to look up and room in the staged commit.
+            attach(completion, ticket)
+            monitor.unlock()
+            return
+        }
         let append = Deferred(batch: batch, registers: registers, completion: completion)
         let answer = deferred.isEmpty ? admit(append) : deferUntilLater(append)
         monitor.unlock()
@@ -67,7 +77,7 @@ extension LogEngine {
         var answers: [KeyAnswer] = []
         answers.reserveCapacity(reserved.unresolved.count)
         for index in reserved.unresolved {
-            guard let answer = runs.lookUpInMemory(append.batch.entries[index].key!) else { break }
+            guard let answer = runs.lookUpInMemory(append.batch.key(of: index)!) else { break }
             answers.append(answer)
         }
         monitor.lock()
@@ -99,7 +109,7 @@ extension LogEngine {
         }
         if case .reserved = append.stage { return .later(append) }
         let admission: CommitPipeline.Admission
-        let now = environment.wallMilliseconds()
+        let now = appendTime()
         if case .prepared(let prepared) = append.stage {
             admission = pipeline.admit(
                 prepared, registers: append.registers, wallMilliseconds: now)
@@ -131,12 +141,9 @@ extension LogEngine {
     }
 
     private func attach(_ completion: @escaping Completion, _ ticket: CommitPipeline.Ticket) {
-        let receipt = ticket.receipt
-        // When the group's commit is out, its completions belong to the committing thread: the
-        // answer rides behind it, on the staged one, which ends later and fails if it failed.
-        pipeline.attach(toStaged: { failure in
-            completion(failure.map { .failure($0) } ?? .success(receipt))
-        })
+        // When the group's commit is out, its answers belong to the committing thread: this one rides
+        // behind it, on the staged one, which ends later and fails if it failed.
+        pipeline.attach(CommitGroup.Answer(completion: completion, receipt: ticket.receipt))
         handOver()
     }
 

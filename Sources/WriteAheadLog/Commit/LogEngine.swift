@@ -194,7 +194,7 @@ final class LogEngine: @unchecked Sendable {
         var reserved = reserved
         if !reserved.unresolved.isEmpty {
             let runs = runs
-            let keys = reserved.unresolved.map { batch.entries[$0].key! }
+            let keys = reserved.unresolved.map { batch.key(of: $0)! }
             monitor.unlock()
             let answers = runs.lookUp(keys)
             monitor.lock()
@@ -247,12 +247,17 @@ final class LogEngine: @unchecked Sendable {
                     CommitPipeline.Ticket(
                         group: pipeline.lastGroup,
                         receipt: AppendReceipt(
-                            outcomes: [], epoch: pipeline.state.epoch, sequence: 0,
+                            outcomes: AppendOutcomes([]), epoch: pipeline.state.epoch, sequence: 0,
                             fill: pipeline.fill, nextOffset: pipeline.nextOffset)))
             case .success(let cursor?): return pipeline.set(cursor, isDeleted: isDeleted)
             }
         }
         monitor.withLock { cursorsMoved() }
+    }
+
+    /// The clock is read once a commit. With the lock.
+    func appendTime() -> Int64 {
+        pipeline.stagedTimeMilliseconds ?? environment.wallMilliseconds()
     }
 
     /// - Returns: nil when keys have to be looked up first.
@@ -265,7 +270,7 @@ final class LogEngine: @unchecked Sendable {
                 monitor.unlock()
                 throw .closed
             }
-            switch admit(&pipeline, environment.wallMilliseconds()) {
+            switch admit(&pipeline, appendTime()) {
             case .refused(let error):
                 noteRefusal(error)
                 monitor.unlock()
