@@ -12,6 +12,32 @@ extension Log {
         try engine.beginEpoch(reason: reason)
     }
 
+    /// Begins a new epoch in a log that nobody has open, and does nothing else to it: it is opened without
+    /// threads and without its node's options, so nothing may be removed, expire or be forgotten here.
+    /// Blocks.
+    ///
+    /// - Throws: what `open` and `beginEpoch(reason:)` throw.
+    package static func beginEpoch(
+        directory: String, profile: Profile, reason: String, disk: any Disk = LinuxDisk(),
+        environment: LogEnvironment = .linux
+    ) throws(LogError) -> EpochEntry {
+        var environment = environment
+        environment.threads = false
+        let policy: LogPolicy =
+            switch profile {
+            case .standard: .standard(StandardPolicy(unconfirmedLifetimeMilliseconds: nil))
+            case .silStrict: .silStrict(StrictPolicy())
+            }
+        let options = LogOptions(
+            policy: policy,
+            retention: RetentionOptions(
+                dedupeHorizonMilliseconds: RetentionOptions.durationMillisecondsRange.upperBound))
+        let log = try Log.open(
+            directory: directory, options: options, disk: disk, environment: environment)
+        defer { log.close() }
+        return try log.beginEpoch(reason: reason)
+    }
+
     /// Puts `cursor` in the place of the one with its owner and name, which may go back: everything
     /// that it confirmed beyond is unconfirmed again, and what was removed meanwhile is a gap for it.
     /// Durable when it returns. Blocks.

@@ -32,9 +32,7 @@ struct LogBeginEpoch: ParsableCommand {
             throw CommandFailure(.usage, "there is no log in \(log.dir)")
         }
         let begun = try LogError.wrap { () throws(LogError) in
-            let log = try Log.open(directory: log.dir, options: LogOptions(profile: profile))
-            defer { log.close() }
-            return try log.beginEpoch(reason: reason)
+            try Log.beginEpoch(directory: log.dir, profile: profile, reason: reason)
         }
         switch output.format {
         case .table:

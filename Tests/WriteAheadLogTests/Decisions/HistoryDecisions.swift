@@ -81,6 +81,30 @@ struct HistoryDecisions {
         #expect(throws: LogError.self) { try log.replaceCursor(cursor) }
     }
 
+    @Test("gateway decision 7: an epoch that is begun offline removes nothing, however old the log is")
+    func offline() throws {
+        let environment = FixedEnvironment()
+        let disk = MemoryDisk()
+        let log = try openLog(disk, environment: environment.environment)
+        for _ in 0..<6 { _ = try log.append(plainBatch(20, bytes: 20_000)) }
+        try log.createCursor(Cursor(owner: "o", name: "c"))
+        log.close()
+        // Ten years later: by the defaults everything unconfirmed would have expired long ago.
+        environment.milliseconds.add(10 * 365 * 24 * 3_600_000, ordering: .relaxed)
+        let begun = try Log.beginEpoch(
+            directory: logPath, profile: .standard, reason: "restored", disk: disk,
+            environment: environment.environment)
+        #expect(begun.epoch == 2 && begun.firstOffset == 120)
+        let again = try openLog(disk, environment: environment.environment)
+        #expect(again.epoch == 2 && again.firstOffset == 0 && again.headOffset == 120)
+        again.close()
+        #expect(throws: LogError.self) {
+            try Log.beginEpoch(
+                directory: logPath, profile: .silStrict, reason: "restored", disk: disk,
+                environment: environment.environment)
+        }
+    }
+
     @Test("gateway decision 7: the oldest epoch is forgotten beyond 64, and a reason is bounded")
     func epochLimits() throws {
         let still = try StillLog(StillLog.options())
