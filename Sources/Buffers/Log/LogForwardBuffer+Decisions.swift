@@ -1,5 +1,5 @@
-package import Facts
-package import WriteAheadLog
+internal import Facts
+internal import WriteAheadLog
 
 /// What an operator decides about a forward buffer: late facts, halts and their ends, other histories.
 extension LogForwardBuffer {
