@@ -224,7 +224,7 @@ def steps(checks):
         source, receiver, producer = pair(site)
         source.capacity, receiver.capacity = "16MiB", "256MiB"
         source.stream_options = {"retention": "1s"}
-        producer.size = (20_000, 20_000)
+        producer.size = (5_000, 5_000)
         source.start()
         receiver.start()
         producer.append(10)

@@ -87,7 +87,7 @@ struct HistoryDecisions {
         let environment = FixedEnvironment()
         let disk = MemoryDisk()
         let log = try openLog(disk, environment: environment.environment)
-        for _ in 0..<6 { _ = try log.append(plainBatch(20, bytes: 20_000)) }
+        for _ in 0..<6 { _ = try log.append(plainBatch(20, bytes: 15_000)) }
         try log.createCursor(Cursor(owner: "o", name: "c"))
         log.close()
         // Ten years later: by the defaults everything unconfirmed would have expired long ago.
