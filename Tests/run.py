@@ -32,6 +32,8 @@ SCRIPTS = [
     ("Tests/EndToEnd/replication_faults.py", 600),
     ("Tests/EndToEnd/replication_powercut.py", 600),
     ("Tests/EndToEnd/capacity.py", 600),
+    ("Tests/EndToEnd/histories.py", 600),
+    ("Tests/EndToEnd/quarantine.py", 600),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),
     ("Tests/EndToEnd/bench_harness.py", 300),

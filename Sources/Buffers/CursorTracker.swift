@@ -80,6 +80,12 @@ package protocol CursorTracker: AnyObject, Sendable {
     /// - Throws: `cursorNotFound`, `outOfRange` beyond the head.
     func attach(owner: String, name: String, nextOffset: UInt64) throws(BufferError)
 
+    /// Puts a cursor in the place of the one with its owner and name, which may go back, durably: an
+    /// operator accepted another history. Blocks.
+    /// - Throws: `cursorNotFound`, `outOfRange` beyond the head, `positionMoved` when it is not of the
+    ///   buffer's epoch.
+    func replace(_ cursor: TrackedCursor) throws(BufferError)
+
     /// Changes how truncation treats a reader, durably. Blocks.
     /// - Throws: `cursorNotFound`; `invalid` for what the profile does not allow.
     func change(owner: String, name: String, hold: CursorHold) throws(BufferError)

@@ -18,6 +18,8 @@ package enum PullFailure: Error, Sendable {
     /// Not reached, or asked to come back: tried again by itself.
     case unavailable(String)
     case refused(ErrorReason, String)
+    /// Our own configuration or release stops the stream until it changes; a word of ours and why.
+    case blocked(reason: String, sentence: String)
     /// The own forward buffer has no room; milliseconds until it is worth another try.
     case full(String, retryAfterMilliseconds: Int)
 }
@@ -34,6 +36,7 @@ package struct PullReport: Sendable {
     /// Delivered below the position, and delivered with a key that was there.
     package var redeliveredCount: UInt64 = 0
     package var confirmCount: UInt64 = 0
+    package var quarantinedCount: UInt64 = 0
     package var failureCount: UInt64 = 0
 }
 
@@ -52,32 +55,29 @@ package actor PullLoop {
     private let source: any PullSource
     private let buffer: any ForwardBuffer
     private let pool: BlockingPool
-    private let origin: [UInt8]
-    private let keyedBy: PageIntake.KeyRule
+    private let materialisation: PageMaterialisation
     private let log: @Sendable (PullMachine.Status) -> Void
     private var machine: PullMachine
     /// Read ahead, in order, without the one that is being committed.
     private var pages: [ReceivedPage] = []
+    /// How often the bytes at an offset came and were not what was sent.
+    private var fetchCounts: [UInt64: Int] = [:]
     private var counts: PullReport
     private var running: [UInt64: Running] = [:]
     private var nextTask: UInt64 = 0
     private var told: PullMachine.Status?
 
-    /// - Parameters:
-    ///   - keyedBy: what makes two facts of the stream the same one.
-    ///   - log: called when the status changes.
+    /// - Parameter log: called when the status changes.
     package init(
-        source: any PullSource, buffer: any ForwardBuffer, pool: BlockingPool, origin: String,
-        keyedBy: PageIntake.KeyRule = .identifier,
+        source: any PullSource, materialisation: PageMaterialisation, pool: BlockingPool,
         log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
-        self.buffer = buffer
+        self.materialisation = materialisation
+        buffer = materialisation.buffer
         self.pool = pool
-        self.origin = Array(origin.utf8)
-        self.keyedBy = keyedBy
         self.log = log
-        machine = PullMachine(durable: buffer.position)
+        machine = PullMachine(durable: materialisation.buffer.position)
         counts = PullReport(status: .connecting)
     }
 
@@ -111,6 +111,20 @@ package actor PullLoop {
         pages = []
         perform(actions)
         return from
+    }
+
+    /// An operator decided about a halt or a history: begins again from the durable position.
+    package func startAgain() {
+        pages = []
+        fetchCounts = [:]
+        perform(machine.startAgain(durable: buffer.position))
+    }
+
+    /// The entry that the source has at an offset now; nil when it has none there.
+    package func entry(at offset: UInt64) async throws(PullFailure) -> ReceivedEntry? {
+        guard let position = machine.durable ?? buffer.position else { return nil }
+        let bytes = try await source.fetch(from: offset, position: position, receiver: receiver)
+        return try await PullLoop.decode(bytes).entries.first { $0.offset == offset }
     }
 
     private func perform(_ actions: [PullMachine.Action]) {
@@ -187,6 +201,11 @@ package actor PullLoop {
                 machine.refused(
                     reason: reason.rawValue, sentence, isHistory: reason == .historyMismatch,
                     isCommit: isCommit, durable: buffer.position, jitter: jitter))
+        case .blocked(let reason, let sentence):
+            perform(
+                machine.refused(
+                    reason: reason, sentence, isHistory: false, isCommit: isCommit,
+                    durable: buffer.position, jitter: jitter))
         }
     }
 
@@ -206,7 +225,7 @@ package actor PullLoop {
             try await onDisk { () throws(BufferError) in try buffer.begin(at: start) }
             guard generation == machine.generation else { return }
         }
-        perform(machine.opened(at: known ?? start))
+        perform(machine.opened(at: known ?? start, haltSentence: buffer.halt?.sentence))
     }
 
     private func fetch(_ offset: UInt64, _ generation: UInt64) async throws(PullFailure) {
@@ -223,7 +242,13 @@ package actor PullLoop {
         counts.pageCount += 1
         counts.fetchedCount += UInt64(page.entries.count)
         counts.sourceHeadOffset = page.headOffset ?? counts.sourceHeadOffset
-        if !page.entries.isEmpty { pages.append(page) }
+        if !page.entries.isEmpty {
+            materialisation.reached(.received)
+            for offset in PageIntake.damaged(page, from: position.nextOffset) {
+                fetchCounts[offset, default: 0] += 1
+            }
+            pages.append(page)
+        }
         perform(machine.fetched(isEmpty: page.entries.isEmpty, nextOffset: nextOffset))
     }
 
@@ -239,65 +264,59 @@ package actor PullLoop {
     }
 
     private func commit(_ page: ReceivedPage, at position: SourcePosition) async {
-        let (buffer, origin, keyedBy) = (buffer, origin, keyedBy)
+        let (materialisation, fetchCounts) = (materialisation, fetchCounts)
         do throws(PullFailure) {
             let result = try await onDisk { () throws(BufferError) in
-                try PullLoop.materialise(page, at: position, origin, keyedBy, in: buffer)
+                try materialisation.materialise(page, at: position, fetchCounts: fetchCounts)
             }
-            let (to, redelivered, materialised) = try result.get()
-            counts.redeliveredCount += UInt64(redelivered)
-            counts.materialisedCount += UInt64(materialised)
-            perform(machine.committed(to))
+            switch result {
+            case .success(let outcome): try finished(outcome, page)
+            case .failure(let refusal): throw .refused(refusal.reason, refusal.sentence)
+            }
         } catch {
             if machine.isDroppedCommitOut {
                 perform(machine.staleCommitFailed(durable: buffer.position))
             } else if case .full(let sentence, let milliseconds) = error {
-                pages.insert(page, at: 0)
-                perform(
-                    machine.full(
-                        sentence, durable: buffer.position, retryAfterMilliseconds: milliseconds))
+                pauseForRoom(page, sentence, PullMachine.forwardFull, milliseconds)
             } else {
                 fail(error, isCommit: true)
             }
         }
     }
 
-    private typealias Materialised = (position: SourcePosition, redelivered: Int, new: Int)
-
-    /// Judges a page and commits what is new together with the position. Blocks.
-    private static func materialise(
-        _ page: ReceivedPage, at position: SourcePosition, _ origin: [UInt8],
-        _ keyedBy: PageIntake.KeyRule, in buffer: any ForwardBuffer
-    ) throws(BufferError) -> Result<Materialised, PullFailure> {
-        let intake: PageIntake
-        do throws(PageIntake.Refusal) {
-            intake = try PageIntake(page, at: position, origin: origin, keyedBy: keyedBy)
-        } catch {
-            return .failure(.refused(error.reason, error.sentence))
+    /// What became of a page whose records are durable as far as it could be taken.
+    private func finished(_ outcome: PageMaterialisation.Outcome, _ page: ReceivedPage)
+        throws(PullFailure)
+    {
+        counts.redeliveredCount += UInt64(outcome.redeliveredCount)
+        counts.materialisedCount += UInt64(outcome.newCount)
+        counts.quarantinedCount += UInt64(outcome.quarantinedCount)
+        fetchCounts = fetchCounts.filter { $0.key >= outcome.position.nextOffset }
+        switch outcome.end {
+        case .whole: perform(machine.committed(outcome.position))
+        case .halted(let halt):
+            pages = []
+            perform(machine.halted(halt.sentence, at: outcome.position))
+        case .quarantineFull(let sentence):
+            guard !machine.isDroppedCommitOut else {
+                throw .unavailable(sentence)
+            }
+            pauseForRoom(page, sentence, PullMachine.quarantineFull, 5_000)
+        case .blocked(let reason, let sentence):
+            throw .blocked(reason: reason, sentence: sentence)
+        case .damaged(let sentence): throw .refused(.digestMismatch, sentence)
         }
-        let taken = intake.records.count
-        let new = try put(intake, 0..<taken, in: buffer)
-        return .success((intake.position, intake.redeliveredCount + taken - new, new))
     }
 
-    /// One commit, or where the log takes only smaller ones (small segments) several, each with the
-    /// position that it reaches.
-    /// - Returns: how many records are new.
-    private static func put(
-        _ intake: PageIntake, _ range: Range<Int>, in buffer: any ForwardBuffer
-    ) throws(BufferError) -> Int {
-        guard !range.isEmpty else { return 0 }
-        do throws(BufferError) {
-            let receipt = try buffer.putIfAbsent(
-                Array(intake.records[range]), from: intake.position(after: range.lowerBound),
-                to: intake.position(after: range.upperBound))
-            return receipt.outcomes.count { if case .appended = $0 { true } else { false } }
-        } catch {
-            guard error.kind == .batchTooLarge, range.count > 1 else { throw error }
-            let middle = range.lowerBound + range.count / 2
-            return try put(intake, range.lowerBound..<middle, in: buffer)
-                + put(intake, middle..<range.upperBound, in: buffer)
-        }
+    /// The page waits for room and is committed again after a while; a part of it may be in already.
+    private func pauseForRoom(
+        _ page: ReceivedPage, _ sentence: String, _ reason: String, _ milliseconds: Int
+    ) {
+        pages.insert(page, at: 0)
+        perform(
+            machine.full(
+                sentence, reason: reason, durable: buffer.position,
+                retryAfterMilliseconds: milliseconds))
     }
 
     private func confirm(_ position: SourcePosition, _ generation: UInt64)
@@ -310,6 +329,7 @@ package actor PullLoop {
                 .malformedRequest,
                 "the source confirms up to \(next) when told \(position.nextOffset)")
         }
+        materialisation.reached(.confirmSent)
         counts.confirmCount += 1
         perform(machine.confirmed(through: next))
     }

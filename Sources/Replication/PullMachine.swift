@@ -17,6 +17,10 @@ package struct PullMachine: Sendable {
     package static let pagesAheadMaximum = 4
     /// The reason of `blocked` while the forward buffer has no room.
     package static let forwardFull = "forward_full"
+    /// The reason while the quarantine has no room for what a page needs it for.
+    package static let quarantineFull = "quarantine_full"
+    /// The reason of a stream that stopped for an operator (profile `silStrict`).
+    package static let halted = "halted"
 
     package enum Action: Sendable, Equatable {
         /// Ask for the cursor with the durable position.
@@ -56,6 +60,8 @@ package struct PullMachine: Sendable {
     package private(set) var isPaused = false
     /// The wait for room is over: the commit is tried again.
     private var isRoomDue = false
+    /// Nothing is fetched or committed until an operator decides; what is durable is confirmed.
+    private var isHalted = false
     /// The wait is over and only a commit that is out holds up the next opening.
     private var isOpenDue = false
     private var failures = 0
@@ -72,11 +78,17 @@ package struct PullMachine: Sendable {
     }
 
     /// The source knows us: receiving goes on at `position`, which is durable.
-    package mutating func opened(at position: SourcePosition) -> [Action] {
+    /// - Parameter haltSentence: why receiving stopped for an operator; nil when it did not.
+    package mutating func opened(at position: SourcePosition, haltSentence: String? = nil) -> [Action]
+    {
         guard status != .stopped else { return [] }
         durable = position
         fetchFrom = position.nextOffset
         status = .pulling
+        if let haltSentence {
+            isHalted = true
+            status = .blocked(reason: PullMachine.halted, sentence: haltSentence)
+        }
         var actions: [Action] = []
         if position.nextOffset > 0, position.digest != nil {
             isConfirming = true
@@ -120,16 +132,47 @@ package struct PullMachine: Sendable {
     /// The commit that was out found no room: its page is the oldest one again.
     /// - Parameter durable: the position, which a part of the page may have moved.
     package mutating func full(
-        _ sentence: String, durable: SourcePosition?, retryAfterMilliseconds: Int
+        _ sentence: String, reason: String = PullMachine.forwardFull, durable: SourcePosition?,
+        retryAfterMilliseconds: Int
     ) -> [Action] {
         precondition(isCommitting && !isCommitStale, "a commit ends once")
         isCommitting = false
         guard status != .stopped else { return [] }
         self.durable = durable
-        if !isPaused { status = .blocked(reason: PullMachine.forwardFull, sentence: sentence) }
+        if !isPaused { status = .blocked(reason: reason, sentence: sentence) }
         isPaused = true
         isRoomDue = false
         return [.wait(milliseconds: min(5_000, max(50, retryAfterMilliseconds)))] + next()
+    }
+
+    /// The commit that was out ended at a fact for which the stream stops until an operator decides;
+    /// everything before it is durable.
+    package mutating func halted(_ sentence: String, at position: SourcePosition) -> [Action] {
+        precondition(isCommitting, "a commit ends once")
+        isCommitting = false
+        durable = position
+        guard !isCommitStale, status != .stopped else {
+            // What opens next finds the halt.
+            isCommitStale = false
+            return openIfDue() + next()
+        }
+        reset(position)
+        isHalted = true
+        status = .blocked(reason: PullMachine.halted, sentence: sentence)
+        return next()
+    }
+
+    /// An operator decided: everything is done again from the position, which may have moved.
+    package mutating func startAgain(durable: SourcePosition?) -> [Action] {
+        guard status != .stopped else { return [] }
+        reset(durable)
+        confirmedOffset = nil
+        failures = 0
+        historyRefusals = 0
+        isWaiting = false
+        isOpenDue = true
+        status = .connecting
+        return openIfDue()
     }
 
     /// The commit that was out failed after a reset had dropped its page: nothing came of it but
@@ -203,7 +246,7 @@ package struct PullMachine: Sendable {
 
     /// Reads again from below the position through the same path (the duplicate drill).
     package mutating func redeliver(from offset: UInt64) -> [Action] {
-        guard status == .pulling, let durable, offset <= durable.nextOffset else { return [] }
+        guard status == .pulling, !isHalted, let durable, offset <= durable.nextOffset else { return [] }
         reset(durable)
         fetchFrom = offset
         return next()
@@ -232,17 +275,18 @@ package struct PullMachine: Sendable {
         isOpenDue = false
         isPaused = false
         isRoomDue = false
+        isHalted = false
     }
 
     private mutating func next() -> [Action] {
-        guard status == .pulling || isPaused else { return [] }
+        guard status == .pulling || isPaused || isHalted else { return [] }
         var actions: [Action] = []
-        if pages > 0, !isCommitting, !isPaused || isRoomDue {
+        if !isHalted, pages > 0, !isCommitting, !isPaused || isRoomDue {
             isCommitting = true
             isRoomDue = false
             actions.append(.commit)
         }
-        if !isFetching, !isPaused, pages < PullMachine.pagesAheadMaximum {
+        if !isHalted, !isFetching, !isPaused, pages < PullMachine.pagesAheadMaximum {
             isFetching = true
             actions.append(.fetch(from: fetchFrom))
         }

@@ -16,7 +16,7 @@ public final class Log: Sendable {
     /// Kept for the life of the log.
     public let profile: Profile
 
-    private let engine: LogEngine
+    let engine: LogEngine
 
     /// Opens the log in `directory` for writing, making it when the directory is empty or absent.
     ///
@@ -313,16 +313,22 @@ public final class Log: Sendable {
     /// stands nothing changes. Gaps below it count as confirmed. Durable when it returns; takes no
     /// space in the log. Blocks.
     ///
-    /// - Parameter digest: of the last record before `nextOffset`, with that record's offset.
-    /// - Throws: `cursorNotFound`; `cursorDetached`; `offsetOutOfRange` beyond the head.
+    /// - Parameters:
+    ///   - digest: of the last record before `nextOffset`, with that record's offset.
+    ///   - epoch: the one that `nextOffset` is of; nil: the present one.
+    /// - Throws: `cursorNotFound`; `cursorDetached`; `offsetOutOfRange` beyond the head;
+    ///   `epochMismatch` when the log is in another epoch by now.
     /// - Returns: the cursor as it stands durably; `gaps(in:)` names the losses that it passed.
     @discardableResult
     public func confirm(
         owner: String, name: String, nextOffset: UInt64,
-        digest: (value: Digest256, offset: UInt64)? = nil
+        digest: (value: Digest256, offset: UInt64)? = nil, epoch: UInt64? = nil
     ) throws(LogError) -> Cursor {
         let identity = CursorIdentity(owner: owner, name: name)
         try engine.setCursor { state, head in
+            if let epoch, epoch != state.epoch {
+                return .failure(.epochMismatch(given: epoch, current: state.epoch))
+            }
             guard var cursor = state.cursor(identity)?.cursor else {
                 return .failure(.cursorNotFound(owner: owner, name: name))
             }

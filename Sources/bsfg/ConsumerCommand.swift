@@ -5,12 +5,14 @@ internal import RPC
 struct ConsumerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "consumer",
-        abstract: "Creates, lists, detaches and attaches durable consumers of a node's logs.",
+        abstract: "Creates, lists, detaches, attaches and deletes durable consumers of a node's logs.",
         subcommands: [
             Create.self,
             List.self,
             Detach.self,
             Attach.self,
+            ConsumerShow.self,
+            ConsumerDelete.self,
         ])
 
     enum Start: String, ExpressibleByArgument, CaseIterable {

@@ -5,12 +5,14 @@ internal import RPC
 
 struct FactCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "fact", abstract: "Appends, fetches, confirms and follows facts.",
+        commandName: "fact", abstract: "Appends, fetches, confirms, follows and looks up facts.",
         subcommands: [
             FactAppend.self,
             FactFetch.self,
             FactConfirm.self,
             FactTail.self,
+            FactGet.self,
+            FactQuery.self,
         ])
 }
 

@@ -17,6 +17,7 @@ struct Bsfg: AsyncParsableCommand {
             StatusCommand.self,
             FactCommand.self,
             PeerCommand.self,
+            QuarantineCommand.self,
             IngestCommand.self,
             DemoCommand.self,
             RelayCommand.self,

@@ -10,6 +10,7 @@ struct PeerCommand: ParsableCommand {
         subcommands: [
             PeerProbeCommand.self,
             PeerRedeliver.self,
+            PeerAcceptHistory.self,
         ])
 }
 

@@ -326,7 +326,8 @@ import WriteAheadLog
         await plant.close()
     }
 
-    @Test func `a stream that is idempotent by content is so on both sides`() async throws {
+    @Test("gateway decision 20: a stream that is idempotent by content is so on both sides")
+    func byContent() async throws {
         let wire = Wire()
         let files = (
             plant: try Self.plant(idempotency: "content"),

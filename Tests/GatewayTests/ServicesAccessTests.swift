@@ -6,7 +6,9 @@ import Testing
 
 @Suite struct ServicesAccessTests {
     private static let admin: Set<Procedure> = [
-        .status, .createConsumer, .listConsumers, .peek, .redeliver,
+        .status, .createConsumer, .listConsumers, .peek, .redeliver, .listQuarantine,
+        .showQuarantine, .retryQuarantine, .discardQuarantine, .resolveQuarantine, .acceptHistory,
+        .getFact, .queryFacts, .deleteConsumer,
     ]
 
     /// Every procedure for every kind of caller: what is not listed is refused.
@@ -14,17 +16,20 @@ import Testing
         (Caller.operator, Set(Procedure.allCases)),
         (
             .peer("plant-a"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor]
+            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch]
         ),
         (
             .peer("plant-b"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor]
+            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch]
         ),
         (.peer("plant-c"), []),
         (.peer("unknown"), []),
-        (.client("both"), [.appendFact, .appendFacts, .fetchFacts, .confirmReceipt]),
+        (
+            .client("both"),
+            [.appendFact, .appendFacts, .fetchFacts, .confirmReceipt, .previewFetch]
+        ),
         (.client("writer"), [.appendFact, .appendFacts]),
-        (.client("reader"), [.fetchFacts, .confirmReceipt]),
+        (.client("reader"), [.fetchFacts, .confirmReceipt, .previewFetch]),
         (.client("watcher"), []),
         (.client("unknown"), []),
     ] as [(Caller, Set<Procedure>)])

@@ -167,7 +167,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `a mixed batch answers each fact`() async throws {
+    @Test("gateway decision 23: a mixed batch answers each fact")
+    func mixedBatch() async throws {
         let bench = try ServicesBench()
         try await bench.append(0..<2)
         let response = try await batch(
@@ -192,7 +193,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `nothing after the first bad fact is appended when asked so`() async throws {
+    @Test("gateway decision 23: nothing after the first bad fact is appended when asked so")
+    func stopsAtFirst() async throws {
         let bench = try ServicesBench()
         try await bench.append(0..<1)
         let conflict = try await batch(
@@ -208,7 +210,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `batches have limits`() async throws {
+    @Test("gateway decision 22: batches have limits, in stored bytes and facts")
+    func batchLimits() async throws {
         let bench = try ServicesBench()
         func error(_ facts: [String]) async -> ServiceError? {
             await bench.error(
@@ -239,7 +242,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `a batch that cannot be written is an error that says what stands`() async throws {
+    @Test("gateway decision 23: a batch that cannot be written is an error that says what stands")
+    func unwrittenBatch() async throws {
         let bench = try ServicesBench()
         try await bench.append(0..<2)
         bench.log().log.close()
@@ -261,7 +265,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `a stream may be idempotent by content`() async throws {
+    @Test("gateway decision 20: a stream may be idempotent by content")
+    func byContent() async throws {
         let bench = try ServicesBench()
         let stream = "facts.audit"
         #expect(try await append(bench, factJSON(1), stream: stream).outcome == .appended)

@@ -16,6 +16,7 @@ final class ServicesBench: Sendable {
     let logs: StreamLogs
     let pool: BlockingPool
     let waits = HeadWaits()
+    let custody: NodeCustody
     let pulls: Pulls
     let service: NodeService
 
@@ -64,7 +65,8 @@ final class ServicesBench: Sendable {
         logs = try StreamLogs(configuration)
         pool = BlockingPool(name: "test-disk", threadCount: 2)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        pulls = try Pulls(configuration, logs, pool, logger) { (_, _) throws(NodeError) in
+        custody = try NodeCustody(configuration, logger: logger)
+        pulls = try Pulls(configuration, logs, pool, custody, logger) { (_, _) throws(NodeError) in
             guard let connect else { throw NodeError("this test pulls nothing") }
             return connect
         }
@@ -74,12 +76,14 @@ final class ServicesBench: Sendable {
             access: access,
             append: AppendService(
                 configuration: configuration, access: access, logs: logs, pool: pool),
-            fetch: FetchService(access: access, logs: logs, pool: pool, waits: waits),
+            fetch: FetchService(
+                access: access, logs: logs, pool: pool, waits: waits, custody: custody),
             federation: FederationHandler(
-                configuration: configuration, access: access, logs: logs, pool: pool, now: now),
+                configuration: configuration, access: access, logs: logs, pool: pool,
+                custody: custody, now: now),
             admin: AdminHandler(
                 configuration: configuration, logs: logs, pulls: pulls, pool: pool, waits: waits,
-                startedMilliseconds: 1, now: now, server: { RPCServerStatistics() },
+                custody: custody, startedMilliseconds: 1, now: now, server: { RPCServerStatistics() },
                 listeners: { [] }))
     }
 
@@ -87,6 +91,7 @@ final class ServicesBench: Sendable {
         await pulls.stop()
         waits.end()
         pool.stop()
+        custody.close()
         logs.close()
     }
 
@@ -123,7 +128,7 @@ final class ServicesBench: Sendable {
         switch await reply(procedure, Array(json.utf8), caller, milliseconds: milliseconds) {
         case .failure(let error): throw error
         case .message(let bytes):
-            if procedure.rawValue.contains(".admin."), procedure != .peek {
+            if procedure.rawValue.contains(".admin."), ![.peek, .getFact, .queryFacts].contains(procedure) {
                 return try Response(jsonUTF8Bytes: bytes)
             }
             return try WireCodec.decodeResponse(type, bytes, .json)

@@ -123,9 +123,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `a page ends at its count and at its bytes, never before its first fact`()
-        async throws
-    {
+    @Test("gateway decision 22: a page ends at its count and at its bytes, never before its first fact")
+    func pageLimits() async throws {
         let bench = try await bench(facts: 8)
         let counted = try await fetch(bench, #","limit":3"#)
         #expect(counted.entries.count == 3 && counted.nextOffset == 3)
@@ -197,7 +196,8 @@ import WriteAheadLog
 
     // MARK: - Confirm
 
-    @Test func `a confirm moves forward only`() async throws {
+    @Test("gateway decision 6: a confirm at or below the cursor changes nothing, one beyond the head is refused")
+    func confirmForward() async throws {
         let bench = try await bench(facts: 5)
         let moved = try await confirm(bench, 3)
         #expect(moved.cursorAdvancedTo == 3 && moved.nextOffset == 4)
@@ -217,7 +217,8 @@ import WriteAheadLog
         await reopened.close()
     }
 
-    @Test func `an application's epoch is checked when it says one`() async throws {
+    @Test("gateway decision 6: an application's epoch is checked when it says one")
+    func applicationEpoch() async throws {
         let bench = try await bench(facts: 2)
         _ = try await confirm(bench, 0, #","source":{"epoch":"1"}"#)
         let uuid = Data(bench.log().log.identifier.bytes).base64EncodedString()
@@ -247,7 +248,8 @@ import WriteAheadLog
 
     // MARK: - Consumers
 
-    @Test func `a consumer is its owner's`() async throws {
+    @Test("gateway decision 8: a consumer is its owner's")
+    func owner() async throws {
         let bench = try await bench(facts: 1)
         for procedure in [Procedure.fetchFacts, .confirmReceipt] {
             func error(_ name: String, _ caller: Caller) async -> ServiceError? {
@@ -279,7 +281,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `consumers are created by the operator, once in the node`() async throws {
+    @Test("gateway decision 8: consumers are created by the operator, once in the node")
+    func created() async throws {
         let bench = try await bench(facts: 3)
         func error(_ json: String) async -> ServiceError? {
             await bench.error(.createConsumer, json, as: .operator)

@@ -223,7 +223,8 @@ final class ReceiverDouble: ForwardBuffer {
     }
 
     func putIfAbsent(
-        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition
+        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition,
+        replacing: (([ForwardConflict]) throws(BufferError) -> [[UInt8]])?
     ) throws(BufferError) -> PutReceipt {
         let isFull = full.withLock { full in
             if full.isFull { full.refusedCount += 1 }
@@ -235,7 +236,7 @@ final class ReceiverDouble: ForwardBuffer {
         }
         hold()
         return try step { () throws(BufferError) in
-            try self.memory.putIfAbsent(records, from: from, to: to)
+            try self.memory.putIfAbsent(records, from: from, to: to, replacing: replacing)
         }
     }
 
@@ -250,6 +251,27 @@ final class ReceiverDouble: ForwardBuffer {
     }
 
     func get(_ key: Digest) throws(BufferError) -> UInt64? { try memory.get(key) }
+
+    func content(of key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        try memory.content(of: key)
+    }
+
+    var halt: ForwardHalt? { memory.halt }
+    func setHalt(_ halt: ForwardHalt?) throws(BufferError) { try memory.setHalt(halt) }
+    func putLate(_ record: ForwardRecord) throws(BufferError) -> PutOutcome {
+        try memory.putLate(record)
+    }
+
+    func putRefusal(_ record: ForwardRecord, from: SourcePosition, to: SourcePosition)
+        throws(BufferError)
+    {
+        try memory.putRefusal(record, from: from, to: to)
+    }
+
+    func accept(_ position: SourcePosition, from: SourcePosition) throws(BufferError) {
+        try memory.accept(position, from: from)
+    }
+
     func gaps(in offsets: Range<UInt64>) -> [BufferGap] { memory.gaps(in: offsets) }
 
     func read(
@@ -269,6 +291,19 @@ final class ReceiverDouble: ForwardBuffer {
     }
 
     func removeObserver(_ number: UInt64) { memory.removeObserver(number) }
+}
+
+/// How pages of a stream get into a receiver.
+func materialisation(
+    _ receiver: any ForwardBuffer, _ quarantine: any Quarantine = MemoryQuarantine(),
+    origin: String = "plant-a", keyedBy: PageIntake.KeyRule = .identifier, halts: Bool = false,
+    quarantined: @escaping @Sendable ([QuarantinedFact]) -> Void = { _ in },
+    reached: @escaping @Sendable (PullStep) -> Void = { _ in }
+) -> PageMaterialisation {
+    PageMaterialisation(
+        buffer: receiver, quarantine: quarantine, stream: "facts", origin: origin,
+        keyedBy: keyedBy, halts: halts, now: { 1_700_000_000_000 },
+        quarantined: quarantined, reached: reached)
 }
 
 /// The messages of a buffer, in order.

@@ -22,7 +22,8 @@ import Testing
             digestOffset: hasDigest ? place(next).digestOffset : nil)
     }
 
-    @Test func `one history passes`() throws {
+    @Test("gateway decision 6: one history passes")
+    func oneHistory() throws {
         #expect(try mismatch(place(0)) == nil)
         #expect(try mismatch(place(5)) == nil)
         #expect(try mismatch(place(10)) == nil)
@@ -33,7 +34,8 @@ import Testing
         #expect(try mismatch(start, cursor: cursor(6, hasDigest: false)) == nil)
     }
 
-    @Test func `another log or epoch`() throws {
+    @Test("gateway decision 6: another log or epoch")
+    func anotherLog() throws {
         var other = place(5)
         other.logUUID[0] ^= 1
         #expect(try mismatch(other)?.contains("is in log") == true)
@@ -42,12 +44,14 @@ import Testing
         #expect(try mismatch(other)?.contains("epoch 2") == true)
     }
 
-    @Test func `the source went back`() throws {
+    @Test("gateway decision 6: the source went back")
+    func sourceBack() throws {
         #expect(try mismatch(place(11))?.contains("the source went back") == true)
         #expect(try mismatch(place(6), head: 5, holds: 0...4) != nil)
     }
 
-    @Test func `the source went back and on`() throws {
+    @Test("gateway decision 6: the source went back and on")
+    func sourceBackAndOn() throws {
         var position = place(5)
         position.digest = SHA256.hash([1])
         #expect(try mismatch(position)?.contains("went back and went on") == true)
@@ -58,7 +62,8 @@ import Testing
         #expect(try mismatch(position, holds: nil) == nil)
     }
 
-    @Test func `the receiver went back`() throws {
+    @Test("gateway decision 6: the receiver went back")
+    func receiverBack() throws {
         #expect(
             try mismatch(place(4), cursor: cursor(5))?.contains("the receiver went back") == true)
         // Leaving out the digest does not pass the check that it is for.

@@ -38,6 +38,36 @@ import Testing
         }
     }
 
+    /// Why the intake of a page of one entry ends before it: the reason, nil when it is taken.
+    private func stop(
+        _ page: ReceivedPage, halts: Bool = false, fetchCounts: [UInt64: Int] = [:]
+    ) throws -> String? {
+        let intake = try PageIntake(
+            page, at: place(3), origin: origin, halts: halts, fetchCounts: fetchCounts)
+        #expect(intake.stop == nil || intake.records.isEmpty)
+        return switch intake.stop {
+        case nil: nil
+        case .blocked(let reason, _): reason
+        case .damaged(let offset, _): "damaged \(offset)"
+        case .halted(let unfit): "halted \(unfit.reason.rawValue)"
+        }
+    }
+
+    /// What went to quarantine of a page of one entry.
+    private func unfit(_ page: ReceivedPage, fetchCounts: [UInt64: Int] = [:]) throws -> String? {
+        let intake = try PageIntake(page, at: place(3), origin: origin, fetchCounts: fetchCounts)
+        guard let found = intake.unfit.first else { return nil }
+        let stored = try StoredRecord(intake.records[found.record].storedRecord)
+        let notice = try Bsfg_V1_Notice(
+            serializedBytes: Array(intake.records[found.record].storedRecord[stored.itemRange]))
+        #expect(stored.item == .quarantined && intake.records[found.record].key == nil)
+        #expect(notice.first.offset == 3 && notice.lastOffset == 3)
+        #expect(Array(notice.first.logUuid) == source && notice.first.epoch == 1)
+        #expect(notice.reasons == [found.entry.reason.rawValue])
+        #expect(intake.position.nextOffset == 4)
+        return found.entry.reason.rawValue
+    }
+
     @Test func `records go in with their keys and the position names the last one`() throws {
         let intake = try PageIntake(try page([3, 4, 5]), at: place(3), origin: origin)
         #expect(intake.records.count == 3 && intake.redeliveredCount == 0)
@@ -92,9 +122,10 @@ import Testing
         #expect(refusal(try page([3], hasSource: false), at: place(3)) == .historyMismatch)
     }
 
-    @Test func `facts of another zone and facts without an origin are refused`() throws {
-        #expect(refusal(try page([3], zone: "plant-b"), at: place(3)) == .fromZoneNotAllowed)
-        #expect(refusal(try page([3], owns: false), at: place(3)) == .malformedRequest)
+    @Test("gateway decision 15: facts of another zone block, facts without an origin go to quarantine")
+    func zones() throws {
+        #expect(try stop(try page([3], zone: "plant-b")) == "from_zone_not_allowed")
+        #expect(try unfit(try page([3], owns: false)) == "malformed")
         // Below the position nobody looks at them any more.
         #expect(refusal(try page([2], zone: "plant-b"), at: place(3)) == nil)
     }
@@ -118,11 +149,24 @@ import Testing
         return try ReceivedPage(try response.serializedBytes())
     }
 
-    @Test func `what the digests do not cover as they say is refused`() throws {
+    @Test("gateway decision 15: bytes that are not what was sent are asked for three times, then go to quarantine")
+    func damaged() throws {
         #expect(refusal(try entryPage { _ in }, at: place(3)) == nil)
-        #expect(refusal(try entryPage { $0.crc32C ^= 1 }, at: place(3)) == .digestMismatch)
-        #expect(
-            refusal(try entryPage { $0.contentDigest[0] ^= 1 }, at: place(3)) == .digestMismatch)
+        for page in [
+            try entryPage { $0.crc32C ^= 1 }, try entryPage { $0.contentDigest[0] ^= 1 },
+        ] {
+            #expect(PageIntake.damaged(page, from: 3) == [3])
+            #expect(PageIntake.damaged(page, from: 4) == [])
+            for count in 0..<3 {
+                #expect(try stop(page, fetchCounts: [3: count]) == "damaged 3")
+            }
+            #expect(try unfit(page, fetchCounts: [3: 3]) == "digest_mismatch")
+            #expect(try stop(page, halts: true, fetchCounts: [3: 3]) == "halted digest_mismatch")
+            // Its digest is not the source's: the position keeps the record before it.
+            let intake = try PageIntake(
+                page, at: place(3), origin: origin, fetchCounts: [3: 3])
+            #expect(intake.position.digestOffset == 2)
+        }
         #expect(
             refusal(try entryPage { $0.clearOffset() }, at: place(3)) == .malformedRequest)
         #expect(
@@ -131,7 +175,16 @@ import Testing
             entry.message.format = 2
             entry.crc32C = CRC32C.checksum(try entry.message.serializedBytes())
         }
-        #expect(refusal(later, at: place(3)) == .malformedRequest)
+        // Never quarantined: a newer release knows it.
+        #expect(try stop(later) == "format_unsupported")
+        #expect(try unfit(later) == nil)
+        #expect(try stop(later, halts: true) == "format_unsupported")
+        let broken = try entryPage { entry in
+            entry.message.clearFact()
+            entry.crc32C = CRC32C.checksum(try entry.message.serializedBytes())
+        }
+        #expect(try unfit(broken) == "malformed")
+        #expect(try stop(broken, halts: true) == "halted malformed")
     }
 
     private func gap(_ first: UInt64?, _ last: UInt64?) throws -> ReceivedPage {

@@ -11,8 +11,9 @@ import Testing
         origin: String = "plant-a", keyedBy: PageIntake.KeyRule = .identifier
     ) -> PullLoop {
         PullLoop(
-            source: source, buffer: receiver, pool: pool, origin: origin, keyedBy: keyedBy,
-            log: { _ in })
+            source: source,
+            materialisation: materialisation(receiver, origin: origin, keyedBy: keyedBy),
+            pool: pool, log: { _ in })
     }
 
     private func isDone(_ source: SourceDouble, _ receiver: ReceiverDouble) -> Bool {
@@ -53,7 +54,7 @@ import Testing
         let (source, receiver) = (try SourceDouble(10), ReceiverDouble())
         receiver.setFull(true)
         let loop = PullLoop(
-            source: source, buffer: receiver, pool: pool, origin: "plant-a",
+            source: source, materialisation: materialisation(receiver), pool: pool,
             log: { status in told.withLock { $0.append(status) } })
         await loop.start()
         try await eventually("it is tried again and again") { receiver.refusedCount >= 4 }
@@ -289,32 +290,6 @@ import Testing
         pool.stop()
     }
 
-    @Test func `bytes that changed on the way block and nothing is confirmed`() async throws {
-        let pool = BlockingPool(name: "test", threadCount: 2)
-        let (source, receiver) = (try SourceDouble(4, pageCount: 2), ReceiverDouble())
-        // A letter of the predicate, in every page.
-        source.changePages { page in
-            let text = Array("reading_recorded".utf8)
-            for start in page.indices.dropLast(text.count)
-            where Array(page[start..<start + text.count]) == text { page[start] ^= 1 }
-        }
-        let loop = loop(source, receiver, pool)
-        await loop.start()
-        try await eventually("it blocks") {
-            if case .blocked("digest_mismatch", _) = await loop.report().status {
-                true
-            } else {
-                false
-            }
-        }
-        #expect(receiver.headOffset == 0 && source.cursor?.nextOffset == 0)
-        source.changePages(nil)
-        try await eventually("it goes on") { isDone(source, receiver) }
-        await loop.stop()
-        try expectWhole(source, receiver)
-        pool.stop()
-    }
-
     @Test func `a page that is no page, or does not go on, blocks`() async throws {
         // No protobuf, nothing at all, and an empty page that would move on to offset 9.
         for broken in [[0xFF, 0xFF, 0xFF], [], [0x10, 9]] as [[UInt8]] {
@@ -350,33 +325,6 @@ import Testing
         }
         await loop.stop()
         #expect(receiver.headOffset == 0 && source.cursor?.nextOffset == 0)
-        pool.stop()
-    }
-
-    @Test func `what stands with other content blocks before anything is written`()
-        async throws
-    {
-        let pool = BlockingPool(name: "test", threadCount: 2)
-        let (source, receiver) = (try SourceDouble(4, pageCount: 4), ReceiverDouble())
-        let other = try encoded(2, value: 99)
-        try receiver.memory.begin(at: place(0))
-        _ = try receiver.memory.putIfAbsent(
-            [
-                ForwardRecord(
-                    key: other.key, contentDigest: other.contentDigest,
-                    storedRecord: other.storedRecord)
-            ], from: place(0), to: place(0))
-        let loop = loop(source, receiver, pool)
-        await loop.start()
-        try await eventually("it blocks") {
-            if case .blocked("conflicting_duplicate", _) = await loop.report().status {
-                true
-            } else {
-                false
-            }
-        }
-        await loop.stop()
-        #expect(receiver.headOffset == 1 && source.cursor?.nextOffset == 0)
         pool.stop()
     }
 

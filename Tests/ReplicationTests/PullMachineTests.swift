@@ -28,20 +28,23 @@ import Testing
         #expect(machine.fetched(isEmpty: true, nextOffset: 10) == [.fetch(from: 10)])
     }
 
-    @Test func `confirms the durable position again before it fetches`() {
+    @Test("gateway decision 4: confirms the durable position again before it fetches")
+    func confirmsFirst() {
         var machine = PullMachine(durable: place(7))
         _ = machine.start()
         #expect(machine.opened(at: place(7)) == [.confirm(place(7)), .fetch(from: 7)])
     }
 
-    @Test func `a start beyond zero with nothing received confirms nothing`() {
+    @Test("gateway decision 5: a start beyond zero with nothing received confirms nothing")
+    func confirmsNothing() {
         var machine = PullMachine(durable: nil)
         _ = machine.start()
         let start = SourcePosition(logUUID: source, epoch: 1, nextOffset: 100)
         #expect(machine.opened(at: start) == [.fetch(from: 100)])
     }
 
-    @Test func `reads at most four pages ahead`() {
+    @Test("gateway decision 5: at most four pages are read ahead, one fetch in flight from the last next_offset")
+    func readAhead() {
         var machine = pulling()
         #expect(machine.fetched(isEmpty: false, nextOffset: 1) == [.commit, .fetch(from: 1)])
         #expect(machine.fetched(isEmpty: false, nextOffset: 2) == [.fetch(from: 2)])
@@ -51,7 +54,8 @@ import Testing
             machine.committed(place(1)) == [.commit, .fetch(from: 4), .confirm(place(1))])
     }
 
-    @Test func `one confirm is in flight and the next is of the newest position`() {
+    @Test("gateway decision 5: one confirm is in flight and the next is of the newest durable position")
+    func oneConfirm() {
         var machine = pulling()
         _ = machine.fetched(isEmpty: false, nextOffset: 1)
         _ = machine.fetched(isEmpty: false, nextOffset: 2)
@@ -60,6 +64,43 @@ import Testing
         #expect(machine.committed(place(2)) == [.commit])
         #expect(machine.committed(place(3)) == [])
         #expect(machine.confirmed(through: 1) == [.confirm(place(3))])
+    }
+
+    // MARK: - Halted
+
+    @Test("gateway decision 16: a halt drops what was read ahead, confirms what is durable and fetches nothing")
+    func halt() {
+        var machine = pulling()
+        _ = machine.fetched(isEmpty: false, nextOffset: 5)
+        _ = machine.fetched(isEmpty: false, nextOffset: 9)
+        let generation = machine.generation
+        #expect(machine.halted("offset 3", at: place(3)) == [.confirm(place(3))])
+        let halted = PullMachine.Status.blocked(reason: PullMachine.halted, sentence: "offset 3")
+        #expect(machine.status == halted && machine.generation == generation + 1)
+        #expect(machine.confirmed(through: 3) == [])
+        #expect(machine.redeliver(from: 0) == [])
+        // A source that comes back is confirmed to and not fetched from.
+        let actions = machine.unavailable("gone", durable: place(3), jitter: 0)
+        #expect(waits(actions) != nil && machine.waited() == [.open])
+        #expect(machine.opened(at: place(3), haltSentence: "offset 3") == [.confirm(place(3))])
+        #expect(machine.status == halted)
+        #expect(machine.startAgain(durable: place(4)) == [.open])
+        #expect(machine.opened(at: place(4)) == [.confirm(place(4)), .fetch(from: 4)])
+    }
+
+    @Test("gateway decision 7: after an accepted history a lower position is confirmed again")
+    func startAgain() {
+        var machine = pulling()
+        _ = machine.fetched(isEmpty: false, nextOffset: 9)
+        _ = machine.committed(place(9))
+        _ = machine.confirmed(through: 9)
+        #expect(machine.startAgain(durable: place(4)) == [.open])
+        #expect(machine.confirmedOffset == nil)
+        #expect(machine.opened(at: place(4)) == [.confirm(place(4)), .fetch(from: 4)])
+        // Not before a commit that is out has ended.
+        _ = machine.fetched(isEmpty: false, nextOffset: 9)
+        #expect(machine.startAgain(durable: place(2)) == [])
+        #expect(machine.staleCommitFailed(durable: place(2)) == [.open])
     }
 
     // MARK: - No room
@@ -192,7 +233,8 @@ import Testing
 
     // MARK: - History
 
-    @Test func `the first history refusal is asked once more and the second blocks`() {
+    @Test("gateway decision 6: the first history refusal is asked once more and the second blocks")
+    func asksOnceMore() {
         var machine = pulling(at: 3)
         func refuse(_ machine: inout PullMachine) -> [PullMachine.Action] {
             machine.refused(

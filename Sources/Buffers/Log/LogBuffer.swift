@@ -34,7 +34,7 @@ extension BufferError {
 
     private static func kind(_ error: LogError) -> Kind {
         switch error {
-        case .rejected(.registerMismatch): .positionMoved
+        case .rejected(.registerMismatch), .epochMismatch: .positionMoved
         case .rejected(.batchTooLarge): .batchTooLarge
         case .rejected: .invalid
         case .outcomeUnknown: .outcomeUnknown
@@ -45,7 +45,7 @@ extension BufferError {
         case .cursorDetached: .cursorDetached
         case .gap(let gap): .gap(BufferGap(gap))
         case .poisoned, .disk, .closed, .locked, .notALog, .profileMismatch,
-            .unsupportedFormat, .epochMismatch:
+            .unsupportedFormat:
             .stopped
         }
     }
@@ -99,6 +99,17 @@ package class LogBuffer: @unchecked Sendable {
     package func offset(atOrAfterMilliseconds time: Int64) throws(BufferError) -> UInt64 {
         do throws(LogError) {
             return try log.offset(atOrAfterMilliseconds: time)
+        } catch {
+            throw BufferError(error)
+        }
+    }
+
+    /// Where a durable key stands, and the digest of its content.
+    /// Blocks.
+    /// - Throws: `busy` while it cannot be told.
+    package func find(_ key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        do throws(LogError) {
+            return try log.lookUp(Digest256(key)).map { ($0.offset, Digest($0.content)) }
         } catch {
             throw BufferError(error)
         }
@@ -161,17 +172,6 @@ package final class LogStoreBuffer: LogBuffer, StoreBuffer, @unchecked Sendable 
         }
     }
 
-    /// Where a durable key stands, and the digest of its content.
-    /// Blocks.
-    /// - Throws: `busy` while it cannot be told.
-    package func find(_ key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
-        do throws(LogError) {
-            return try log.lookUp(Digest256(key)).map { ($0.offset, Digest($0.content)) }
-        } catch {
-            throw BufferError(error)
-        }
-    }
-
     private func batch(_ facts: [KeyedFact]) throws(LogError) -> AppendBatch {
         let batch = batch(
             payloadBytes: facts.reduce(0) { $0 + $1.storedRecord.count }, count: facts.count)
@@ -186,7 +186,7 @@ package final class LogStoreBuffer: LogBuffer, StoreBuffer, @unchecked Sendable 
 
 /// A forward buffer in a log; its position is a register that changes with the records it covers.
 package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Sendable {
-    private static let register = "position"
+    static let register = "position"
 
     package var position: SourcePosition? {
         log.register(LogForwardBuffer.register).flatMap { SourcePosition(register: $0) }
@@ -204,14 +204,23 @@ package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Senda
     }
 
     package func putIfAbsent(
-        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition
+        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition,
+        replacing: (([ForwardConflict]) throws(BufferError) -> [[UInt8]])?
     ) throws(BufferError) -> PutReceipt {
         let move = RegisterUpdate(
             name: LogForwardBuffer.register, expected: from.register, value: to.register)
+        return try put(records, [move], replacing: replacing)
+    }
+
+    /// Puts records and changes registers in one commit.
+    func put(
+        _ records: [ForwardRecord], _ registers: [RegisterUpdate],
+        replacing: (([ForwardConflict]) throws(BufferError) -> [[UInt8]])? = nil
+    ) throws(BufferError) -> PutReceipt {
         let prepared: PreparedBatch
         do throws(LogError) {
             guard !records.isEmpty else {
-                try log.setRegisters([move])
+                try log.setRegisters(registers)
                 return PutReceipt(outcomes: [], epoch: log.epoch, fill: fill)
             }
             let batch = batch(
@@ -227,34 +236,49 @@ package final class LogForwardBuffer: LogBuffer, ForwardBuffer, @unchecked Senda
         } catch {
             throw BufferError(error, fill: fill)
         }
-        if let conflict = conflict(prepared, records) { throw conflict }
+        let conflicts = conflicts(prepared, records)
+        var replacements: [[UInt8]] = []
+        if let first = conflicts.first {
+            guard let replacing else {
+                throw .conflict(first.index, first.offset ?? 0, first.stored)
+            }
+            replacements = try replacing(conflicts)
+            precondition(replacements.count == conflicts.count, "each conflict has a replacement")
+        }
         do throws(LogError) {
-            return receipt(try log.commit(prepared, registers: [move]))
+            for (conflict, replacement) in zip(conflicts, replacements) {
+                try prepared.replace(conflict.index, with: replacement)
+            }
+            return receipt(try log.commit(prepared, registers: registers))
         } catch {
             throw BufferError(error, fill: fill)
         }
     }
 
-    /// Looked for before anything is written: what cannot be materialised stops the page.
-    private func conflict(_ prepared: PreparedBatch, _ records: [ForwardRecord]) -> BufferError? {
+    /// Looked for before anything is written.
+    private func conflicts(_ prepared: PreparedBatch, _ records: [ForwardRecord])
+        -> [ForwardConflict]
+    {
+        var conflicts: [ForwardConflict] = []
         for (index, outcome) in prepared.outcomes.enumerated() {
             switch outcome {
             case .new, .existing, .duplicate: continue
             case .conflict(let offset, let stored):
-                return .conflict(index, offset, Digest(stored))
+                conflicts.append(
+                    ForwardConflict(index: index, offset: offset, stored: Digest(stored)))
             case .conflictWithin(let original):
-                return .conflict(index, 0, records[original].contentDigest!)
+                conflicts.append(
+                    ForwardConflict(
+                        index: index, offset: nil, stored: records[original].contentDigest!))
             }
         }
-        return nil
+        return conflicts
     }
 
-    package func get(_ key: Digest) throws(BufferError) -> UInt64? {
-        do throws(LogError) {
-            return try log.lookUp(Digest256(key))?.offset
-        } catch {
-            throw BufferError(error)
-        }
+    package func get(_ key: Digest) throws(BufferError) -> UInt64? { try content(of: key)?.offset }
+
+    package func content(of key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        try find(key)
     }
 }
 

@@ -15,21 +15,7 @@ package final class LogCursorTracker: CursorTracker {
     package init(_ log: Log) { self.log = log }
 
     package func create(_ cursor: TrackedCursor) throws(BufferError) {
-        do throws(LogError) {
-            try log.createCursor(
-                Cursor(
-                    owner: cursor.owner, name: cursor.name, nextOffset: cursor.nextOffset,
-                    epoch: cursor.epoch, digest: cursor.digest.map { Digest256($0) },
-                    digestOffset: cursor.digestOffset,
-                    receiver: cursor.receiverUUID.map { LogIdentifier(bytes: $0) },
-                    receiverEpoch: cursor.receiverEpoch, required: cursor.hold == .required,
-                    maximumLagBytes: cursor.hold.lagBytes,
-                    maximumLagMilliseconds: cursor.hold.lagMilliseconds,
-                    initialisation: cursor.initMode,
-                    createdMilliseconds: cursor.createdMilliseconds))
-        } catch {
-            throw BufferError(error)
-        }
+        do throws(LogError) { try log.createCursor(Cursor(cursor)) } catch { throw BufferError(error) }
     }
 
     package func cursor(owner: String, name: String) -> TrackedCursor? {
@@ -124,6 +110,12 @@ extension LogCursorTracker {
         }
     }
 
+    package func replace(_ cursor: TrackedCursor) throws(BufferError) {
+        try change(cursor.owner, cursor.name) { () throws(LogError) in
+            try log.replaceCursor(Cursor(cursor))
+        }
+    }
+
     /// A change after which nothing that was confirmed ahead of the frontier counts any more.
     private func change(
         _ owner: String, _ name: String, _ body: () throws(LogError) -> Void
@@ -145,6 +137,20 @@ extension CursorHold {
 
     var lagMilliseconds: Int64? {
         if case .upTo(_, let milliseconds) = self { milliseconds } else { nil }
+    }
+}
+
+extension Cursor {
+    fileprivate init(_ cursor: TrackedCursor) {
+        self.init(
+            owner: cursor.owner, name: cursor.name, nextOffset: cursor.nextOffset,
+            epoch: cursor.epoch, digest: cursor.digest.map { Digest256($0) },
+            digestOffset: cursor.digestOffset,
+            receiver: cursor.receiverUUID.map { LogIdentifier(bytes: $0) },
+            receiverEpoch: cursor.receiverEpoch, required: cursor.hold == .required,
+            maximumLagBytes: cursor.hold.lagBytes,
+            maximumLagMilliseconds: cursor.hold.lagMilliseconds,
+            initialisation: cursor.initMode, createdMilliseconds: cursor.createdMilliseconds)
     }
 }
 

@@ -14,6 +14,7 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
         var records: [Record] = []
         var keys: [Digest: (offset: UInt64, content: Digest)] = [:]
         var position: SourcePosition?
+        var halt: ForwardHalt?
         var cursors: [TrackedCursor] = []
         var frontiers: [[UInt8]: ContiguousFrontier] = [:]
         var observers: [UInt64: @Sendable (UInt64) -> Void] = [:]
@@ -151,31 +152,98 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
     }
 
     package func putIfAbsent(
-        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition
+        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition,
+        replacing: (([ForwardConflict]) throws(BufferError) -> [[UInt8]])?
+    ) throws(BufferError) -> PutReceipt {
+        let conflicts = try conflicts(records, from: from)
+        var records = records
+        if let first = conflicts.first {
+            guard let replacing else { throw .conflict(first.index, first.offset ?? 0, first.stored) }
+            for (conflict, payload) in zip(conflicts, try replacing(conflicts)) {
+                records[conflict.index] = ForwardRecord(
+                    key: nil, contentDigest: nil, storedRecord: payload)
+            }
+        }
+        return try put(records, from: from, to: to, endsHalt: false)
+    }
+
+    private func conflicts(_ records: [ForwardRecord], from: SourcePosition) throws(BufferError)
+        -> [ForwardConflict]
+    {
+        try state.withLock { state -> Result<[ForwardConflict], BufferError> in
+            guard state.position == from else {
+                return .failure(BufferError(.positionMoved, "the position is another one"))
+            }
+            var conflicts: [ForwardConflict] = []
+            var within: [Digest: Digest] = [:]
+            for (index, record) in records.enumerated() {
+                guard let key = record.key, let content = record.contentDigest else { continue }
+                let known = state.keys[key]
+                if let stored = known?.content ?? within[key], stored != content {
+                    conflicts.append(
+                        ForwardConflict(index: index, offset: known?.offset, stored: stored))
+                } else {
+                    within[key] = content
+                }
+            }
+            return .success(conflicts)
+        }.get()
+    }
+
+    private func put(
+        _ records: [ForwardRecord], from: SourcePosition, to: SourcePosition, endsHalt: Bool
     ) throws(BufferError) -> PutReceipt {
         let result = state.withLock { state -> Result<PutReceipt, BufferError> in
             guard state.position == from else {
                 return .failure(BufferError(.positionMoved, "the position is another one"))
             }
-            var within: [Digest: Digest] = [:]
-            for (index, record) in records.enumerated() {
-                guard let key = record.key, let content = record.contentDigest else { continue }
-                let stored = state.keys[key]?.content ?? within[key]
-                if let stored, stored != content {
-                    return .failure(.conflict(index, state.keys[key]?.offset ?? 0, stored))
-                }
-                within[key] = content
-            }
             let outcomes = put(records, false, &state)
             state.position = to
+            if endsHalt { state.halt = nil }
             return .success(PutReceipt(outcomes: outcomes, epoch: 1, fill: 0))
         }
-        let head = headOffset
-        for observer in state.withLock({ Array($0.observers.values) }) { observer(head) }
+        tellObservers()
         return try result.get()
     }
 
-    package func get(_ key: Digest) throws(BufferError) -> UInt64? { state.withLock { $0.keys[key]?.offset } }
+    private func tellObservers() {
+        let head = headOffset
+        for observer in state.withLock({ Array($0.observers.values) }) { observer(head) }
+    }
+
+    package func putLate(_ record: ForwardRecord) throws(BufferError) -> PutOutcome {
+        defer { tellObservers() }
+        return state.withLock { put([record], false, &$0)[0] }
+    }
+
+    package var halt: ForwardHalt? { state.withLock { $0.halt } }
+
+    package func setHalt(_ halt: ForwardHalt?) throws(BufferError) {
+        state.withLock { $0.halt = halt }
+    }
+
+    package func putRefusal(_ record: ForwardRecord, from: SourcePosition, to: SourcePosition)
+        throws(BufferError)
+    {
+        _ = try put([record], from: from, to: to, endsHalt: true)
+    }
+
+    package func accept(_ position: SourcePosition, from: SourcePosition) throws(BufferError) {
+        try state.withLock { state -> Result<Void, BufferError> in
+            guard state.position == from else {
+                return .failure(BufferError(.positionMoved, "the position is another one"))
+            }
+            state.position = position
+            state.halt = nil
+            return .success(())
+        }.get()
+    }
+
+    package func get(_ key: Digest) throws(BufferError) -> UInt64? { try content(of: key)?.offset }
+
+    package func content(of key: Digest) throws(BufferError) -> (offset: UInt64, content: Digest)? {
+        state.withLock { state in state.keys[key].map { ($0.offset, $0.content) } }
+    }
 
     // MARK: - Cursors
 
@@ -249,6 +317,19 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
             cursor.nextOffset = nextOffset
             cursor.digest = nil
             cursor.digestOffset = nil
+            return nil
+        }
+    }
+
+    package func replace(_ cursor: TrackedCursor) throws(BufferError) {
+        guard cursor.epoch == epoch else {
+            throw BufferError(.positionMoved, "the cursor is of another epoch")
+        }
+        try change(cursor.owner, cursor.name) { standing, head in
+            guard cursor.nextOffset <= head else {
+                return BufferError(.outOfRange(first: 0, head: head), "beyond the head")
+            }
+            standing = cursor
             return nil
         }
     }

@@ -131,14 +131,7 @@ struct MessageView {
         }
     }
 
-    /// SHA-256 over `"bsfg.key.v1\0"` and, each with its length, from_zone and message_id.
-    func key() -> Digest {
-        var hash = SHA256()
-        hash.update(Array("bsfg.key.v1\0".utf8))
-        hash.updateFramed(slice(fromZone))
-        hash.updateFramed(slice(messageID))
-        return hash.finish()
-    }
+    func key() -> Digest { FactKey.compute(slice(fromZone), slice(messageID)) }
 
     /// SHA-256 over what the fact says, and nothing of how it travelled.
     func contentDigest() throws(Malformed) -> Digest {

@@ -78,6 +78,8 @@ package struct ReceivedEntry: Sendable {
     /// Recomputed from the message's bytes; nil for notices and for what is not intact.
     package private(set) var key: Digest?
     package private(set) var contentDigest: Digest?
+    /// The content digest that was sent with it.
+    package private(set) var statedDigest: Digest?
     /// UTF-8 of the zone that the message says it is from; empty where it is not readable.
     package private(set) var fromZone: [UInt8] = []
     package private(set) var verdict: Verdict = .intact
@@ -99,6 +101,29 @@ package struct ReceivedEntry: Sendable {
         item == .message ? nil : try? Bsfg_V1_Notice(serializedBytes: itemBytes)
     }
 
+    /// The stored record, marked as one that comes after others of its origin.
+    package var lateRecord: [UInt8] {
+        guard !isLate else { return storedRecord }
+        var record = storedRecord
+        WireWriter.append(9, varint: 1, to: &record)
+        return record
+    }
+
+    /// A record that was received before and is judged again, as if it had come just now with its
+    /// checksum.
+    package init(storedRecord: [UInt8], offset: UInt64, statedDigest: Digest?) {
+        var entry: [UInt8] = []
+        WireWriter.append(1, varint: offset, to: &entry)
+        let item = try? StoredRecord(storedRecord)
+        if let item, item.item == .message {
+            WireWriter.append(
+                4, fixed32: CRC32C.checksum(Array(storedRecord[item.itemRange])), to: &entry)
+        }
+        entry += storedRecord
+        if let statedDigest { WireWriter.append(10, bytes: statedDigest.bytes, to: &entry) }
+        self = entry.withUnsafeBytes { ReceivedEntry($0) }
+    }
+
     init(_ bytes: UnsafeRawBufferPointer) {
         do throws(WireProblem) {
             try read(bytes)
@@ -110,7 +135,6 @@ package struct ReceivedEntry: Sendable {
     private mutating func read(_ bytes: UnsafeRawBufferPointer) throws(WireProblem) {
         var fields = StoredFields()
         var checksum: UInt32?
-        var stated: Digest?
         var reader = WireReader(bytes)
         storedRecord.reserveCapacity(bytes.count)
         while let field = try reader.next() {
@@ -118,7 +142,7 @@ package struct ReceivedEntry: Sendable {
             case (1, .varint): offset = field.value
             case (2, .varint): appendedAtUnixMilliseconds = Int64(bitPattern: field.value)
             case (4, .fixed32): checksum = UInt32(field.value)
-            case (10, .bytes): stated = Digest(bytes[field.content])
+            case (10, .bytes): statedDigest = Digest(bytes[field.content])
             case (1, _), (2, _), (4, _), (10, _):
                 throw WireProblem(
                     byteOffset: field.whole.lowerBound,
@@ -140,7 +164,7 @@ package struct ReceivedEntry: Sendable {
         self.item = item
         origin = fields.origin
         isLate = fields.isLate
-        verdict = item == .message ? judge(checksum, stated) : judgeNotice()
+        verdict = item == .message ? judge(checksum, statedDigest) : judgeNotice()
     }
 
     private static let noticeSchema = WireSchema.message(named: "Notice")

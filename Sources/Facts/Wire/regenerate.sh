@@ -25,18 +25,25 @@ mkdir "$work/swift"
 protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
     --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
     --swift_out="$work/swift" bsfg.proto
-protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
-    --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
-    --swift_out="$work/swift" bsfg-admin.proto
+# The administration's parts, each made into a file of its own.
+for part in admin admin-quarantine admin-reading; do
+    protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
+        --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
+        --swift_out="$work/swift" "bsfg-$part.proto"
+done
 protoc --proto_path="$root/docs/api" --descriptor_set_out="$work/bsfg.desc" bsfg.proto
 
 if [ "${1:-}" = --check ]; then
     cmp "$work/swift/bsfg.pb.swift" "$root/Sources/Facts/Wire/bsfg.pb.swift"
-    cmp "$work/swift/bsfg-admin.pb.swift" "$root/Sources/Gateway/Admin/admin.pb.swift"
+    for part in admin admin-quarantine admin-reading; do
+        cmp "$work/swift/bsfg-$part.pb.swift" "$root/Sources/Gateway/Admin/$part.pb.swift"
+    done
     cmp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 else
     cp "$work/swift/bsfg.pb.swift" "$root/Sources/Facts/Wire/bsfg.pb.swift"
-    cp "$work/swift/bsfg-admin.pb.swift" "$root/Sources/Gateway/Admin/admin.pb.swift"
+    for part in admin admin-quarantine admin-reading; do
+        cp "$work/swift/bsfg-$part.pb.swift" "$root/Sources/Gateway/Admin/$part.pb.swift"
+    done
     # The descriptor set is what the contract promised before: it only ever gains.
     cp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 fi

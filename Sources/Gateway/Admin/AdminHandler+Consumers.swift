@@ -67,7 +67,7 @@ extension AdminHandler {
         return response
     }
 
-    private func requireReason(_ reason: String) throws(ServiceError) {
+    func requireReason(_ reason: String) throws(ServiceError) {
         guard !reason.isEmpty else {
             throw ServiceError(.missingField, "say why, for those who come after", field: "reason")
         }
@@ -78,7 +78,7 @@ extension AdminHandler {
         }
     }
 
-    private func consumer(_ owner: String, _ name: String) throws(ServiceError)
+    func consumer(_ owner: String, _ name: String) throws(ServiceError)
         -> (StreamLog, TrackedCursor)
     {
         guard let log = logs.log(ofConsumer: name, owner: owner),
@@ -91,11 +91,11 @@ extension AdminHandler {
         return (log, cursor)
     }
 
-    private func onDisk(_ body: @escaping @Sendable () throws(BufferError) -> Void)
-        async throws(ServiceError)
+    func onDisk<Value: Sendable>(_ body: @escaping @Sendable () throws(BufferError) -> Value)
+        async throws(ServiceError) -> Value
     {
         do throws(BufferError) {
-            try await pool.run(body)
+            return try await pool.run(body)
         } catch {
             throw ServiceError(error)
         }

@@ -13,6 +13,7 @@ struct AdminHandler: Sendable {
     let pulls: Pulls
     let pool: BlockingPool
     let waits: HeadWaits
+    let custody: NodeCustody
     let startedMilliseconds: Int64
     let now: @Sendable () -> Int64
     let server: @Sendable () -> RPCServerStatistics
@@ -32,6 +33,31 @@ struct AdminHandler: Sendable {
             try encode(
                 try await acknowledgeAlarm(try decode(request), by: request.caller.identity),
                 request)
+        case .getFact: try await getFact(try decode(request), request)
+        case .queryFacts: try await queryFacts(try decode(request), request)
+        case .listQuarantine:
+            try encode(try await listQuarantine(try decode(request)), request)
+        case .showQuarantine:
+            try encode(try await showQuarantine(try decode(request)), request)
+        default: try await decide(procedure, request, by: request.caller.identity)
+        }
+    }
+
+    /// What an operator decides, by whom.
+    private func decide(_ procedure: Procedure, _ request: RPCRequest, by caller: String)
+        async throws(ServiceError) -> [UInt8]
+    {
+        switch procedure {
+        case .retryQuarantine:
+            try encode(try await retryQuarantine(try decode(request), by: caller), request)
+        case .discardQuarantine:
+            try encode(try await discardQuarantine(try decode(request), by: caller), request)
+        case .resolveQuarantine:
+            try encode(try await resolveQuarantine(try decode(request), by: caller), request)
+        case .acceptHistory:
+            try encode(try await acceptHistory(try decode(request), by: caller), request)
+        case .deleteConsumer:
+            try encode(try await deleteConsumer(try decode(request), by: caller), request)
         default: preconditionFailure("\(procedure.rawValue) is not administration")
         }
     }

@@ -22,7 +22,11 @@ package struct NodeConfiguration: Sendable {
     package var limits: RPCServerLimits
     /// The memory that the key indexes of all logs share.
     package var indexBudgetBytes: Int
+    /// What waits in quarantine may take this much.
+    package var quarantineBytes: Int = NodeConfiguration.quarantineDefaultBytes
     package var logLevel: LogLevel
+
+    package static let quarantineDefaultBytes = 128 << 20
 
     /// Every zone that a fact may come from or go to.
     package var knownZones: [String] { [zone] + peers.map(\.id) + otherZones }

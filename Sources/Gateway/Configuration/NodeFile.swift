@@ -18,6 +18,7 @@ struct NodeFile {
     private var limits = RPCServerLimits()
     private var logLevel = LogLevel.info
     private var indexBudgetBytes = KeyIndexBudget.defaultBytes
+    private var quarantineBytes = NodeConfiguration.quarantineDefaultBytes
 
     init(_ tree: YAMLTree, file: String, paths: ConfigurationPaths, problems: ProblemList) {
         self.file = file
@@ -43,6 +44,9 @@ struct NodeFile {
         if var section = reader.mapping("buffers") {
             if let budget = section.bytes("index_budget", 0...(1 << 40)) {
                 indexBudgetBytes = budget.value
+            }
+            if let capacity = section.bytes("quarantine", (1 << 20)...(1 << 40)) {
+                quarantineBytes = capacity.value
             }
             section.finish()
         }
@@ -250,6 +254,6 @@ struct NodeFile {
             adminSocketPath: adminSocketPath,
             otherZones: otherZones.map(\.value), streams: streams.map(\.value),
             clients: clients.map(\.value), peers: peers, cursors: cursors, limits: limits,
-            indexBudgetBytes: indexBudgetBytes, logLevel: logLevel)
+            indexBudgetBytes: indexBudgetBytes, quarantineBytes: quarantineBytes, logLevel: logLevel)
     }
 }

@@ -122,7 +122,7 @@ package struct NodeTemplate: Sendable {
             # forward: {capacity: 4GiB}
 
         # Memory for the key indexes of all logs.
-        # buffers: {index_budget: 256MiB}
+        # buffers: {index_budget: 256MiB, quarantine: 128MiB}
 
         # Who may call this node besides its peers. Nobody may until listed.
         # Roles: producer (append), consumer (fetch and confirm), monitor (health).

@@ -11,6 +11,7 @@ package final class GatewayNode: Sendable {
     private let configuration: NodeConfiguration
     private let logs: StreamLogs
     private let pool: BlockingPool
+    private let custody: NodeCustody
     private let pulls: Pulls
     private let server: RPCServer
     private let logger: Logger
@@ -34,9 +35,10 @@ package final class GatewayNode: Sendable {
         self.configuration = configuration
         self.logger = logger
         logs = try StreamLogs(configuration)
-        watch = LogWatch(logs, logger)
+        custody = try NodeCustody(configuration, logger: logger)
+        watch = LogWatch(logs, custody.faults, logger)
         pool = BlockingPool(name: "bsfg-disk", threadCount: GatewayNode.diskThreads)
-        pulls = try Pulls(configuration, logs, pool, logger) {
+        pulls = try Pulls(configuration, logs, pool, custody, logger) {
             (peer, endpoint) throws(NodeError) in
             try Pulls.connect(peer, endpoint, configuration, credentials)
         }
@@ -48,12 +50,14 @@ package final class GatewayNode: Sendable {
             access: access,
             append: AppendService(
                 configuration: configuration, access: access, logs: logs, pool: pool),
-            fetch: FetchService(access: access, logs: logs, pool: pool, waits: waits),
+            fetch: FetchService(
+                access: access, logs: logs, pool: pool, waits: waits, custody: custody),
             federation: FederationHandler(
-                configuration: configuration, access: access, logs: logs, pool: pool, now: now),
+                configuration: configuration, access: access, logs: logs, pool: pool,
+                custody: custody, now: now),
             admin: AdminHandler(
                 configuration: configuration, logs: logs, pulls: pulls, pool: pool, waits: waits,
-                startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
+                custody: custody, startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
                 server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
                 listeners: { bound.addresses.withLock { $0 } }))
         var listeners = configuration.listeners.map {
@@ -98,6 +102,7 @@ package final class GatewayNode: Sendable {
         await server.stop(graceSeconds: GatewayNode.graceSeconds)
         bound.server.withLock { $0 = nil }
         pool.stop()
+        custody.close()
         logs.close()
     }
 

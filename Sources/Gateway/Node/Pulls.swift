@@ -7,9 +7,10 @@ internal import RPC
 /// Everything this node pulls: one loop for each entry of `cursors.yaml`, one connection for each
 /// peer, none waiting for another.
 final class Pulls: Sendable {
-    private struct Pull: Sendable {
+    struct Pull: Sendable {
         var configuration: CursorConfiguration
         var log: StreamLog
+        var source: RPCPullSource
         var loop: PullLoop
         var isManual: Bool
     }
@@ -20,7 +21,7 @@ final class Pulls: Sendable {
     /// - Parameter connect: makes the one connection that all pulls from a peer share.
     init(
         _ configuration: NodeConfiguration, _ logs: StreamLogs, _ pool: BlockingPool,
-        _ logger: Logger,
+        _ custody: NodeCustody, _ logger: Logger,
         connect: (PeerConfiguration, HostPort) throws(NodeError) -> PeerConnection
     ) throws(NodeError) {
         var connections: [String: PeerConnection] = [:]
@@ -47,11 +48,11 @@ final class Pulls: Sendable {
                 profile: log.stream.profile.rawValue)
             pulls.append(
                 Pull(
-                    configuration: cursor, log: log,
+                    configuration: cursor, log: log, source: source,
                     loop: PullLoop(
-                        source: source, buffer: forward, pool: pool, origin: cursor.origin,
-                        keyedBy: log.stream.idempotency == .content ? .content : .identifier,
-                        log: { Pulls.tell($0, cursor, logger) }),
+                        source: source,
+                        materialisation: custody.materialisation(forward, log, cursor.origin),
+                        pool: pool, log: { Pulls.tell($0, cursor, logger) }),
                     isManual: peer.start == .manual))
         }
         self.pulls = pulls
@@ -133,11 +134,15 @@ final class Pulls: Sendable {
     /// Fetches the last `count` offsets below a pull's position again.
     /// - Returns: from where, or nil when that is not pulled now.
     func redeliver(stream: String, origin: String, count: UInt64) async -> UInt64? {
-        let pull = pulls.first {
+        await pull(stream: stream, origin: origin)?.loop.redeliver(count: count)
+    }
+
+    /// A stream of an origin comes from one peer.
+    func pull(stream: String, origin: String) -> Pull? {
+        pulls.first {
             $0.configuration.stream.utf8.elementsEqual(stream.utf8)
                 && $0.configuration.origin.utf8.elementsEqual(origin.utf8)
         }
-        return await pull?.loop.redeliver(count: count)
     }
 
     func status() async -> [Bsfg_Admin_V1_PullStatus] {

@@ -24,7 +24,7 @@ struct RPCPullSource: PullSource {
     let profile: String
 
     /// Our cursor's name at the peer.
-    private var consumerName: String { "\(zone)/\(pull.stream)/\(pull.origin)" }
+    var consumerName: String { "\(zone)/\(pull.stream)/\(pull.origin)" }
 
     func open(position: SourcePosition?, receiver: SourcePosition) async throws(PullFailure)
         -> SourcePosition
@@ -92,7 +92,7 @@ struct RPCPullSource: PullSource {
         return response.nextOffset
     }
 
-    private func call<Response: SwiftProtobuf.Message>(
+    func call<Response: SwiftProtobuf.Message>(
         _ procedure: Procedure, _ request: some SwiftProtobuf.Message, _ type: Response.Type
     ) async throws(PullFailure) -> Response {
         let bytes = try await send(procedure, request)

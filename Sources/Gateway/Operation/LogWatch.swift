@@ -6,7 +6,7 @@ internal import WriteAheadLog
 final class LogWatch: Sendable {
     private let failures: AsyncStream<NodeError>
 
-    init(_ logs: StreamLogs, _ logger: Logger) {
+    init(_ logs: StreamLogs, _ faults: FaultPoints, _ logger: Logger) {
         let (failures, report) = AsyncStream<NodeError>.makeStream(
             bufferingPolicy: .bufferingOldest(1))
         self.failures = failures
@@ -15,6 +15,7 @@ final class LogWatch: Sendable {
             // Ends with the stream, when the log is closed.
             Task {
                 for await event in events {
+                    if case .truncated = event { faults.reached(.truncated) }
                     LogEventLine(event).write(to: logger, about: log)
                     if let failure = LogWatch.failure(event, log) { report.yield(failure) }
                 }

@@ -113,12 +113,23 @@ enum Procedure: String, CaseIterable {
     case detachConsumer = "/bsfg.admin.v1.AdminService/DetachConsumer"
     case attachConsumer = "/bsfg.admin.v1.AdminService/AttachConsumer"
     case acknowledgeAlarm = "/bsfg.admin.v1.AdminService/AcknowledgeAlarm"
+    case listQuarantine = "/bsfg.admin.v1.QuarantineService/ListQuarantine"
+    case showQuarantine = "/bsfg.admin.v1.QuarantineService/ShowQuarantine"
+    case retryQuarantine = "/bsfg.admin.v1.QuarantineService/RetryQuarantine"
+    case discardQuarantine = "/bsfg.admin.v1.QuarantineService/DiscardQuarantine"
+    case resolveQuarantine = "/bsfg.admin.v1.QuarantineService/ResolveQuarantine"
+    case acceptHistory = "/bsfg.admin.v1.HistoryService/AcceptHistory"
+    case getFact = "/bsfg.admin.v1.ReadingService/GetFact"
+    case queryFacts = "/bsfg.admin.v1.ReadingService/QueryFacts"
+    case deleteConsumer = "/bsfg.admin.v1.ReadingService/DeleteConsumer"
+    /// The bring-up runbook's spelling of a first look.
+    case previewFetch = "/v1/fetch"
 
     static let peers: Set<Procedure> = [
-        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor,
+        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch,
     ]
     static let producers: Set<Procedure> = [.appendFact, .appendFacts]
-    static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt]
+    static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch]
 
     var method: String { String(rawValue[rawValue.index(after: rawValue.lastIndex(of: "/")!)...]) }
 }

@@ -134,6 +134,7 @@ struct AppendService: Sendable {
                 }
             }
             try batch.checkSize()
+            batch.stopsAtConflict = submission.stopOnError
             let whole = batch
             write(whole, store, submission.stopOnError) { result in
                 answer(whole, result, store, encoding, respond)
@@ -192,6 +193,8 @@ private struct Batch: Sendable {
     var facts: [KeyedFact]
     private(set) var results: [Result]
     private(set) var hasInvalid = false
+    /// Nothing behind a conflict is appended.
+    var stopsAtConflict = false
 
     mutating func add(_ fact: KeyedFact) {
         results.append(.fact(facts.count))
@@ -245,9 +248,11 @@ private struct Batch: Sendable {
     /// before and what is wrong with a fact does not depend on it and is told.
     private func failure(_ error: ServiceError, _ store: LogStoreBuffer) -> ServiceError {
         var failure = error
+        var isStopped = false
         for (place, result) in results.enumerated() {
             var answer = Bsfg_V1_AppendResult()
             switch result {
+            case .fact where isStopped: answer.outcome = .skipped
             case .skipped: answer.outcome = .skipped
             case .invalid(let error):
                 answer.outcome = .invalid
@@ -262,6 +267,7 @@ private struct Batch: Sendable {
                     answer.fill(.existing(offset: offset), fact)
                 case (let offset, let content)?:
                     answer.fill(.conflict(offset: offset, stored: content), fact)
+                    isStopped = stopsAtConflict
                 case nil:
                     answer.outcome = error.reason == .outcomeUnknown ? .unknown : .refused
                     answer.error.reason = error.reason.rawValue

@@ -12,9 +12,10 @@ struct FederationHandler: Sendable {
     let access: Access
     let logs: StreamLogs
     let pool: BlockingPool
+    let custody: NodeCustody
     let now: @Sendable () -> Int64
 
-    private static let defaultInitMode = CursorInitMode.boundedBackfill(hours: 24).description
+    static let defaultInitMode = CursorInitMode.boundedBackfill(hours: 24).description
 
     func hello(_ request: RPCRequest) throws(ServiceError) -> [UInt8] {
         _ = try WireCodec.decodeRequest(
@@ -128,7 +129,35 @@ struct FederationHandler: Sendable {
         }
     }
 
+    /// A refusal for its history is noted, since an operator who accepts it goes on from there. A dry run
+    /// asks about the log's own history alone, whatever the cursor says.
     private func existing(
+        _ cursor: TrackedCursor, _ position: SourcePosition?,
+        _ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog
+    ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
+        guard !message.dryRun else {
+            if let position { try await check(position, log, nil) }
+            var start = head(log)
+            start.nextOffset = position?.nextOffset ?? cursor.nextOffset
+            return response(start, cursor.initMode, isExisting: true, log)
+        }
+        do throws(ServiceError) {
+            let opened = try await reopened(cursor, position, message, log)
+            custody.refusals.forget(cursor)
+            return opened
+        } catch {
+            if error.reason == .historyMismatch || error.reason == .consumerBound {
+                custody.refusals.note(
+                    cursor,
+                    HistoryRefusals.Refused(
+                        position: position, receiverUUID: Array(message.receiver.logUuid),
+                        receiverEpoch: message.receiver.epoch, sentence: error.message))
+            }
+            throw error
+        }
+    }
+
+    private func reopened(
         _ cursor: TrackedCursor, _ position: SourcePosition?,
         _ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog
     ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
@@ -143,7 +172,7 @@ struct FederationHandler: Sendable {
                     + "receiver went back")
         }
         // The grant may have changed since the cursor was made.
-        if let hold = hold(of: cursor.name), hold != cursor.hold, !message.dryRun {
+        if let hold = hold(of: cursor.name), hold != cursor.hold {
             try await onDisk { () throws(BufferError) in
                 try log.cursors.change(owner: cursor.owner, name: cursor.name, hold: hold)
             }
@@ -189,7 +218,7 @@ struct FederationHandler: Sendable {
     }
 
     /// Where an initialisation mode begins, by this log's own append times and clock.
-    private func resolve(_ text: String, _ log: StreamLog) async throws(ServiceError) -> UInt64 {
+    func resolve(_ text: String, _ log: StreamLog) async throws(ServiceError) -> UInt64 {
         let buffer = log.buffer
         guard let mode = CursorInitMode(text) else {
             throw ServiceError(

@@ -17,6 +17,7 @@ struct FetchService: Sendable {
     let logs: StreamLogs
     let pool: BlockingPool
     let waits: HeadWaits
+    let custody: NodeCustody
 
     // MARK: - Fetch
 
@@ -55,9 +56,13 @@ struct FetchService: Sendable {
         }
         // Read again: it may have moved while the call waited.
         let confirmed = log.cursors.cursor(owner: cursor.owner, name: cursor.name)?.nextOffset ?? 0
-        return try await FetchService.page(
+        let page = try await FetchService.page(
             log, from: from, limits, confirmedOffset: confirmed > 0 ? confirmed - 1 : nil,
             awaitedFrom: cursor.nextOffset, request.encoding, pool)
+        if case .peer = request.caller.kind, from < log.log.headOffset {
+            custody.faults.reached(.served)
+        }
+        return page
     }
 
     /// A page, read and encoded on the pool: up to 6 MiB turned into JSON is no work for the few
@@ -65,16 +70,17 @@ struct FetchService: Sendable {
     ///
     /// - Parameter awaitedFrom: from here on truncation waited for the reader while it was attached; nil
     ///   for somebody who only looks.
+    /// - Parameter untilMilliseconds: records that the log took later are left out.
     static func page(
         _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
-        awaitedFrom: UInt64?, _ encoding: WireEncoding, _ pool: BlockingPool
+        awaitedFrom: UInt64?, untilMilliseconds: Int64 = .max, _ encoding: WireEncoding, _ pool: BlockingPool
     ) async throws(ServiceError) -> [UInt8] {
         let result: Result<[UInt8], ServiceError>
         do throws(BufferError) {
             result = try await pool.run { () throws(BufferError) in
                 try page(
                     log, from: from, limits, confirmedOffset: confirmedOffset,
-                    awaitedFrom: awaitedFrom
+                    awaitedFrom: awaitedFrom, untilMilliseconds: untilMilliseconds
                 ).flatMap { page in
                     Result { () throws(MalformedRecord) in
                         try WireCodec.encode(
@@ -92,13 +98,14 @@ struct FetchService: Sendable {
     /// comes later begins the next page.
     private static func page(
         _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
-        awaitedFrom: UInt64?
+        awaitedFrom: UInt64?, untilMilliseconds: Int64
     ) throws(BufferError) -> Result<[UInt8], ServiceError> {
         let buffer = log.buffer
         var writer = PageWriter(originLogUUID: log.store == nil ? nil : buffer.identifier)
         var malformed: MalformedRecord?
         var next = from
         func visit(_ record: BufferRecord) -> Bool {
+            guard record.appendedMilliseconds <= untilMilliseconds else { return false }
             if writer.count > 0,
                 writer.byteCount + record.payload.count + PageWriter.entryOverheadBytes
                     > limits.bytes
@@ -198,6 +205,9 @@ struct FetchService: Sendable {
             throw beyondHead("offset \(message.offset) is beyond the head \(head)", log, "offset")
         }
         let moved = try await move(cursor, log, through: message.offset, digest)
+        if case .peer = request.caller.kind, moved.nextOffset > cursor.nextOffset {
+            custody.faults.reached(.cursorDurable)
+        }
         var response = Bsfg_V1_ConfirmReceiptResponse()
         if moved.nextOffset > 0 { response.cursorAdvancedTo = moved.nextOffset - 1 }
         response.nextOffset = moved.nextOffset

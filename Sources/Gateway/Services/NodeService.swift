@@ -55,11 +55,14 @@ struct NodeService: RPCService {
         case .fetchFacts: fetch.fetch(request, respond)
         case .confirmReceipt: fetch.confirm(request, respond)
         case .openCursor: federation.openCursor(request, respond)
+        case .previewFetch: federation.previewFetch(request, respond)
         case .hello: reply(respond) { () throws(ServiceError) in try federation.hello(request) }
         case .listStreams:
             reply(respond) { () throws(ServiceError) in try federation.listStreams(request) }
         case .status, .createConsumer, .listConsumers, .peek, .redeliver, .detachConsumer,
-            .attachConsumer, .acknowledgeAlarm:
+            .attachConsumer, .acknowledgeAlarm, .listQuarantine, .showQuarantine,
+            .retryQuarantine, .discardQuarantine, .resolveQuarantine, .acceptHistory, .getFact,
+            .queryFacts, .deleteConsumer:
             Task {
                 do throws(ServiceError) {
                     respond(.message(try await admin.handle(procedure, request)))

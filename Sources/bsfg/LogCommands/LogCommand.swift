@@ -9,6 +9,7 @@ struct LogCommand: ParsableCommand {
         subcommands: [
             LogAlarm.self,
             LogAppend.self,
+            LogBeginEpoch.self,
             LogDiskTest.self,
             LogDump.self,
             LogExercise.self,

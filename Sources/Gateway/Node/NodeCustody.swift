@@ -1,0 +1,52 @@
+internal import Buffers
+internal import Logging
+internal import Replication
+
+/// What a node's parts share about facts and histories that cannot simply go on: where facts wait for a
+/// decision, which receivers were refused, and where tests stop the process.
+struct NodeCustody: Sendable {
+    let quarantine: LogQuarantine
+    let refusals = HistoryRefusals()
+    let faults: FaultPoints
+    let logger: Logger
+
+    /// Opens the quarantine of the data directory. Blocks.
+    init(_ configuration: NodeConfiguration, logger: Logger) throws(NodeError) {
+        self.logger = logger
+        faults = try FaultPoints.fromEnvironment(
+            isStrict: configuration.streams.contains { $0.profile == .silStrict })
+        do throws(BufferError) {
+            quarantine = try LogQuarantine(
+                directory: "\(configuration.dataDirectory)/quarantine",
+                capacityBytes: UInt64(configuration.quarantineBytes))
+        } catch {
+            throw NodeError("the quarantine cannot be opened: \(error.sentence)")
+        }
+        QuarantineWatch(logger: logger).tellWaiting(quarantine.size)
+    }
+
+    func close() { quarantine.close() }
+
+    /// How pages of another zone's facts come into their log.
+    func materialisation(_ buffer: LogForwardBuffer, _ log: StreamLog, _ origin: String)
+        -> PageMaterialisation
+    {
+        PageMaterialisation(
+            buffer: buffer, quarantine: quarantine, stream: log.stream.name, origin: origin,
+            keyedBy: log.stream.idempotency == .content ? .content : .identifier,
+            halts: log.stream.profile == .silStrict, now: { GatewayNode.nowMilliseconds() },
+            quarantined: { [logger] facts in QuarantineWatch(logger: logger).tell(facts) },
+            reached: { [faults] step in faults.reached(FaultPoints.Step(step)) })
+    }
+
+    /// What an operator decided, for those who come after.
+    func audit(
+        _ event: String, by caller: String, reason: String, _ metadata: Logger.Metadata
+    ) {
+        logger.notice(
+            "\(event.split(separator: "_").joined(separator: " "))",
+            metadata: metadata.merging([
+                "event": "\(event)", "by": "\(caller)", "reason": "\(reason)",
+            ]) { $1 })
+    }
+}
