@@ -180,9 +180,13 @@ struct DamageExplorer {
 
     /// Judges a log whose disk was damaged: whatever it gives must be right, and what it does not
     /// give must be refused, except for the newest transaction.
-    static func judge(_ log: Log, _ model: LogModel, tally: inout SimulationTally)
-        throws(Violation)
-    {
+    ///
+    /// - Parameter isMisdirected: a write went over another one's place, which can take two commits
+    ///   that nothing else had recorded yet (docs/assumptions.md).
+    static func judge(
+        _ log: Log, _ model: LogModel, isMisdirected: Bool = false, tally: inout SimulationTally
+    ) throws(Violation) {
+        let limit = isMisdirected ? model.beforeTwoNewest : model.beforeNewest
         let head = Int(log.headOffset)
         guard head <= model.projectedCount else {
             tally.phantom += head - model.projectedCount
@@ -204,18 +208,21 @@ struct DamageExplorer {
             tally.declaredGaps += 1
         }
         if head < model.records.count {
-            guard head >= model.recordCountBeforeNewest || isEndDeclared else {
+            guard head >= limit.recordCount || isEndDeclared else {
                 tally.lost += model.records.count - head
                 throw Violation(
                     "\(model.records.count - head) acknowledged records are missing in silence: "
                         + "the head is \(head), before the newest commit it was "
-                        + "\(model.recordCountBeforeNewest) (row \(log.recovery.row.rawValue), losses \(log.recovery.losses))")
+                        + "\(limit.recordCount) (row \(log.recovery.row.rawValue), losses \(log.recovery.losses))")
             }
             if !isEndDeclared { tally.newestLost += 1 }
-            model.loseNewest(recordCount: head, small: model.smallBeforeNewest)
+            model.loseNewest(recordCount: head, small: limit.small)
         }
         let small = Oracle.smallState(log)
-        guard small == model.small || small == model.smallBeforeNewest || isDeclared else {
+        guard
+            small == model.small || small == model.beforeNewest.small || small == limit.small
+                || isDeclared
+        else {
             throw Violation("cursors and registers went back in silence (row \(log.recovery.row.rawValue)): "
                     + "\(small), not \(model.small)")
         }

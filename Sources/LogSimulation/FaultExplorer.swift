@@ -55,6 +55,7 @@ struct FaultExplorer {
             tally.lostToLyingFlush += max(0, acknowledged - Int(log.headOffset))
             return
         }
-        try DamageExplorer.judge(log, session.model, tally: &session.tally)
+        try DamageExplorer.judge(
+            log, session.model, isMisdirected: fault == .misdirectedWrite, tally: &session.tally)
     }
 }

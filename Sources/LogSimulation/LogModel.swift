@@ -48,9 +48,16 @@ package struct LogModel: Sendable {
     private(set) var small = SmallState()
     /// Submitted and not answered, or answered with an unknown outcome, in order.
     private(set) var pending: [Transaction] = []
+    /// What the log held at a moment.
+    struct Standing {
+        var recordCount = 0
+        var small = SmallState()
+    }
+
     /// What stood before the newest acknowledged commit: the honest limit of recovery.
-    private(set) var recordCountBeforeNewest = 0
-    private(set) var smallBeforeNewest = SmallState()
+    private(set) var beforeNewest = Standing()
+    /// Before the two newest: a device that puts the newest over the one before takes both.
+    private(set) var beforeTwoNewest = Standing()
     /// Records below it may have been removed, because each was confirmed.
     private(set) var removableOffset: UInt64 = 0
     private var nextNumber = 1
@@ -87,8 +94,8 @@ package struct LogModel: Sendable {
     mutating func acknowledge(sequence: UInt64? = nil) {
         let transaction = pending.removeFirst()
         if sequence == nil || sequence != newestSequence {
-            recordCountBeforeNewest = records.count
-            smallBeforeNewest = small
+            beforeTwoNewest = beforeNewest
+            beforeNewest = Standing(recordCount: records.count, small: small)
         }
         newestSequence = sequence
         records += transaction.records
@@ -100,10 +107,10 @@ package struct LogModel: Sendable {
 
     /// An opening showed that the first `count` pending transactions are there and the rest is not.
     mutating func resolve(_ count: Int) {
-        let (recordCount, small) = (records.count, small)
+        let (before, newest) = (beforeNewest, Standing(recordCount: records.count, small: small))
         for _ in 0..<count { acknowledge() }
         // They may have shared one commit.
-        if count > 0 { (recordCountBeforeNewest, smallBeforeNewest) = (recordCount, small) }
+        if count > 0 { (beforeTwoNewest, beforeNewest) = (before, newest) }
         pending.removeAll()
     }
 
