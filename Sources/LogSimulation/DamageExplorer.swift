@@ -181,12 +181,13 @@ struct DamageExplorer {
     /// Judges a log whose disk was damaged: whatever it gives must be right, and what it does not
     /// give must be refused, except for the newest transaction.
     ///
-    /// - Parameter isMisdirected: a write went over another one's place, which can take two commits
-    ///   that nothing else had recorded yet (docs/assumptions.md).
+    /// - Parameter recordedCount: what the state slot had recorded, where a write went over the place of
+    ///   another one: that can take every commit since then (docs/assumptions.md).
     static func judge(
-        _ log: Log, _ model: LogModel, isMisdirected: Bool = false, tally: inout SimulationTally
+        _ log: Log, _ model: LogModel, recordedCount: Int? = nil, tally: inout SimulationTally
     ) throws(Violation) {
-        let limit = isMisdirected ? model.beforeTwoNewest : model.beforeNewest
+        var limit = model.beforeNewest
+        if let recordedCount { limit.recordCount = min(limit.recordCount, recordedCount) }
         let head = Int(log.headOffset)
         guard head <= model.projectedCount else {
             tally.phantom += head - model.projectedCount
@@ -207,7 +208,8 @@ struct DamageExplorer {
             guard log.profile == .standard else { throw Violation("silStrict gave up records") }
             tally.declaredGaps += 1
         }
-        if head < model.records.count {
+        let acknowledgedCount = model.records.count
+        if head < acknowledgedCount {
             guard head >= limit.recordCount || isEndDeclared else {
                 tally.lost += model.records.count - head
                 throw Violation(
@@ -219,10 +221,8 @@ struct DamageExplorer {
             model.loseNewest(recordCount: head, small: limit.small)
         }
         let small = Oracle.smallState(log)
-        guard
-            small == model.small || small == model.beforeNewest.small || small == limit.small
-                || isDeclared
-        else {
+        let mayBeOlder = isDeclared || (recordedCount != nil && head < acknowledgedCount)
+        guard small == model.small || small == model.beforeNewest.small || mayBeOlder else {
             throw Violation("cursors and registers went back in silence (row \(log.recovery.row.rawValue)): "
                     + "\(small), not \(model.small)")
         }

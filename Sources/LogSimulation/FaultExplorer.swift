@@ -44,6 +44,7 @@ struct FaultExplorer {
     }
 
     private mutating func crash(_ session: SimulatedSession, _ fault: DiskFault) throws(Violation) {
+        let recorded = session.recordedCount
         let image = PowerCut(garbage: false).draw(from: session.abandon(), using: &random)
         let acknowledged = session.model.records.count
         session.replaceDisk(image)
@@ -56,6 +57,7 @@ struct FaultExplorer {
             return
         }
         try DamageExplorer.judge(
-            log, session.model, isMisdirected: fault == .misdirectedWrite, tally: &session.tally)
+            log, session.model, recordedCount: fault == .misdirectedWrite ? recorded : nil,
+            tally: &session.tally)
     }
 }

@@ -56,8 +56,6 @@ package struct LogModel: Sendable {
 
     /// What stood before the newest acknowledged commit: the honest limit of recovery.
     private(set) var beforeNewest = Standing()
-    /// Before the two newest: a device that puts the newest over the one before takes both.
-    private(set) var beforeTwoNewest = Standing()
     /// Records below it may have been removed, because each was confirmed.
     private(set) var removableOffset: UInt64 = 0
     private var nextNumber = 1
@@ -94,7 +92,6 @@ package struct LogModel: Sendable {
     mutating func acknowledge(sequence: UInt64? = nil) {
         let transaction = pending.removeFirst()
         if sequence == nil || sequence != newestSequence {
-            beforeTwoNewest = beforeNewest
             beforeNewest = Standing(recordCount: records.count, small: small)
         }
         newestSequence = sequence
@@ -107,10 +104,10 @@ package struct LogModel: Sendable {
 
     /// An opening showed that the first `count` pending transactions are there and the rest is not.
     mutating func resolve(_ count: Int) {
-        let (before, newest) = (beforeNewest, Standing(recordCount: records.count, small: small))
+        let newest = Standing(recordCount: records.count, small: small)
         for _ in 0..<count { acknowledge() }
         // They may have shared one commit.
-        if count > 0 { (beforeTwoNewest, beforeNewest) = (before, newest) }
+        if count > 0 { beforeNewest = newest }
         pending.removeAll()
     }
 

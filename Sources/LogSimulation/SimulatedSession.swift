@@ -10,6 +10,9 @@ package final class SimulatedSession {
     let clock: SimulationClock
     private(set) var disk: SimulatedDisk
     private(set) var log: Log?
+
+    /// Records that the state slot has recorded; nil while no log is open.
+    var recordedCount: Int? { log.map { Int($0.recordedHeadOffset) } }
     var model: LogModel
     var random: SimulationRandom
     var tally = SimulationTally()

@@ -482,6 +482,9 @@ public final class Log: Sendable {
 
     // MARK: - Without threads
 
+    /// One past the last record that the state slot has recorded. While nothing is being committed.
+    package var recordedHeadOffset: UInt64 { engine.writer.recordedHeadOffset }
+
     /// One commit of what is queued; false when nothing was.
     package func stepCommit() -> Bool { engine.stepCommit() }
 

@@ -28,6 +28,9 @@ uint32_t bsfg_logical_block_bytes(const char *path);
 // (O_DIRECT|O_DSYNC); -1 and errno where the file system refuses it.
 int bsfg_open_direct_synchronous(const char *path);
 
+// Brings written bytes of a file to the device and waits for it. Nothing becomes durable by it.
+void bsfg_write_back(int descriptor, uint64_t position, size_t count);
+
 // A text attribute of the block device below a path, such as `queue/write_cache`, without its newline,
 // or its name for "". Returns the number of bytes, 0 when there is no such device or attribute.
 size_t bsfg_device_attribute(const char *path, const char *attribute, char *text, size_t capacity);

@@ -115,8 +115,17 @@ struct CommitPipeline {
 
     // MARK: - Reserve
 
+    /// A batch with so many keys is looked up under the lock, as long as memory has the answers: that
+    /// is cheaper than to give the lock back and take it again.
+    private static let probedKeyCountMaximum = 8
+
     /// Reserves all keys of a batch or none.
-    mutating func reserve(_ batch: AppendBatch, owner: UInt64) -> Reservation {
+    ///
+    /// - Parameter runs: asked for keys that are in no memory of their own; what they cannot answer
+    ///   without the disk stays unresolved.
+    mutating func reserve(_ batch: AppendBatch, owner: UInt64, probing runs: KeyRunSet? = nil)
+        -> Reservation
+    {
         var reserved = Reserved()
         for index in 0..<batch.count {
             guard let key = batch.key(of: index) else { continue }
@@ -124,7 +133,9 @@ struct CommitPipeline {
             switch keys.find(key) {
             case .absent:
                 keys.reserve(key, content: content, owner: owner, index: index)
-                if hasRuns { reserved.unresolved.append(index) }
+                if hasRuns, runs?.lookUpInMemory(key) != .absent {
+                    reserved.unresolved.append(index)
+                }
             case .durable(let entry):
                 reserved.set(
                     entry.content == content
@@ -244,8 +255,11 @@ struct CommitPipeline {
     }
 
     /// Appends a batch in one step: reserves, admits, or leaves no trace.
+    ///
+    /// - Parameter runs: the present ones, for a batch of few keys.
     mutating func append(
-        _ batch: AppendBatch, registers: [RegisterUpdate], wallMilliseconds: Int64
+        _ batch: AppendBatch, registers: [RegisterUpdate], probing runs: KeyRunSet? = nil,
+        wallMilliseconds: Int64
     ) -> Admission {
         if let refusal = check(batch) { return .refused(refusal) }
         guard batch.keyedCount > 0 else {
@@ -253,11 +267,16 @@ struct CommitPipeline {
                 batch, outcomes: nil, prepared: nil, owner: 0, dependency: nil,
                 registers: registers, wallMilliseconds: wallMilliseconds)
         }
-        guard !hasRuns else { return .mustLookUp }
+        let isProbed = runs != nil && batch.keyedCount <= CommitPipeline.probedKeyCountMaximum
+        guard !hasRuns || isProbed else { return .mustLookUp }
         let owner = takeOwner()
-        switch reserve(batch, owner: owner) {
+        switch reserve(batch, owner: owner, probing: runs) {
         case .mustWait: return .mustWait
         case .reserved(let reserved):
+            guard reserved.unresolved.isEmpty else {
+                release(batch, owner: owner)
+                return .mustLookUp
+            }
             let admission = admit(
                 batch, outcomes: reserved.outcomes, prepared: nil, owner: owner,
                 dependency: reserved.dependency, registers: registers,

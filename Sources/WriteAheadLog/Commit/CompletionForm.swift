@@ -29,9 +29,9 @@ extension LogEngine {
             monitor.unlock()
             return completion(.failure(.closed))
         }
-        if deferred.isEmpty, batch.keyedCount == 0 || !pipeline.hasRuns,
+        if deferred.isEmpty,
             case .admitted(let ticket) = pipeline.append(
-                batch, registers: registers, wallMilliseconds: appendTime()),
+                batch, registers: registers, probing: runs, wallMilliseconds: appendTime()),
             ticket.group === pipeline.staged.group
         {
             // Nearly always: nothing to look up and room in the staged commit.

@@ -150,8 +150,8 @@ final class LogEngine: @unchecked Sendable {
 
     func append(_ batch: AppendBatch, registers: [RegisterUpdate]) throws(LogError) -> AppendReceipt {
         batch.seal()
-        let receipt = try admitAndWait { pipeline, now in
-            pipeline.append(batch, registers: registers, wallMilliseconds: now)
+        let receipt = try admitAndWait { [self] pipeline, now in
+            pipeline.append(batch, registers: registers, probing: runs, wallMilliseconds: now)
         }
         if let receipt { return receipt }
         // Its keys may be in the runs, which are on the disk: reserved meanwhile, nobody else can

@@ -33,6 +33,8 @@ final class SegmentWriter: @unchecked Sendable {
     private(set) var stateGeneration: UInt64
     /// One past the last durable record.
     private(set) var headOffset: UInt64
+    /// The same when the state slot was last written: what is below is proven durable by it.
+    private(set) var recordedHeadOffset: UInt64
     private(set) var epoch: UInt64
     /// Retention's time of the commit that is being written.
     var retentionMilliseconds: Int64 = 0
@@ -70,6 +72,7 @@ final class SegmentWriter: @unchecked Sendable {
         previousHeaderCRC = start.previousHeaderCRC
         sequence = start.sequence
         headOffset = start.headOffset
+        recordedHeadOffset = start.headOffset
         epoch = start.epoch
         stateGeneration = start.stateGeneration
         leastTimeMilliseconds = start.leastTimeMilliseconds
@@ -131,6 +134,7 @@ final class SegmentWriter: @unchecked Sendable {
         slot.headOffset = headOffset
         try manifest.write(slot)
         stateGeneration += 1
+        recordedHeadOffset = headOffset
     }
 
     private func write(

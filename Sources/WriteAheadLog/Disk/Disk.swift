@@ -66,6 +66,9 @@ package protocol DiskFile: AnyObject, Sendable {
         throws(DiskError) -> Int
     /// Writes all bytes; less than all is an error.
     func write(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(DiskError)
+    /// Brings what was just written to the device and waits for it, so that a long file is written a
+    /// little at a time beside commits and not in one go at its sync. Makes nothing durable.
+    func writeBack(from position: UInt64, byteCount: Int)
     /// Makes everything written durable (data and the size).
     func synchronise() throws(DiskError)
     func size() throws(DiskError) -> UInt64
@@ -78,6 +81,10 @@ extension Disk {
     package func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile {
         SynchronousFile(try open(path, .readWrite))
     }
+}
+
+extension DiskFile {
+    package func writeBack(from position: UInt64, byteCount: Int) {}
 }
 
 private final class SynchronousFile: DiskFile {

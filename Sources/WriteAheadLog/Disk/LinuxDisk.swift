@@ -168,6 +168,10 @@ final class LinuxFile: DiskFile {
         }
     }
 
+    func writeBack(from position: UInt64, byteCount: Int) {
+        bsfg_write_back(descriptor, position, byteCount)
+    }
+
     func synchronise() throws(DiskError) {
         // Not repeated, whatever the error: a failed sync may have dropped the pages already.
         guard fdatasync(descriptor) == 0 else { throw DiskError(.synchronise, path, code: errno) }

@@ -157,6 +157,7 @@ enum ZeroFill {
         while position < byteCount {
             let count = Int(min(UInt64(chunkBytes), byteCount - position))
             try file.write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: position)
+            file.writeBack(from: position, byteCount: count)
             position += UInt64(count)
         }
         try file.synchronise()

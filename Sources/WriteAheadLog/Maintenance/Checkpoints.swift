@@ -43,6 +43,7 @@ extension LogEngine {
             failed(.checkpoint, "checkpoint", error.diskError)
             return false
         }
+        let loaded = loaded(run)
         var isFull = false
         let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
             isFull = writer.table.runs.count >= FormatLimits.runCountMaximum
@@ -60,7 +61,7 @@ extension LogEngine {
                 if isListed { table.checkpoint = checkpoint }
             }
             monitor.withLock {
-                publish(runs: runs.runs + [run], missing: runs.missing)
+                publish(runs: runs.runs + [run], loaded: loaded, missing: runs.missing)
                 pipeline.keys.endFlush()
                 upkeep.capture = nil
                 upkeep.checkpointOffset = capture.checkpoint.nextOffset

@@ -21,9 +21,9 @@ extension LogEngine {
     // MARK: - The snapshot
 
     /// Makes other runs the ones that are looked up. With the lock.
-    func publish(runs new: [KeyRun], missing: [Range<UInt64>]) {
+    func publish(runs new: [KeyRun], loaded: KeyRunSet.Member? = nil, missing: [Range<UInt64>]) {
         runs = runs.replacing(
-            runs: new, floorOffset: keyFloorOffset,
+            runs: new, loaded: loaded, floorOffset: keyFloorOffset,
             missing: missing.compactMap {
                 let rest = $0.clamped(to: max($0.lowerBound, keyFloorOffset)..<$0.upperBound)
                 return rest.isEmpty ? nil : rest
@@ -41,6 +41,14 @@ extension LogEngine {
         try KeyRun(
             disk, directory: directory, identifier: identifier, entry: entry,
             budget: options.indexBudget)
+    }
+
+    /// A new run with its filter, which is there before anybody asks for it: every append will. Without
+    /// room for it lookups read.
+    func loaded(_ run: KeyRun) -> KeyRunSet.Member {
+        guard run.entry.entryCount > 0 else { return KeyRunSet.Member(run: run) }
+        let index = try? KeyRunIndex.load(run, .whole, replacing: nil)
+        return KeyRunSet.Member(run: run, index: index ?? nil)
     }
 
     /// A lookup may have met damage. With the lock.
@@ -76,6 +84,7 @@ extension LogEngine {
                 return false
             }
         }
+        let loaded = opened.count == 1 ? loaded(opened[0]) : nil
         let names = Set(old.map(\.id))
         var gone: [RunEntry] = []
         var isFull = false
@@ -99,7 +108,7 @@ extension LogEngine {
             monitor.withLock {
                 publish(
                     runs: runs.runs.filter { !names.contains($0.entry.id) } + opened,
-                    missing: missing ?? runs.missing)
+                    loaded: loaded, missing: missing ?? runs.missing)
             }
         }
         if isFull {

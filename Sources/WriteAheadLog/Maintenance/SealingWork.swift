@@ -77,20 +77,23 @@ extension LogEngine {
         case .notWorthwhile, .damaged: beginSealing(work)
         case .repacked(let entry, let header):
             monitor.withLock { upkeep.sealing = nil }
-            if !exchange(work.index, for: entry, header) { repacker.discard() }
+            exchange(work.index, for: entry, header, repacker)
         }
     }
 
     /// Puts a rewritten segment in the place of the old one; it is sealed next.
-    private func exchange(_ old: SegmentIndex, for entry: SegmentEntry, _ header: SegmentHeader)
-        -> Bool
-    {
+    private func exchange(
+        _ old: SegmentIndex, for entry: SegmentEntry, _ header: SegmentHeader,
+        _ repacker: SegmentRepacker
+    ) {
+        var isBegun = false
         var entry = entry
         entry.retentionMilliseconds = old.entry.retentionMilliseconds
         entry.fileBytes = header.segmentBytes
         let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
             guard let place = writer.table.segments.firstIndex(where: { $0.id == old.entry.id })
             else { return }
+            isBegun = true
             try writer.changeTable(removing: true) { $0.segments[place] = entry }
             let table = writer.table
             monitor.withLock {
@@ -103,8 +106,13 @@ extension LogEngine {
                 counters.segmentsRepacked += 1
             }
         }
-        if isWritten { discard([old]) }
-        return isWritten
+        if isBegun {
+            // When it failed, a slot of the table may name either file: both stay for the opening,
+            // which removes the one that is not named.
+            if isWritten { discard([old]) }
+        } else {
+            repacker.discard()
+        }
     }
 
     /// What is under way, or the next closed segment.

@@ -44,13 +44,18 @@ final class KeyRunSet: Sendable {
     }
 
     /// The snapshot after this one; runs that stay keep what they have in memory.
-    func replacing(runs: [KeyRun]? = nil, floorOffset: UInt64, missing: [Range<UInt64>])
-        -> KeyRunSet
-    {
+    ///
+    /// - Parameter loaded: what of a new run is in memory already.
+    func replacing(
+        runs: [KeyRun]? = nil, loaded: Member? = nil, floorOffset: UInt64, missing: [Range<UInt64>]
+    ) -> KeyRunSet {
         let members =
             runs.map { runs in
                 KeyRunSet.sorted(runs).map { run in
-                    Member(run: run, index: self.members.first { $0.run === run }?.index)
+                    Member(
+                        run: run,
+                        index: run === loaded?.run
+                            ? loaded?.index : self.members.first { $0.run === run }?.index)
                 }
             } ?? members
         return KeyRunSet(members: members, floorOffset: floorOffset, missing: missing)

@@ -156,6 +156,7 @@ final class KeyRunWriter {
             let count = bufferedPages * KeyRunLayout.pageBytes
             try file.write(
                 UnsafeRawBufferPointer(start: buffer.page(0), count: count), at: position)
+            file.writeBack(from: position, byteCount: count)
             position += UInt64(count)
         }
         bufferedPages = 0
