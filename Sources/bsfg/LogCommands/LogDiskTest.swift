@@ -95,7 +95,7 @@ struct LogDiskTest: ParsableCommand {
         }
         StandardOutput.line(writers.text)
         if report.direct == nil { StandardOutput.line("O_DIRECT: not on this file system") }
-        StandardOutput.line("\nfaster here: \(description(report.recommended))")
+        StandardOutput.line("\nfaster here: \(Self.description(report.recommended))")
         for suspicion in report.suspicions {
             StandardOutput.line("suspicion: \(suspicion.sentence)")
         }
