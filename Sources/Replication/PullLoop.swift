@@ -62,6 +62,7 @@ package actor PullLoop {
     private var running: [UInt64: Running] = [:]
     private var nextTask: UInt64 = 0
     private var told: PullMachine.Status?
+    private var isStarted = false
 
     /// - Parameters:
     ///   - keyedBy: what makes two facts of the stream the same one.
@@ -81,7 +82,22 @@ package actor PullLoop {
         counts = PullReport(status: .connecting)
     }
 
-    package func start() { perform(machine.start()) }
+    package func start() {
+        isStarted = true
+        perform(machine.start())
+    }
+
+    /// The gate has closed: gives up every call, and waits for a commit that is out. The loop opens its
+    /// cursor again when it is let through.
+    package func interrupt(_ sentence: String) async {
+        guard isStarted, machine.status != .stopped else { return }
+        pages = []
+        perform(machine.unavailable(sentence, durable: buffer.position, jitter: 0))
+        for call in running.values where call.generation == nil { await call.task.value }
+    }
+
+    /// The peer is there: a wait for another try is over.
+    package func resume() { perform(machine.waited()) }
 
     /// Ends every call and waits for a commit that is out.
     package func stop() async {

@@ -267,6 +267,23 @@ public final class Log: Sendable {
         return found
     }
 
+    /// The time by which the log judges age, in milliseconds since 1970: the wall clock, guarded against
+    /// jumps.
+    public var clockMilliseconds: Int64 {
+        engine.monitor.withLock {
+            engine.upkeep.clock.now(
+                monotonicNanoseconds: engine.environment.monotonicNanoseconds())
+        }
+    }
+
+    /// Changes what the log keeps and when it refuses more, while it is open. The dedupe horizon, the
+    /// free space reserve and the profile stay as they were opened.
+    ///
+    /// - Throws: `rejected(.invalidOptions)`, and nothing changed.
+    public func changeRetention(_ retention: RetentionOptions, policy: LogPolicy) throws(LogError) {
+        try engine.changeRetention(retention, policy)
+    }
+
     // MARK: - Registers
 
     /// The durable value of a register.
@@ -294,11 +311,20 @@ public final class Log: Sendable {
 
     /// Makes a cursor durable. Blocks.
     ///
-    /// - Throws: `cursorExists`; `offsetOutOfRange` when it would begin beyond the head;
-    ///   `rejected(.invalidOptions)` for one that is not required, under profile `silStrict`.
-    public func createCursor(_ cursor: Cursor) throws(LogError) {
+    /// - Parameter notBelowFirst: it must begin at or after the first retained record, also after a
+    ///   removal that is under way: once it is made truncation waits for it, so it meets no gap that was
+    ///   there before it.
+    /// - Throws: `cursorExists`; `offsetOutOfRange` when it would begin beyond the head, or below the
+    ///   first record that it may begin at; `rejected(.invalidOptions)` for one that is not required,
+    ///   under profile `silStrict`.
+    public func createCursor(_ cursor: Cursor, notBelowFirst: Bool = false) throws(LogError) {
         try engine.options.policy.validate(cursor)
-        try engine.setCursor { state, head in
+        try engine.setCursor { [engine] state, head in
+            let first = max(engine.firstOffset, engine.upkeep.removingBelow)
+            if notBelowFirst, cursor.nextOffset < first {
+                return .failure(
+                    .offsetOutOfRange(offset: cursor.nextOffset, first: first, head: head))
+            }
             if state.cursor(cursor.identity) != nil {
                 return .failure(.cursorExists(owner: cursor.owner, name: cursor.name))
             }

@@ -76,7 +76,7 @@ import Testing
             main: ServicesBench.main, peers: ServicesBench.peers,
             cursors: ServicesBench.noCursors
         ).load()
-        let access = Access(configuration: configuration)
+        let access = Access(LiveConfiguration(configuration), gates: PeerGates())
         func reason(_ caller: Caller, _ stream: String, _ origin: String) -> ErrorReason? {
             do throws(ServiceError) {
                 try access.checkRead(caller, stream: stream, origin: origin)

@@ -14,7 +14,7 @@ package final class LogCursorTracker: CursorTracker {
 
     package init(_ log: Log) { self.log = log }
 
-    package func create(_ cursor: TrackedCursor) throws(BufferError) {
+    package func create(_ cursor: TrackedCursor, notBelowFirst: Bool) throws(BufferError) {
         do throws(LogError) {
             try log.createCursor(
                 Cursor(
@@ -26,7 +26,8 @@ package final class LogCursorTracker: CursorTracker {
                     maximumLagBytes: cursor.hold.lagBytes,
                     maximumLagMilliseconds: cursor.hold.lagMilliseconds,
                     initialisation: cursor.initMode,
-                    createdMilliseconds: cursor.createdMilliseconds))
+                    createdMilliseconds: cursor.createdMilliseconds),
+                notBelowFirst: notBelowFirst)
         } catch {
             throw BufferError(error)
         }

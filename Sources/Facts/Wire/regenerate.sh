@@ -27,16 +27,20 @@ protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
     --swift_out="$work/swift" bsfg.proto
 protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
     --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
-    --swift_out="$work/swift" bsfg-admin.proto
+    --swift_out="$work/swift" bsfg-admin.proto bsfg-admin-federation.proto
 protoc --proto_path="$root/docs/api" --descriptor_set_out="$work/bsfg.desc" bsfg.proto
 
 if [ "${1:-}" = --check ]; then
     cmp "$work/swift/bsfg.pb.swift" "$root/Sources/Facts/Wire/bsfg.pb.swift"
     cmp "$work/swift/bsfg-admin.pb.swift" "$root/Sources/Gateway/Admin/admin.pb.swift"
+    cmp "$work/swift/bsfg-admin-federation.pb.swift" \
+        "$root/Sources/Gateway/Admin/Federation/federation.pb.swift"
     cmp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 else
     cp "$work/swift/bsfg.pb.swift" "$root/Sources/Facts/Wire/bsfg.pb.swift"
     cp "$work/swift/bsfg-admin.pb.swift" "$root/Sources/Gateway/Admin/admin.pb.swift"
+    cp "$work/swift/bsfg-admin-federation.pb.swift" \
+        "$root/Sources/Gateway/Admin/Federation/federation.pb.swift"
     # The descriptor set is what the contract promised before: it only ever gains.
     cp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 fi

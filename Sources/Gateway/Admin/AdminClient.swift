@@ -58,7 +58,7 @@ package struct AdminClient: Sendable {
         try await send(.peek, request)
     }
 
-    private func call<Response: SwiftProtobuf.Message>(
+    func call<Response: SwiftProtobuf.Message>(
         _ procedure: Procedure, _ request: some SwiftProtobuf.Message
     ) async throws(RPCClientError) -> Response {
         let bytes = try await send(procedure, request)

@@ -11,6 +11,11 @@ package enum NodeServing {
 
         func run() async throws {
             ready(try await node.start())
+            let node = node
+            let reloads = Task {
+                for await _ in await UnixSignalsSequence(trapping: .sighup) { await node.reload() }
+            }
+            defer { reloads.cancel() }
             let failure = await withTaskGroup(of: NodeError?.self) { group in
                 group.addTask {
                     try? await gracefulShutdown()

@@ -68,12 +68,17 @@ final class LogEngine: @unchecked Sendable {
     var counters = LogCounters()
     /// What the maintainer knows between its steps.
     var upkeep: Upkeep
+    /// What retention may do now: `options` has what it might when the log was opened.
+    var policy: LogPolicy
+    var isTerminal: Bool
 
     init(_ opened: LogOpening.Opened, _ opening: LogOpening, options: LogOptions) {
         disk = opening.disk
         directory = opening.directory
         environment = opening.environment
         self.options = options
+        policy = options.policy
+        isTerminal = options.retention.isTerminal
         identifier = opened.writer.table.identifier
         segmentBytes = opened.writer.table.segmentBytes
         files = SegmentFiles(disk: opening.disk, directory: opening.directory)

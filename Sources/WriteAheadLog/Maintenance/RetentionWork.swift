@@ -168,6 +168,29 @@ extension LogEngine {
         }
     }
 
+    // MARK: - Changes while the log is open
+
+    func changeRetention(_ retention: RetentionOptions, _ policy: LogPolicy) throws(LogError) {
+        try retention.validate()
+        try policy.validate()
+        guard policy.profile == options.profile else {
+            throw .rejected(
+                .invalidOptions(
+                    "a log keeps its profile for life; open another log for another one"))
+        }
+        monitor.lock()
+        self.policy = policy
+        isTerminal = retention.isTerminal
+        upkeep.planner = RetentionPlanner(options: retention, capacityBytes: options.capacityBytes)
+        upkeep.gate.change(
+            options: retention, policy: policy, capacityBytes: options.capacityBytes)
+        let (_, happenings) = judgeRetention()
+        upkeep.isPlanStale = true
+        wantMaintenance()
+        monitor.unlock()
+        happenings.forEach(events.emit)
+    }
+
     // MARK: - The plan
 
     private struct Plan {
@@ -214,8 +237,8 @@ extension LogEngine {
     private var confirmedOffset: UInt64 {
         let cursors = pipeline.state.cursors + pipeline.admittedState.cursors
         return Frontier.confirmedOffset(
-            cursors: cursors.map(\.cursor), policy: options.policy,
-            isTerminal: options.retention.isTerminal, headOffset: headOffset)
+            cursors: cursors.map(\.cursor), policy: policy, isTerminal: isTerminal,
+            headOffset: headOffset)
     }
 
     /// Makes the plan, and with it judges the gate. With the lock.
@@ -228,7 +251,7 @@ extension LogEngine {
         var plan: Plan
         let fillBytes: UInt64
         var happenings: [LogEvent] = []
-        switch options.policy {
+        switch policy {
         case .silStrict(let policy):
             let strict = upkeep.planner.plan(situation, policy)
             plan = Plan(removalCount: strict.removalCount)
@@ -271,7 +294,7 @@ extension LogEngine {
     private func detachCursors() -> Bool {
         monitor.lock()
         let found = Frontier.detachments(
-            cursors: pipeline.state.cursors.map(\.cursor), policy: options.policy,
+            cursors: pipeline.state.cursors.map(\.cursor), policy: policy,
             situation: situation())
         monitor.unlock()
         var didDetach = false
@@ -341,6 +364,7 @@ extension LogEngine {
             let first = segments[count].entry.baseOffset
             pipeline.changeSlotFacts { $0.losses = losses.table }
             declared = losses.declared
+            upkeep.removingBelow = first
             takeClock()
             let state = pipeline.state
             monitor.unlock()
@@ -368,6 +392,8 @@ extension LogEngine {
                 upkeep.isPlanStale = true
             }
         }
+        // What could not be removed is still there; what was is below the first offset by now.
+        monitor.withLock { upkeep.removingBelow = 0 }
         happenings.forEach(events.emit)
         guard isDone, !removed.isEmpty else { return false }
         for gap in declared {

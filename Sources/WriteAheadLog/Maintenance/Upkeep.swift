@@ -17,7 +17,7 @@ struct Upkeep {
     var nextRunID: UInt64
 
     // Retention.
-    let planner: RetentionPlanner
+    var planner: RetentionPlanner
     var gate: BackpressureGate
     var freeSpace: FreeSpaceGuard
     var clock: GuardedClock
@@ -37,6 +37,9 @@ struct Upkeep {
     var isPlanStale = true
     /// When time alone changes the plan, by the monotonic clock.
     var nextMomentNanoseconds: Int64?
+
+    /// While segments are being removed: the first offset that will be left; 0 otherwise.
+    var removingBelow: UInt64 = 0
 
     // Sealing, key runs, scrubbing: what is under way.
     var sealing: SealingWork?

@@ -25,8 +25,8 @@ struct BackpressureGate: Sendable {
     private(set) var fillBytes: UInt64 = 0
 
     private let capacityBytes: UInt64
-    private let closingBytes: UInt64
-    private let openingBytes: UInt64
+    private var closingBytes: UInt64
+    private var openingBytes: UInt64
     private let hasAlarm: Bool
 
     /// A reclaim later than this after the beginning of the measured time begins a new one.
@@ -44,17 +44,28 @@ struct BackpressureGate: Sendable {
         isAlarmLatched: Bool = false
     ) {
         precondition(capacityBytes > 0, "a log has a capacity")
-        let high = UInt64(Double(capacityBytes) * options.highWatermark)
-        let low = UInt64(Double(capacityBytes) * options.lowWatermark)
         self.capacityBytes = capacityBytes
         self.isAlarmLatched = isAlarmLatched
-        switch policy {
-        case .standard(let standard) where standard.whenFull == .dropOldest:
-            (closingBytes, openingBytes) = (capacityBytes, high)
-        default:
-            (closingBytes, openingBytes) = (high, low)
-        }
+        (closingBytes, openingBytes) = Self.bounds(options, policy, capacityBytes)
         hasAlarm = policy.profile == .silStrict
+    }
+
+    /// The next `update` judges by the new watermarks; a gate that is closed stays so until then.
+    ///
+    /// - Parameter options: validated.
+    mutating func change(options: RetentionOptions, policy: LogPolicy, capacityBytes: UInt64) {
+        (closingBytes, openingBytes) = Self.bounds(options, policy, capacityBytes)
+    }
+
+    private static func bounds(
+        _ options: RetentionOptions, _ policy: LogPolicy, _ capacityBytes: UInt64
+    ) -> (closing: UInt64, opening: UInt64) {
+        let high = UInt64(Double(capacityBytes) * options.highWatermark)
+        let low = UInt64(Double(capacityBytes) * options.lowWatermark)
+        if case .standard(let standard) = policy, standard.whenFull == .dropOldest {
+            return (capacityBytes, high)
+        }
+        return (high, low)
     }
 
     /// Fill bytes ÷ capacity.
