@@ -66,10 +66,12 @@ package actor PullLoop {
 
     /// - Parameters:
     ///   - keyedBy: what makes two facts of the stream the same one.
+    ///   - pagesAhead: how many pages may be held, from 1 to `PullMachine.pagesAheadMaximum`.
     ///   - log: called when the status changes.
     package init(
         source: any PullSource, buffer: any ForwardBuffer, pool: BlockingPool, origin: String,
         keyedBy: PageIntake.KeyRule = .identifier,
+        pagesAhead: Int = PullMachine.pagesAheadMaximum,
         log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
@@ -78,7 +80,7 @@ package actor PullLoop {
         self.origin = Array(origin.utf8)
         self.keyedBy = keyedBy
         self.log = log
-        machine = PullMachine(durable: buffer.position)
+        machine = PullMachine(durable: buffer.position, pagesAhead: pagesAhead)
         counts = PullReport(status: .connecting)
     }
 

@@ -371,9 +371,22 @@ def reload(checks):
         checks.check(
             "reload: the cursor stays and holds truncation",
             idmz.cursor(f"enterprise/{STREAM}/plant-a") is not None)
-        checks.equal(
-            "reload: a blocked stream keeps reconciling open or is named", True,
-            mode(enterprise, idmz, "inbound") in ("normal", "reconciling"))
+        # After a partition the refused stream holds the gate up, and is named with its reason.
+        command(enterprise, "admin", "partition", "--peer", "idmz", "--reason", "blocked drill")
+        command(enterprise, "admin", "reconcile", "--peer", "idmz")
+        named = [f"{STREAM} of plant-a (blocked: origin_not_granted)"]
+        wait_until(
+            "the blocked stream holding reconciling up",
+            lambda: (lambda gate: gate["mode"] == "reconciling" and gate["open_streams"] == named)(
+                gates(enterprise)["idmz"]["inbound"]), 30)
+        checks.check("reload: a blocked stream keeps reconciling open and is named", True)
+        idmz.peers = [
+            {**peer, "origins": ["idmz", "plant-a"]} if peer["id"] == "enterprise" else peer
+            for peer in idmz.peers]
+        idmz.write()
+        command(idmz, "config", "reload")
+        wait_until("normal", lambda: mode(enterprise, idmz, "inbound") == "normal", 30)
+        checks.check("reload: granted again it goes on and the gate is normal", True)
 
         # A client that comes and goes.
         certificate = site.certificate("late")

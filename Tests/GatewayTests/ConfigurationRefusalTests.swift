@@ -234,8 +234,8 @@ import Testing
             "peers.yaml:4:17: 'authorized' is true or false, not 'yes'"
         ),
         (
-            "id: plant-a\nidentity: a\nauthorized: true\ncompression: lz4",
-            "peers.yaml:5:18: compression 'lz4' between nodes is not part of this release"
+            "id: plant-a\nidentity: a\nauthorized: true\nnotify: true",
+            "peers.yaml:5:13: 'notify: true' calls the peer, which needs its endpoint"
         ),
         (
             "id: plant-a\nidentity: a\nauthorized: true\nstart: later",

@@ -14,11 +14,11 @@ import Testing
         (Caller.operator, Set(Procedure.allCases)),
         (
             .peer("plant-a"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor]
+            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable]
         ),
         (
             .peer("plant-b"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor]
+            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable]
         ),
         (.peer("plant-c"), []),
         (.peer("unknown"), []),

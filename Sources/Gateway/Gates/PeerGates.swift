@@ -188,12 +188,10 @@ final class PeerGates: Sendable {
     }
 
     private static func refusal(_ closure: Bsfg_Admin_V1_OperatorClosure) -> ServiceError {
-        var error = ServiceError(
+        ServiceError(
             .gateClosed,
             "the operator closed the gate to \(closure.peer) (\(closure.reason)); call again when it "
                 + "is open")
-        error.retryAfterMilliseconds = 5_000
-        return error
     }
 
     /// Whether a page or confirmation of the peer is being answered, a long poll among them.

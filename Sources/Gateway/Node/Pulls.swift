@@ -72,6 +72,7 @@ final class Pulls: Sendable {
     ) throws(NodeError) -> (pulls: [Pull], connections: [String: PeerConnection]) {
         var connections = known
         var pulls: [Pull] = []
+        let share = PageShare(pullCount: configuration.cursors.count)
         for cursor in cursors {
             guard let peer = configuration.peer(id: cursor.peer),
                 let log = logs.log(stream: cursor.stream, origin: cursor.origin),
@@ -91,7 +92,7 @@ final class Pulls: Sendable {
             }
             let source = RPCPullSource(
                 connection: connection, peer: peer, pull: cursor, zone: zone,
-                profile: log.stream.profile.rawValue, gates: gates)
+                profile: log.stream.profile.rawValue, pageBytes: share.pageBytes, gates: gates)
             let logger = logger
             pulls.append(
                 Pull(
@@ -99,6 +100,7 @@ final class Pulls: Sendable {
                     loop: PullLoop(
                         source: source, buffer: forward, pool: pool, origin: cursor.origin,
                         keyedBy: log.stream.idempotency == .content ? .content : .identifier,
+                        pagesAhead: share.pagesAhead,
                         log: { Pulls.tell($0, cursor, logger) }),
                     source: source,
                     isHeld: peer.start == .manual && forward.position == nil))

@@ -15,6 +15,8 @@ struct RPCPullSource: PullSource {
     let pull: CursorConfiguration
     let zone: String
     let profile: String
+    /// Of one page.
+    let pageBytes: Int
     let gates: PeerGates
 
     /// Our cursor's name at the peer.
@@ -89,6 +91,7 @@ struct RPCPullSource: PullSource {
         var request = Bsfg_V1_FetchFactsRequest()
         request.consumerName = consumerName
         request.limit = UInt32(FactLimits.pageFacts)
+        request.maxBytes = UInt32(pageBytes)
         request.fromOffset = offset
         request.waitMs = RPCPullSource.waitMilliseconds
         request.source = position.wire

@@ -10,11 +10,10 @@ package enum NodeServing {
         let ready: @Sendable ([String]) -> Void
 
         func run() async throws {
-            ready(try await node.start())
             let node = node
-            let reloads = Task {
-                for await _ in await UnixSignalsSequence(trapping: .sighup) { await node.reload() }
-            }
+            let signals = await UnixSignalsSequence(trapping: .sighup)
+            ready(try await node.start())
+            let reloads = Task { for await _ in signals { await node.reload() } }
             defer { reloads.cancel() }
             let failure = await withTaskGroup(of: NodeError?.self) { group in
                 group.addTask {
