@@ -356,8 +356,8 @@ import Testing
             "cursors.yaml:5:21: 'yesterday' is no instant"
         ),
         (
-            "peer: plant-a\nstream: facts.audit\ninit_mode: explicit_timestamp\ninit_timestamp: 2025-01-15T10:00:00Z",
-            "cursors.yaml:4:16: init_mode explicit_timestamp is not part of this release"
+            "peer: plant-a\nstream: facts.audit\ninit_mode: explicit_timestamp\ninit_timestamp: 2025-02-30T10:00:00Z",
+            "cursors.yaml:5:21: '2025-02-30T10:00:00Z' is no instant"
         ),
         (
             "peer: plant-a\nstream: facts.audit\ninit_timestamp: 2025-01-15T10:00:00Z",

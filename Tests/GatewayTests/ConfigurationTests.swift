@@ -156,7 +156,8 @@ import WriteAheadLog
         #expect(node.cursors[0].initMode == .boundedBackfill(hours: 72))
         #expect(node.cursors[0].justification == "audit")
         #expect(node.cursors[1].origin == "plant-c")
-        #expect(node.cursors[1].initMode.description == "full_backfill")
+        #expect(node.cursors[1].initMode == .explicitTimestamp(unixMilliseconds: 1_736_935_200_000))
+        #expect(node.peers[0].compression == .lz4 && node.peers[0].isNotified)
         #expect(node.logLevel == .debug)
         let limits = node.limits
         #expect(limits.connections == 10 && limits.connectionsPerIdentity == 11)

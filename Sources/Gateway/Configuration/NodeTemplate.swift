@@ -163,16 +163,15 @@ package struct NodeTemplate: Sendable {
     private static let cursorsText = """
         # What this node pulls. Nothing else is pulled.
         # init_mode decides where the first fetch begins: bounded_backfill_24h (default),
-        # bounded_backfill_Nh, start_now, full_backfill, or explicit_timestamp with init_timestamp, by the
-        # times at which the source took the facts. A cursor that exists always wins. Facts of a zone
+        # bounded_backfill_Nh, start_now, full_backfill, or explicit_timestamp with
+        # init_timestamp: "2025-01-15T10:00:00Z", by the times at which the source took the facts. A cursor that exists always wins. Facts of a zone
         # behind the peer: origin. A change is in force after 'bsfg config reload'. Take the [] away
         # when you list one.
         cursors: []
         #  - peer: plant-a
         #    stream: \(StreamConfiguration.defaultName)
         #    origin: plant-a                   # whose facts; default: the peer's own
-        #    init_mode: bounded_backfill_24h   # or explicit_timestamp
-        #    init_timestamp: "2025-01-15T10:00:00Z"   # with explicit_timestamp only
+        #    init_mode: bounded_backfill_24h
         #    justification: why, where it is not the default
 
         """
