@@ -84,7 +84,9 @@ package actor PullLoop {
         counts = PullReport(status: .connecting)
     }
 
+    /// Begins; a second time nothing happens.
     package func start() {
+        guard !isStarted else { return }
         isStarted = true
         perform(machine.start())
     }

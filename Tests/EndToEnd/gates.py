@@ -3,15 +3,16 @@
 what crosses, what an operator's partition stops (over a restart too), what a dead peer does not delay,
 what a reload changes, and what a notice speeds up.
 """
+import base64
 import json
 import signal
 import subprocess
-import threading
 import time
 
 from replication_common import Link, Producer
 from support import (
-    BOUNDARY, BSFG, FEDERATION, STREAM, Caller, Site, identifiers, main, run, wait_until)
+    BOUNDARY, BSFG, FEDERATION, STREAM, Answer, Caller, Site, UnixConnection, identifiers, main,
+    wait_until)
 
 FEDERATION_ADMIN = "/bsfg.admin.v1.FederationAdministration/"
 PRODUCER = "producer-1"
@@ -144,8 +145,6 @@ def relay(checks):
         # The relayed record says where and when it began.
         first = chain.enterprise.peek("plant-a")[0]["origin"]
         uuid = chain.plant.stream_status()["logUuid"]
-        import base64
-
         checks.equal(
             "relay: origin log and offset are unchanged on the second hop",
             (base64.b64decode(first["logUuid"]).hex(), int(first.get("offset", 0))), (uuid, 0))
@@ -414,8 +413,6 @@ def reload(checks):
 
 def enterprise_reload(node):
     """The reload without reading the broken files first, as the command line would for the socket."""
-    from support import UnixConnection, Answer
-
     connection = UnixConnection(node.socket, 30)
     try:
         connection.request(

@@ -182,7 +182,8 @@ final class Pulls: Sendable {
         await Pulls.stop(before.pulls.filter { !stays($0) })
         for connection in closed.values { await connection.close() }
         let due = state.withLock { state in
-            state.pulls = staying + made.pulls
+            // Read again: the operator may have started one meanwhile.
+            state.pulls = state.pulls.filter(stays) + made.pulls
             state.connections = made.connections
             return state.isRunning ? made.pulls.filter { !$0.isHeld } : []
         }

@@ -6,6 +6,7 @@ import RPC
 import Replication
 import Synchronization
 import Testing
+import WriteAheadLog
 
 @testable import Gateway
 
@@ -104,6 +105,75 @@ import Testing
         #expect(try await poll?.reason == .gateClosed)
         #expect(MonotonicClock.milliseconds - began < 9_000)
         await bench.close()
+    }
+
+    /// A source in the same process, which the receiver calls as plant-a's peer.
+    private static func connection(to source: ServicesBench) -> PeerConnection {
+        PeerConnection(
+            call: { (procedure, body, milliseconds) async throws(RPCClientError) in
+                guard let procedure = Procedure(rawValue: procedure) else {
+                    throw .transport(kind: .malformed, sentence: "no such procedure")
+                }
+                let reply = await source.reply(
+                    procedure, body, .peer("plant-a"), .proto, milliseconds: UInt64(milliseconds))
+                switch reply {
+                case .message(let bytes): return bytes
+                case .failure(let error):
+                    throw .status(
+                        RPCFailure(
+                            httpStatus: error.httpStatus, code: error.code.rawValue,
+                            message: error.message, detail: error.detail))
+                }
+            }, close: {})
+    }
+
+    @Test("gateway decision 18: a partition stops our pulls with their calls, and afterwards they go on where they stood")
+    func partitionStopsPulls() async throws {
+        let source = try ServicesBench()
+        let receiver = try ServicesBench(
+            main: ServicesBench.main.replacing("zone: enterprise", with: "zone: plant-a")
+                .replacing("identity: enterprise-bsfg", with: "identity: plant-a-bsfg")
+                .replacing(", origins: [enterprise, plant-a]", with: ""),
+            peers: """
+                peers:
+                  - {id: enterprise, identity: enterprise-bsfg, endpoint: "127.0.0.1:1", authorized: true}
+
+                """,
+            cursors: """
+                cursors:
+                  - {peer: enterprise, stream: facts.operational, init_mode: full_backfill}
+
+                """, connect: Self.connection(to: source))
+        func mode() -> String { receiver.gates.status(of: "enterprise").inbound.mode }
+        func look() async {
+            for one in await receiver.pulls.progress() {
+                receiver.gates.progress(
+                    one.peer, one.stream, offset: one.offset, blocked: one.blocked)
+            }
+        }
+        try await source.append(0..<20)
+        await receiver.pulls.start()
+        try await eventually("the facts cross and the gate is normal") {
+            await look()
+            return receiver.log(origin: "enterprise").log.headOffset == 20 && mode() == "normal"
+        }
+        _ = try await Self.partition(receiver, #"{"peer":"enterprise","reason":"drill"}"#)
+        #expect(mode() == "autonomous")
+        try await eventually("our long poll there has ended") { !source.gates.isServing("plant-a") }
+        try await source.append(20..<50)
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(receiver.log(origin: "enterprise").log.headOffset == 20)
+        #expect(
+            source.log().cursors.cursors().first?.nextOffset ?? 0 <= 20, "the frontier is frozen")
+        _ = try await receiver.call(
+            Bsfg_Admin_V1_ReconcileResponse.self, .reconcile, #"{"peer":"enterprise"}"#,
+            as: .operator)
+        try await eventually("what came meanwhile is here and the gate is normal") {
+            await look()
+            return receiver.log(origin: "enterprise").log.headOffset == 50 && mode() == "normal"
+        }
+        await receiver.close()
+        await source.close()
     }
 
     @Test func `a partition ends by itself at its time`() async throws {

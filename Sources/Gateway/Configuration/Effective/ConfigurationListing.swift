@@ -74,6 +74,11 @@ package struct ConfigurationListing: Sendable {
         func duration(_ milliseconds: Int64) -> String {
             Quantity.millisecondsText(Int(milliseconds))
         }
+        /// Exactly, so that no two shares look the same.
+        func share(_ share: Double) -> String {
+            let text = Quantity.percentText(share)
+            return Quantity.share(text) == share ? text : String(share)
+        }
         let retention = buffer.retention
         add("\(key).capacity", Quantity.bytesText(buffer.capacityBytes))
         add("\(key).segment", buffer.segmentBytes.map(Quantity.bytesText) ?? "automatic")
@@ -81,8 +86,8 @@ package struct ConfigurationListing: Sendable {
         add("\(key).dedupe_horizon", duration(retention.dedupeHorizonMilliseconds))
         add(
             "\(key).free_space_reserve", Quantity.bytesText(Int(retention.freeSpaceReserveBytes)))
-        add("\(key).high_watermark", Quantity.percentText(retention.highWatermark))
-        add("\(key).low_watermark", Quantity.percentText(retention.lowWatermark))
+        add("\(key).high_watermark", share(retention.highWatermark))
+        add("\(key).low_watermark", share(retention.lowWatermark))
         add("\(key).min_retention", duration(retention.minimumRetentionMilliseconds))
         add("\(key).retention", retention.retentionMilliseconds.map(duration) ?? "while there is room")
         add(
