@@ -11,11 +11,22 @@ struct PeerConnection: Sendable {
 }
 
 extension PeerConnection {
-    /// Mutual TLS to a peer's endpoint, whose certificate must be that of its entry.
     static func connect(
         _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
         _ credentials: NodeCredentials
     ) throws(NodeError) -> PeerConnection {
+        let client = try client(peer, endpoint, configuration, credentials)
+        return PeerConnection(
+            call: { (procedure, body, milliseconds) async throws(RPCClientError) in
+                try await client.call(procedure, body, timeoutMilliseconds: milliseconds)
+            }, close: { await client.close() })
+    }
+
+    /// Mutual TLS to a peer's endpoint, whose certificate must be that of its entry.
+    static func client(
+        _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
+        _ credentials: NodeCredentials
+    ) throws(NodeError) -> RPCClient {
         do {
             let verifier = credentials.verifier.server(peer: peer.id)
             var trust: [UInt8] = []
@@ -32,17 +43,13 @@ extension PeerConnection {
                 serverName: peer.identity.contains(".") ? peer.identity : nil)
             var settings = RPCClientConfiguration(host: endpoint.host, port: endpoint.port)
             settings.acceptsLZ4 = peer.compression == .lz4
-            let client = try RPCClient(settings, tls: tls) { leaf in
+            return try RPCClient(settings, tls: tls) { leaf in
                 switch verifier.verify(leafDER: leaf, direction: .outgoing) {
                 case .success: nil
                 case .failure(let error):
                     ServiceRefusal(reason: error.reason.rawValue, sentence: error.message)
                 }
             }
-            return PeerConnection(
-                call: { (procedure, body, milliseconds) async throws(RPCClientError) in
-                    try await client.call(procedure, body, timeoutMilliseconds: milliseconds)
-                }, close: { await client.close() })
         } catch {
             throw NodeError("no connection to \(peer.id) can be set up: \(error)")
         }
