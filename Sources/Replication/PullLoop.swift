@@ -66,10 +66,14 @@ package actor PullLoop {
     private var running: [UInt64: Running] = [:]
     private var nextTask: UInt64 = 0
     private var told: PullMachine.Status?
+    private var isStarted = false
 
-    /// - Parameter log: called when the status changes.
+    /// - Parameters:
+    ///   - pagesAhead: how many pages may be held, from 1 to `PullMachine.pagesAheadMaximum`.
+    ///   - log: called when the status changes.
     package init(
         source: any PullSource, materialisation: PageMaterialisation, pool: BlockingPool,
+        pagesAhead: Int = PullMachine.pagesAheadMaximum,
         log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
@@ -77,11 +81,29 @@ package actor PullLoop {
         buffer = materialisation.buffer
         self.pool = pool
         self.log = log
-        machine = PullMachine(durable: materialisation.buffer.position)
+        machine = PullMachine(
+            durable: materialisation.buffer.position, pagesAhead: pagesAhead)
         counts = PullReport(status: .connecting)
     }
 
-    package func start() { perform(machine.start()) }
+    /// Begins; a second time nothing happens.
+    package func start() {
+        guard !isStarted else { return }
+        isStarted = true
+        perform(machine.start())
+    }
+
+    /// The gate has closed: gives up every call, and waits for a commit that is out. The loop opens its
+    /// cursor again when it is let through.
+    package func interrupt(_ sentence: String) async {
+        guard isStarted, machine.status != .stopped else { return }
+        pages = []
+        perform(machine.unavailable(sentence, durable: buffer.position, jitter: 0))
+        for call in running.values where call.generation == nil { await call.task.value }
+    }
+
+    /// The peer is there: a wait for another try is over.
+    package func resume() { perform(machine.waited()) }
 
     /// Ends every call and waits for a commit that is out.
     package func stop() async {
@@ -114,7 +136,9 @@ package actor PullLoop {
     }
 
     /// An operator decided about a halt or a history: begins again from the durable position.
+    /// One that waits to be started does so with that position.
     package func startAgain() {
+        guard isStarted else { return }
         pages = []
         fetchCounts = [:]
         perform(machine.startAgain(durable: buffer.position))

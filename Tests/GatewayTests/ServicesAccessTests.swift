@@ -16,11 +16,17 @@ import Testing
         (Caller.operator, Set(Procedure.allCases)),
         (
             .peer("plant-a"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch]
+            [
+                .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
+                .previewFetch,
+            ]
         ),
         (
             .peer("plant-b"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch]
+            [
+                .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
+                .previewFetch,
+            ]
         ),
         (.peer("plant-c"), []),
         (.peer("unknown"), []),
@@ -81,7 +87,7 @@ import Testing
             main: ServicesBench.main, peers: ServicesBench.peers,
             cursors: ServicesBench.noCursors
         ).load()
-        let access = Access(configuration: configuration)
+        let access = Access(LiveConfiguration(configuration), gates: PeerGates())
         func reason(_ caller: Caller, _ stream: String, _ origin: String) -> ErrorReason? {
             do throws(ServiceError) {
                 try access.checkRead(caller, stream: stream, origin: origin)

@@ -17,7 +17,7 @@ import time
 from contract import error_table
 from http2_frames import GOAWAY, RawHTTP2
 from support import (
-    BOUNDARY, FEDERATION, INGEST, STREAM, Answer, Caller, Site, fact, main)
+    BOUNDARY, BSFG, FEDERATION, INGEST, STREAM, Answer, Caller, Site, fact, main)
 
 RULES = error_table()
 PRIVATE = "facts.private"
@@ -225,7 +225,9 @@ def peers(reasons, node, other):
     reasons.expect("stream_not_granted", opens(stream="facts.nowhere"), "unknown to a peer")
     reasons.expect("origin_not_granted", opens(origin_zone="plant-b"))
     reasons.expect("profile_mismatch", opens(profile="sil_strict"))
-    reasons.expect("init_out_of_range", opens(init_mode="explicit_timestamp"))
+    reasons.expect(
+        "init_out_of_range",
+        opens(init_mode="explicit_timestamp", init_timestamp_unix_ms="99999999999999"))
     reasons.expect("consumer_bound", opens(consumer_name=f"{other.zone}/{STREAM}"), "its name")
     opened = opens()
     reasons.checks.check("a peer opens its cursor", opened.ok, opened)
@@ -252,6 +254,19 @@ def peers(reasons, node, other):
 
 
 # What a node's state refuses
+
+
+def gate(reasons, node, other):
+    """What a peer is refused while the operator keeps its gate closed."""
+    command = lambda *words: subprocess.run(
+        [BSFG, "admin", *words, "--peer", other.zone, "--config", str(node.root)], check=True,
+        capture_output=True)
+    command("partition", "--reason", "the errors' test")
+    peer = Caller(node, other.certificate)
+    consumer = f"{other.zone}/{STREAM}/{node.zone}"
+    reasons.expect("gate_closed", peer.fetch(consumer), "a fetch")
+    reasons.expect("gate_closed", peer.confirm(consumer, "0"), "a confirmation")
+    command("reconcile")
 
 
 def overloaded(reasons, site):
@@ -514,6 +529,7 @@ def test(checks):
             ("deadlines", lambda: slow_body(reasons, caller)),
             ("permissions", lambda: permissions(reasons, site, node, caller)),
             ("peers", lambda: peers(reasons, node, other)),
+            ("gate", lambda: gate(reasons, node, other)),
             ("overload", lambda: overloaded(reasons, site)),
             ("backpressure", lambda: backpressure(reasons, site)),
             ("the disk", lambda: disk(reasons, site)),

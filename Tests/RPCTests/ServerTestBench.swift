@@ -81,6 +81,8 @@ final class TestService: RPCService {
 
     func timedOut(procedure: String) -> ServiceError { ServiceError(.outcomeUnknown) }
 
+    func allowsLZ4(_ caller: Caller) -> Bool { caller.kind == .peer(id: "peer") }
+
     func health(caller: Caller) -> [UInt8] {
         Array("{\"status\":\"ok\",\"identity\":\"\(caller.identity)\"}".utf8)
     }

@@ -98,8 +98,7 @@ extension ErrorReason {
         .draining: ErrorRule(
             .unavailable, .yes, "The node is stopping; call again when it is back."),
         .gateClosed: ErrorRule(
-            .unavailable, .yes, served: false,
-            "An operator closed the gate to this peer; call again when it is open."),
+            .unavailable, .yes, "An operator closed the gate to this peer; call again when it is open."),
         .artifactPending: ErrorRule(
             .unavailable, .yes, served: false,
             "The artifact is known and has not arrived here yet; call again later."),

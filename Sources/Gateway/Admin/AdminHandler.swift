@@ -8,7 +8,7 @@ internal import WriteAheadLog
 
 /// What the operator of this machine may ask over the administration socket.
 struct AdminHandler: Sendable {
-    let configuration: NodeConfiguration
+    let live: LiveConfiguration
     let logs: StreamLogs
     let pulls: Pulls
     let pool: BlockingPool
@@ -18,6 +18,8 @@ struct AdminHandler: Sendable {
     let now: @Sendable () -> Int64
     let server: @Sendable () -> RPCServerStatistics
     let listeners: @Sendable () -> [String]
+
+    var configuration: NodeConfiguration { live.current }
 
     func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
         switch procedure {

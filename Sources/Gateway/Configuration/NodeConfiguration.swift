@@ -114,6 +114,10 @@ package struct PeerConfiguration: Sendable, Equatable {
         case auto, manual
     }
 
+    package enum Compression: String, Sendable, CaseIterable {
+        case none, lz4
+    }
+
     /// The peer's zone.
     package var id: String
     package var identity: String
@@ -128,6 +132,10 @@ package struct PeerConfiguration: Sendable, Equatable {
     package var start: Start
     /// Whether truncation waits for this peer however long it stays away.
     package var hold: CursorHold = .required
+    /// Of pages between the two nodes, where both entries say so.
+    package var compression: Compression = .none
+    /// Whether the peer is told of new facts while it is not waiting for them.
+    package var isNotified = false
 }
 
 /// What we pull: a stream of one origin from one peer.

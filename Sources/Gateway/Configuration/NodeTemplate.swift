@@ -153,7 +153,9 @@ package struct NodeTemplate: Sendable {
         #    artifacts: []
         #    origins: []                       # default: this zone's own facts
         #    ca: ../certs/plant-a-ca.crt       # default: tls.ca of bsfg.yaml
-        #    start: auto                       # or manual: not pulled while it says so
+        #    start: auto                       # or manual: held until 'bsfg peer start plant-a'
+        #    compression: none                 # or lz4: pages, where the peer's entry for us says so too
+        #    notify: false                     # or true: told of new facts; only makes them come sooner
         #    required: true                    # or false with max_lag: [7d, 10GiB]: left behind after
 
         """
@@ -161,11 +163,14 @@ package struct NodeTemplate: Sendable {
     private static let cursorsText = """
         # What this node pulls. Nothing else is pulled.
         # init_mode decides where the first fetch begins: bounded_backfill_24h (default),
-        # bounded_backfill_Nh, start_now or full_backfill, by the times at which the source took the
-        # facts. A cursor that exists always wins. Take the [] away when you list one.
+        # bounded_backfill_Nh, start_now, full_backfill, or explicit_timestamp with
+        # init_timestamp: "2025-01-15T10:00:00Z", by the times at which the source took the facts. A cursor that exists always wins. Facts of a zone
+        # behind the peer: origin. A change is in force after 'bsfg config reload'. Take the [] away
+        # when you list one.
         cursors: []
         #  - peer: plant-a
         #    stream: \(StreamConfiguration.defaultName)
+        #    origin: plant-a                   # whose facts; default: the peer's own
         #    init_mode: bounded_backfill_24h
         #    justification: why, where it is not the default
 

@@ -43,7 +43,13 @@ struct PeersFile {
         let authorities = section.authorityFiles("ca", paths) ?? main.tls.authorityFiles
         let start = section.word("start", PeerConfiguration.Start.self)?.value ?? .auto
         let hold = hold(&section, streams, main)
-        readCompression(&section)
+        let compression =
+            section.word("compression", PeerConfiguration.Compression.self)?.value ?? .none
+        let notifies = section.flag("notify")
+        if let notifies, notifies.value, endpoint == nil {
+            section.problem(
+                notifies.position, "'notify: true' calls the peer, which needs its endpoint")
+        }
         if let id,
             let own = (origins ?? []).first(where: { $0.value.utf8.elementsEqual(id.value.utf8) })
         {
@@ -58,7 +64,8 @@ struct PeersFile {
                 authorized: authorized.value, streams: streams.map(\.value),
                 artifacts: artifacts.map(\.value),
                 origins: origins?.map(\.value) ?? main.zone.map { [$0.value] } ?? [],
-                authorityFiles: authorities, start: start, hold: hold),
+                authorityFiles: authorities, start: start, hold: hold,
+                compression: compression, isNotified: notifies?.value ?? false),
             position: id.position)
     }
 
@@ -111,13 +118,4 @@ struct PeersFile {
     }
 
     private static func isBucket(_ name: String) -> Bool { ZoneName.isValid(name) }
-
-    private static func readCompression(_ section: inout MappingReader) {
-        guard let compression = section.choice("compression", ["none", "lz4"]) else { return }
-        if compression.value.utf8.elementsEqual("lz4".utf8) {
-            section.problem(
-                compression.position,
-                "compression 'lz4' between nodes is not part of this release; use none")
-        }
-    }
 }

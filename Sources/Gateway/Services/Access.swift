@@ -1,9 +1,18 @@
 internal import Facts
 internal import RPC
 
-/// Who may do what: default deny, asked on every request. The configuration is the only source.
+/// Who may do what: default deny, asked on every request. The configuration in force is the only source,
+/// and the operator's word on a gate.
 struct Access: Sendable {
-    let configuration: NodeConfiguration
+    let live: LiveConfiguration
+    let gates: PeerGates
+
+    init(_ live: LiveConfiguration, gates: PeerGates) {
+        self.live = live
+        self.gates = gates
+    }
+
+    var configuration: NodeConfiguration { live.current }
 
     /// Procedures that a role opens; administrators of the machine may call everything.
     func admit(_ procedure: Procedure, _ caller: Caller) -> ServiceError? {
@@ -14,8 +23,11 @@ struct Access: Sendable {
             guard let peer = configuration.peer(id: id), peer.authorized else {
                 return refused(caller, "is not authorised in peers.yaml")
             }
-            return Procedure.peers.contains(procedure)
-                ? nil : refused(caller, "is a peer, and peers do not call \(procedure.method)")
+            gates.called(by: id)
+            guard Procedure.peers.contains(procedure) else {
+                return refused(caller, "is a peer, and peers do not call \(procedure.method)")
+            }
+            return Procedure.gated.contains(procedure) ? gates.refusal(to: id) : nil
         case .client:
             guard let client = configuration.client(identity: caller.identity) else {
                 return refused(caller, "is not in clients")
@@ -105,6 +117,7 @@ enum Procedure: String, CaseIterable {
     case hello = "/bsfg.v1.FederationService/Hello"
     case listStreams = "/bsfg.v1.FederationService/ListStreams"
     case openCursor = "/bsfg.v1.FederationService/OpenCursor"
+    case notifyAvailable = "/bsfg.v1.FederationService/NotifyAvailable"
     case status = "/bsfg.admin.v1.AdminService/Status"
     case createConsumer = "/bsfg.admin.v1.AdminService/CreateConsumer"
     case listConsumers = "/bsfg.admin.v1.AdminService/ListConsumers"
@@ -124,10 +137,19 @@ enum Procedure: String, CaseIterable {
     case deleteConsumer = "/bsfg.admin.v1.ReadingService/DeleteConsumer"
     /// The bring-up runbook's spelling of a first look.
     case previewFetch = "/v1/fetch"
+    case listGates = "/bsfg.admin.v1.FederationAdministration/ListGates"
+    case partition = "/bsfg.admin.v1.FederationAdministration/Partition"
+    case reconcile = "/bsfg.admin.v1.FederationAdministration/Reconcile"
+    case startPeer = "/bsfg.admin.v1.FederationAdministration/StartPeer"
+    case reload = "/bsfg.admin.v1.FederationAdministration/Reload"
+    case showConfiguration = "/bsfg.admin.v1.FederationAdministration/ShowConfiguration"
 
     static let peers: Set<Procedure> = [
-        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch,
+        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
+        .previewFetch,
     ]
+    /// What a gate that the operator closed does not let through.
+    static let gated: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch]
     static let producers: Set<Procedure> = [.appendFact, .appendFacts]
     static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch]
 

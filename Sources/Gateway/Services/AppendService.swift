@@ -6,10 +6,11 @@ internal import SwiftProtobuf
 /// AppendFact and AppendFacts: a fact is acknowledged when it is durable in the store buffer, and
 /// whatever the other zone does changes nothing about that.
 struct AppendService: Sendable {
-    let configuration: NodeConfiguration
     let access: Access
     let logs: StreamLogs
     let pool: BlockingPool
+
+    private var configuration: NodeConfiguration { access.configuration }
 
     private func target(_ caller: Caller, _ stream: String) throws(ServiceError)
         -> (StreamConfiguration, LogStoreBuffer)

@@ -95,7 +95,10 @@ package final class RPCClient: Sendable {
         try? await promise.futureResult.get()
     }
 
-    private var encodings: String { configuration.acceptsGzip ? "gzip" : "identity" }
+    private var encodings: String {
+        if configuration.acceptsLZ4 { return LZ4Coding.name }
+        return configuration.acceptsGzip ? "gzip" : "identity"
+    }
 
     // MARK: Sending
 
@@ -134,6 +137,16 @@ package final class RPCClient: Sendable {
     private func inflated(_ response: RPCResponse) throws(RPCClientError) -> RPCResponse {
         guard let coding = response.header("content-encoding"), coding != "identity" else {
             return response
+        }
+        if coding == LZ4Coding.name, configuration.acceptsLZ4 {
+            var plain = response
+            do throws(LZ4Coding.Malformed) {
+                plain.body = try LZ4Coding.decode(
+                    response.body, limitBytes: configuration.responseBytes)
+            } catch {
+                throw .transport(kind: .malformed, sentence: "the answer: \(error.sentence)")
+            }
+            return plain
         }
         guard coding == "gzip" else {
             throw .transport(

@@ -19,6 +19,11 @@ final class RequestDispatcher: HTTPRequestDispatcher {
     private let closeGracefully: () -> Void
     private(set) var openRequests = 0
 
+    /// Who the connection belongs to, as far as that is known.
+    var caller: Caller? {
+        if case .known(let caller, _, _) = party { caller } else { nil }
+    }
+
     init(
         core: ServerCore, mailbox: EventLoopMailbox, party: Party,
         closeGracefully: @escaping () -> Void
@@ -65,7 +70,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
                     "The certificate of \(caller.identity) has expired while the connection was "
                         + "open; connect with a new one.")
             }
-            if generation != core.verifier.generation {
+            if !core.verifier.isCurrent(caller, since: generation) {
                 closeGracefully()
                 throw ServiceError(
                     .draining, "The node's configuration has changed; connect and call again.")
