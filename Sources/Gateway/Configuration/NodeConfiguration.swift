@@ -23,6 +23,8 @@ package struct NodeConfiguration: Sendable {
     /// The memory that the key indexes of all logs share.
     package var indexBudgetBytes: Int
     package var logLevel: LogLevel
+    /// The artifact store; nil where nothing uses one.
+    package var artifacts: ArtifactConfiguration?
 
     /// Every zone that a fact may come from or go to.
     package var knownZones: [String] { [zone] + peers.map(\.id) + otherZones }
@@ -89,6 +91,7 @@ package struct StreamConfiguration: Sendable, Equatable {
     package var forward = BufferConfiguration()
     package var objectBytesMaximum: Int = 1 << 20
     package var idempotency: Idempotency = .messageID
+    package var artifactReferences: ArtifactReferencePolicy = .unchecked
 
     package static let defaultName = "facts.operational"
 }
@@ -102,6 +105,8 @@ package struct ClientConfiguration: Sendable, Equatable {
     package var roles: Set<Role>
     package var streams: [String]
     package var origins: [String]
+    /// Buckets that a producer may put into and a consumer may read.
+    package var artifacts: [String] = []
     package var authorityFiles: [String]
 }
 

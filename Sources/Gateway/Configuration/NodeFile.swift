@@ -18,6 +18,7 @@ struct NodeFile {
     private var limits = RPCServerLimits()
     private var logLevel = LogLevel.info
     private var indexBudgetBytes = KeyIndexBudget.defaultBytes
+    private var artifacts: ArtifactConfiguration?
 
     init(_ tree: YAMLTree, file: String, paths: ConfigurationPaths, problems: ProblemList) {
         self.file = file
@@ -44,6 +45,10 @@ struct NodeFile {
             if let budget = section.bytes("index_budget", 0...(1 << 40)) {
                 indexBudgetBytes = budget.value
             }
+            section.finish()
+        }
+        if var section = reader.mapping("artifacts") {
+            artifacts = ArtifactConfiguration(&section)
             section.finish()
         }
         if var section = reader.mapping("log") {
@@ -176,6 +181,9 @@ struct NodeFile {
             stream.idempotency =
                 section.word("idempotency", StreamConfiguration.Idempotency.self)?.value
                 ?? .messageID
+            stream.artifactReferences =
+                section.word("artifact_references", ArtifactReferencePolicy.self)?.value
+                ?? .unchecked
             guard let name = section.zoneName("name", required: true, kind: "stream") else {
                 continue
             }
@@ -212,6 +220,7 @@ struct NodeFile {
             let grantedStreams = section.texts("streams") ?? []
             for stream in grantedStreams { requireStream(stream, section) }
             let origins = section.zoneNames("origins")?.map(\.value)
+            let buckets = section.buckets()
             let authorities = section.authorityFiles("ca", paths) ?? tls.clientAuthorityFiles
             guard let identity = section.identity("identity") else { continue }
             clients.append(
@@ -220,7 +229,7 @@ struct NodeFile {
                         identity: identity.value, roles: granted,
                         streams: grantedStreams.map(\.value),
                         origins: origins ?? zone.map { [$0.value] } ?? [],
-                        authorityFiles: authorities),
+                        artifacts: buckets, authorityFiles: authorities),
                     position: identity.position))
         }
     }
@@ -244,12 +253,15 @@ struct NodeFile {
         guard let zone, let identity else {
             preconditionFailure("a file without problems has both")
         }
+        let usesArtifacts = NodeConfiguration.usesArtifacts(
+            streams.map(\.value), clients.map(\.value), peers)
         return NodeConfiguration(
             directory: directory, zone: zone.value, identity: identity.value,
             dataDirectory: dataDirectory, listeners: listeners, tls: tls,
             adminSocketPath: adminSocketPath,
             otherZones: otherZones.map(\.value), streams: streams.map(\.value),
             clients: clients.map(\.value), peers: peers, cursors: cursors, limits: limits,
-            indexBudgetBytes: indexBudgetBytes, logLevel: logLevel)
+            indexBudgetBytes: indexBudgetBytes, logLevel: logLevel,
+            artifacts: artifacts ?? (usesArtifacts ? ArtifactConfiguration() : nil))
     }
 }

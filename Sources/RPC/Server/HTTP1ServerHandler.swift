@@ -42,6 +42,8 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     private var bytesCame = false
     private var partsCame = false
     private var discarded = 0
+    /// Bytes of a paced body that its sink has not dealt with.
+    private var unconsumed = 0
     private var timer: LazyTimer?
 
     init(
@@ -93,17 +95,20 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     }
 
     func read(context: ChannelHandlerContext) {
-        if waitingParts.isEmpty && context.channel.isWritable {
+        if takesMore(context) {
             context.read()
         } else {
             readIsHeld = true
         }
     }
 
+    private func takesMore(_ context: ChannelHandlerContext) -> Bool {
+        waitingParts.isEmpty && context.channel.isWritable
+            && unconsumed < Int(limits.http2.streamWindowBytes)
+    }
+
     private func resumeReading() {
-        guard readIsHeld, waitingParts.isEmpty, let context, context.channel.isWritable else {
-            return
-        }
+        guard readIsHeld, let context, takesMore(context) else { return }
         readIsHeld = false
         context.read()
     }
@@ -203,7 +208,9 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     private func take(_ part: HTTPServerRequestPart) {
         switch (part, phase) {
         case (.head(let head), .idle): begin(head)
-        case (.body(let bytes), .receiving(let sink)): sink.receive(bytes)
+        case (.body(let bytes), .receiving(let sink)):
+            if sink.pacesBody { unconsumed += bytes.readableBytes }
+            sink.receive(bytes)
         case (.end, .receiving(let sink)):
             phase = .waiting(sink)
             sink.end()
@@ -218,6 +225,7 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
 
     private func begin(_ head: NIOHTTP1.HTTPRequestHead) {
         timer?.disarm()
+        unconsumed = 0
         let request = request(head)
         keepsAlive =
             head.isKeepAlive && request.header("upgrade") == nil && head.method != .CONNECT
@@ -322,6 +330,8 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
         case .receiving where early:
             phase = .discarding
             timer?.arm(milliseconds: limits.discardMilliseconds)
+            unconsumed = 0
+            resumeReading()
         case .receiving: phase = .ending
         case .ending, .idle, .discarding, .closing: break
         }
@@ -345,7 +355,19 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
     ) {
         let length = body.readableBytes
         let copied = !isHead && length <= Self.copiedBodyBytes
-        var output = context.channel.allocator.buffer(capacity: 256 + (copied ? length : 0))
+        var output = head(context, status, headers, String(length), copied ? length : 0)
+        if copied { output.writeImmutableBuffer(body) }
+        context.write(wrapOutboundOut(output), promise: nil)
+        if !copied, !isHead { context.write(wrapOutboundOut(body), promise: nil) }
+        flushSoon()
+    }
+
+    /// The head of an answer, with room for `following` bytes behind it.
+    private func head(
+        _ context: ChannelHandlerContext, _ status: Int,
+        _ headers: [(name: String, value: String)], _ length: String?, _ following: Int
+    ) -> ByteBuffer {
+        var output = context.channel.allocator.buffer(capacity: 256 + following)
         output.writeStaticString("HTTP/1.1 ")
         output.writeString(String(status))
         output.writeStaticString(" ")
@@ -356,14 +378,45 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
             output.writeStaticString(": ")
             output.writeString(value)
         }
-        output.writeStaticString("\r\ncontent-length: ")
-        output.writeString(String(length))
+        if let length {
+            output.writeStaticString("\r\ncontent-length: ")
+            output.writeString(length)
+        }
         if !keepsAlive { output.writeStaticString("\r\nconnection: close") }
         output.writeStaticString("\r\n\r\n")
-        if copied { output.writeImmutableBuffer(body) }
-        context.write(wrapOutboundOut(output), promise: nil)
-        if !copied, !isHead { context.write(wrapOutboundOut(body), promise: nil) }
+        return output
+    }
+
+    func begin(
+        status: Int, headers: [(name: String, value: String)], contentLength: UInt64, isWhole: Bool
+    ) {
+        guard let context, case .waiting = phase else { return }
+        if draining { keepsAlive = false }
+        let length = status == 304 ? nil : String(contentLength)
+        context.write(wrapOutboundOut(head(context, status, headers, length, 0)), promise: nil)
         flushSoon()
+        if isWhole { answered() }
+    }
+
+    func send(_ piece: ByteBuffer, isLast: Bool) {
+        guard let context, case .waiting(let sink) = phase else { return }
+        if isLast {
+            context.write(wrapOutboundOut(piece), promise: nil)
+            flushSoon()
+            return answered()
+        }
+        // The promise is kept when the socket has the bytes: a reader that stalls stalls us here.
+        let taken = context.eventLoop.makePromise(of: Void.self)
+        taken.futureResult.assumeIsolated().whenSuccess { sink.pieceTaken() }
+        context.write(wrapOutboundOut(piece), promise: taken)
+        flushSoon()
+    }
+
+    func abort() { close() }
+
+    func consumed(_ count: Int) {
+        unconsumed = max(0, unconsumed - count)
+        resumeReading()
     }
 
     private func flushSoon() {

@@ -1,0 +1,99 @@
+internal import Facts
+internal import WriteAheadLog
+
+/// The names of a store, durable: a log of their states, and what they come to in memory. Records that
+/// later ones have replaced are given back to the log by writing again what they hold and is still true.
+/// Not for several threads at once, but for `log`.
+struct ArtifactIndex {
+    /// Reads what the log holds from here on; everything before is written again further on.
+    private static let cursor = (owner: "bsfg", name: "artifact-names")
+    private static let capacityBytes: UInt64 = 256 << 20
+    private static let segmentBytes: UInt64 = 4 << 20
+    /// The fill at which old records are written again, and how many bytes at most in one commit.
+    private static let compactionFill = 0.4
+    private static let batchBytes = 1 << 20
+
+    let log: Log
+
+    /// Opens the log and gives each record to `visit`, oldest first. Blocks.
+    static func open(
+        _ directory: String, _ visit: (ArtifactIndexRecord, UInt64) -> Void
+    ) throws(LogError) -> ArtifactIndex {
+        let log = try Log.open(
+            directory: directory,
+            options: LogOptions(
+                capacityBytes: capacityBytes, segmentBytes: segmentBytes,
+                retention: RetentionOptions(retentionMilliseconds: nil)))
+        if log.cursor(owner: cursor.owner, name: cursor.name) == nil {
+            try log.createCursor(Cursor(owner: cursor.owner, name: cursor.name))
+        }
+        var unreadable: UInt64?
+        var next = log.firstOffset
+        while next < log.headOffset {
+            next = try log.read(from: next, maximumCount: 4_096) { record in
+                guard let found = ArtifactIndexRecord(record.payload) else {
+                    unreadable = record.offset
+                    return false
+                }
+                visit(found, record.offset)
+                return true
+            }
+            if let unreadable {
+                throw .notALog(
+                    directory: directory,
+                    reason: "record \(unreadable) is no artifact's; it is of a newer release")
+            }
+        }
+        return ArtifactIndex(log: log)
+    }
+
+    /// Durable when it returns. Blocks.
+    /// - Returns: where the first record stands.
+    func append(_ records: [ArtifactIndexRecord]) throws(LogError) -> UInt64 {
+        let batch = AppendBatch()
+        for record in records { try batch.add(payload: record.bytes) }
+        let receipt = try log.append(batch)
+        guard let first = receipt.outcomes.first?.offset else {
+            preconditionFailure("a record without a key is always appended")
+        }
+        return first
+    }
+
+    var needsCompaction: Bool { log.statistics().fill > ArtifactIndex.compactionFill }
+
+    /// Writes again, a piece at a time, what the older half of the log holds of `names`, then lets the
+    /// log have its room. Blocks.
+    func compact(_ names: inout ArtifactNames) throws(LogError) {
+        let first = log.firstOffset
+        let middle = first + (log.headOffset - first + 1) / 2
+        var records: [ArtifactIndexRecord] = []
+        var bytes = 0
+        let old = names.known.values.filter { $0.recordOffset < middle }.map(\.entry)
+        let followed = names.followed.filter { $0.value.recordOffset < middle }
+        var all = old.map { ArtifactIndexRecord.name($0) }
+        all += followed.map { ArtifactIndexRecord.followed(log: $0.key, offset: $0.value.offset) }
+        for (index, record) in all.enumerated() {
+            records.append(record)
+            bytes += record.bytes.count
+            guard bytes >= ArtifactIndex.batchBytes || index == all.count - 1 else { continue }
+            let offset = try append(records)
+            for (place, written) in records.enumerated() {
+                names.apply(written, recordOffset: offset + UInt64(place))
+            }
+            records = []
+            bytes = 0
+        }
+        try log.confirm(
+            owner: ArtifactIndex.cursor.owner, name: ArtifactIndex.cursor.name, nextOffset: middle)
+    }
+}
+
+extension ArtifactNames {
+    mutating func apply(_ record: ArtifactIndexRecord, recordOffset: UInt64) {
+        switch record {
+        case .name(let entry): set(entry, recordOffset: recordOffset)
+        case .removed(let name): remove(name)
+        case .followed(let log, let offset): followed[log] = (offset, recordOffset)
+        }
+    }
+}

@@ -1,0 +1,243 @@
+package import Facts
+internal import Synchronization
+package import WriteAheadLog
+
+/// The durable store: blobs as files by digest, names in a log of their own (`names/`). A name is given
+/// after its bytes are durable and answered after the name is; what a crash leaves between the two is
+/// removed at the next opening.
+package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
+    // Sendable by hand: `index` is touched with `writer` held only.
+
+    package static let freeSpaceReserveBytes: UInt64 = 64 << 20
+
+    private let directory: BlobDirectory
+    private let index: ArtifactIndex
+    /// Held while names change on disk; never while somebody waits in `names`.
+    private let writer = Monitor()
+    private let names: Mutex<ArtifactNames>
+    private let capacityBytes: UInt64
+    private let now: @Sendable () -> Int64
+    private let nextUpload = Atomic<UInt64>(0)
+
+    /// Opens the store in `directory`, making it where it is absent. Blocks.
+    /// - Parameter now: milliseconds since 1970.
+    package convenience init(
+        directory: String, capacityBytes: UInt64, now: @escaping @Sendable () -> Int64
+    ) throws(ArtifactError) {
+        try self.init(
+            directory: directory, capacityBytes: capacityBytes, disk: LinuxDisk(), now: now)
+    }
+
+    package init(
+        directory: String, capacityBytes: UInt64, disk: any Disk, now: @escaping @Sendable () -> Int64
+    ) throws(ArtifactError) {
+        self.capacityBytes = capacityBytes
+        self.now = now
+        var names = ArtifactNames()
+        do throws(LogError) {
+            index = try ArtifactIndex.open("\(directory)/names") { record, offset in
+                names.apply(record, recordOffset: offset)
+            }
+        } catch {
+            throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
+        }
+        do throws(DiskError) {
+            self.directory = try BlobDirectory(directory, disk)
+            try self.directory.removeLeftovers { names.holds($0) }
+        } catch {
+            throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
+        }
+        self.names = Mutex(names)
+    }
+
+    package func close() {
+        writer.withLock { index.log.close() }
+    }
+
+    // MARK: Names
+
+    package func entry(_ name: ArtifactName) -> ArtifactEntry? { names.withLock { $0[name] } }
+
+    package func names(of digest: Digest) -> [StoredArtifact] {
+        names.withLock { names in
+            names.names(of: digest).sorted().compactMap { names[$0]?.stored }
+        }
+    }
+
+    package func list(after name: ArtifactName?, count: Int, isPending: Bool) -> [ArtifactEntry] {
+        names.withLock { $0.list(after: name, count: count, isPending: isPending) }
+    }
+
+    package var usage: ArtifactUsage {
+        var usage = names.withLock { $0.usage }
+        usage.capacityBytes = capacityBytes
+        return usage
+    }
+
+    // MARK: Bytes
+
+    package func beginUpload(expectedBytes: UInt64) throws(ArtifactError) -> any ArtifactUpload {
+        let fits = names.withLock { names in
+            let usage = names.usage
+            let (needed, overflow) = (usage.bytes + usage.reservedBytes)
+                .addingReportingOverflow(expectedBytes)
+            guard !overflow, needed <= capacityBytes, usage.names < ArtifactNames.countMaximum else {
+                return false
+            }
+            names.reservedBytes += expectedBytes
+            return true
+        }
+        guard fits else { throw .full(capacityBytes) }
+        do throws(DiskError) {
+            let free = try directory.disk.freeBytes(directory.root)
+            guard free >= FileArtifactStore.freeSpaceReserveBytes + min(expectedBytes, 1 << 60) else {
+                giveBack(expectedBytes)
+                throw DiskError(.freeSpace, directory.root, code: 0)
+            }
+            let number = nextUpload.add(1, ordering: .relaxed).newValue
+            let (path, file) = try directory.create(number)
+            return FileArtifactUpload(self, directory.disk, path, file, expectedBytes)
+        } catch {
+            if error.operation == .freeSpace, error.code == 0 {
+                throw ArtifactError(
+                    .full, "the disk under \(directory.root) has no room; make some")
+            }
+            giveBack(expectedBytes)
+            throw ArtifactError(.failed, error.sentence)
+        }
+    }
+
+    func giveBack(_ reservedBytes: UInt64) {
+        names.withLock { $0.reservedBytes -= reservedBytes }
+    }
+
+    package func open(_ digest: Digest) throws(ArtifactError) -> any ArtifactReader {
+        guard names.withLock({ $0.holds(digest) }) else {
+            throw ArtifactError(.notFound, "no artifact has the digest sha256:\(digest)")
+        }
+        do throws(DiskError) {
+            return try FileArtifactReader(directory.disk.open(directory.path(digest), .read))
+        } catch {
+            throw ArtifactError(.failed, error.sentence)
+        }
+    }
+
+    /// A durable file becomes the bytes of a name. Blocks.
+    func adopt(_ path: String, _ content: ArtifactContent, as name: ArtifactName)
+        throws(ArtifactError) -> StoredArtifact
+    {
+        writer.lock()
+        defer { writer.unlock() }
+        var (entry, isHeld) = names.withLock { names in
+            (names[name] ?? ArtifactEntry(name: name), names.holds(content.digest))
+        }
+        if let stored = entry.stored {
+            guard stored.content.digest == content.digest else {
+                throw .exists(name, stored.content.digest)
+            }
+            return stored
+        }
+        if !isHeld {
+            do throws(DiskError) {
+                try directory.adopt(path, as: content.digest)
+            } catch {
+                throw ArtifactError(.failed, error.sentence)
+            }
+        }
+        let stored = StoredArtifact(name: name, content: content, storedMilliseconds: now())
+        entry.stored = stored
+        do throws(ArtifactError) {
+            try write([.name(entry)])
+        } catch {
+            // Without its name nobody would find it; with the outcome unknown it may be needed.
+            if !isHeld, error.kind != .outcomeUnknown { try? directory.remove(content.digest) }
+            throw error
+        }
+        return stored
+    }
+
+    // MARK: What facts refer to
+
+    package func pin(_ name: ArtifactName) -> ArtifactPin? {
+        guard names.withLock({ $0.pin(name) }) else { return nil }
+        return ArtifactPin { [weak self] in self?.names.withLock { $0.unpin(name) } }
+    }
+
+    package func record(
+        _ uses: [ArtifactUse], log: [UInt8], upTo offset: UInt64, isReceived: Bool
+    ) throws(ArtifactError) {
+        writer.lock()
+        defer { writer.unlock() }
+        let changed = names.withLock { $0.taking(uses, log: log, isReceived: isReceived) }
+        try write(changed.map { .name($0) } + [.followed(log: log, offset: offset)])
+    }
+
+    package func followedOffset(log: [UInt8]) -> UInt64 {
+        names.withLock { $0.followed[log]?.offset ?? 0 }
+    }
+
+    package func beginSweep() -> UInt64 {
+        names.withLock { names in
+            names.sweeps += 1
+            return names.sweeps
+        }
+    }
+
+    package func sweep(_ rules: ArtifactSweepRules) throws(ArtifactError) -> ArtifactSweepReport {
+        var report = ArtifactSweepReport()
+        for candidate in names.withLock({ $0.sweepable(rules) }) {
+            writer.lock()
+            defer { writer.unlock() }
+            // A pin or a use may have come since.
+            guard names.withLock({ $0.condemn(candidate.name, rules) }) else { continue }
+            do throws(ArtifactError) {
+                try write([.removed(candidate.name)])
+            } catch {
+                names.withLock { $0.spare(candidate.name) }
+                throw error
+            }
+            guard let stored = candidate.stored else { continue }
+            report.names += 1
+            let digest = stored.content.digest
+            guard !names.withLock({ $0.holds(digest) }) else { continue }
+            report.blobs += 1
+            report.bytes += stored.content.size
+            do throws(DiskError) {
+                try directory.remove(digest)
+            } catch {
+                throw ArtifactError(.failed, error.sentence)
+            }
+        }
+        return report
+    }
+
+    /// Appends states durably, then makes them true in memory. With `writer` held. Blocks.
+    private func write(_ records: [ArtifactIndexRecord]) throws(ArtifactError) {
+        do throws(LogError) {
+            if index.needsCompaction { try compact() }
+            let first = try index.append(records)
+            names.withLock { names in
+                for (place, record) in records.enumerated() {
+                    names.apply(record, recordOffset: first + UInt64(place))
+                }
+            }
+        } catch {
+            let kind: ArtifactError.Kind =
+                switch error {
+                case .outcomeUnknown: .outcomeUnknown
+                case .rejected(.full), .rejected(.noSpace), .rejected(.lowSpace): .full
+                case .rejected(.overloaded): .busy
+                default: .failed
+                }
+            throw ArtifactError(kind, "the index of artifact names: \(error.sentence)")
+        }
+    }
+
+    private func compact() throws(LogError) {
+        // Nobody but the holder of `writer` changes names on disk; pins and reservations are carried over.
+        var copy = names.withLock { $0 }
+        try index.compact(&copy)
+        let written = copy
+        names.withLock { $0.takeRecordOffsets(of: written) }
+    }
+}
