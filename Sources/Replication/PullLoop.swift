@@ -54,6 +54,8 @@ package actor PullLoop {
     private let pool: BlockingPool
     private let origin: [UInt8]
     private let keyedBy: PageIntake.KeyRule
+    /// Waits until the source may hear that everything received is here; nil: at once.
+    private let mayConfirm: (@Sendable () async -> Void)?
     private let log: @Sendable (PullMachine.Status) -> Void
     private var machine: PullMachine
     /// Read ahead, in order, without the one that is being committed.
@@ -65,10 +67,12 @@ package actor PullLoop {
 
     /// - Parameters:
     ///   - keyedBy: what makes two facts of the stream the same one.
+    ///   - mayConfirm: waited for before each confirm; returns early when its task is cancelled.
     ///   - log: called when the status changes.
     package init(
         source: any PullSource, buffer: any ForwardBuffer, pool: BlockingPool, origin: String,
         keyedBy: PageIntake.KeyRule = .identifier,
+        mayConfirm: (@Sendable () async -> Void)? = nil,
         log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
@@ -76,6 +80,7 @@ package actor PullLoop {
         self.pool = pool
         self.origin = Array(origin.utf8)
         self.keyedBy = keyedBy
+        self.mayConfirm = mayConfirm
         self.log = log
         machine = PullMachine(durable: buffer.position)
         counts = PullReport(status: .connecting)
@@ -303,6 +308,10 @@ package actor PullLoop {
     private func confirm(_ position: SourcePosition, _ generation: UInt64)
         async throws(PullFailure)
     {
+        if let mayConfirm {
+            await mayConfirm()
+            guard generation == machine.generation else { return }
+        }
         let next = try await source.confirm(position: position, receiver: receiver)
         guard generation == machine.generation else { return }
         guard next >= position.nextOffset else {

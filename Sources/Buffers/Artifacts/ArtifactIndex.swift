@@ -59,6 +59,25 @@ struct ArtifactIndex {
         return first
     }
 
+    private static let clock = "clock"
+
+    /// 0 where none was stored.
+    var storedClock: UInt64 {
+        guard let bytes = log.register(ArtifactIndex.clock), bytes.count == 8 else { return 0 }
+        return bytes.withUnsafeBytes {
+            UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self))
+        }
+    }
+
+    /// Durable when it returns. Blocks.
+    func store(clock value: UInt64) throws(LogError) {
+        try log.setRegisters([
+            RegisterUpdate(
+                name: ArtifactIndex.clock, expected: log.register(ArtifactIndex.clock),
+                value: withUnsafeBytes(of: value.littleEndian) { Array($0) })
+        ])
+    }
+
     var needsCompaction: Bool { log.statistics().fill > ArtifactIndex.compactionFill }
 
     /// Writes again, a piece at a time, what the older half of the log holds of `names`, then lets the

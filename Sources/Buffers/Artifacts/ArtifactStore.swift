@@ -47,6 +47,10 @@ package protocol ArtifactStore: AnyObject, Sendable {
     /// Removes what nothing refers to any more. Blocks.
     func sweep(_ rules: ArtifactSweepRules) throws(ArtifactError) -> ArtifactSweepReport
 
+    /// The time by which artifacts age, milliseconds since 1970; nil while the machine's clock is not to
+    /// be trusted, and then nothing is to be swept. Blocks.
+    func trustedMilliseconds() throws(ArtifactError) -> Int64?
+
     func close()
 }
 

@@ -16,23 +16,15 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     private let writer = Monitor()
     private let names: Mutex<ArtifactNames>
     private let capacityBytes: UInt64
-    private let now: @Sendable () -> Int64
+    private let clock: ArtifactClock
     private let nextUpload = Atomic<UInt64>(0)
 
     /// Opens the store in `directory`, making it where it is absent. Blocks.
-    /// - Parameter now: milliseconds since 1970.
-    package convenience init(
-        directory: String, capacityBytes: UInt64, now: @escaping @Sendable () -> Int64
-    ) throws(ArtifactError) {
-        try self.init(
-            directory: directory, capacityBytes: capacityBytes, disk: LinuxDisk(), now: now)
-    }
-
     package init(
-        directory: String, capacityBytes: UInt64, disk: any Disk, now: @escaping @Sendable () -> Int64
+        directory: String, capacityBytes: UInt64, disk: any Disk = LinuxDisk(),
+        environment: LogEnvironment = .linux
     ) throws(ArtifactError) {
         self.capacityBytes = capacityBytes
-        self.now = now
         var names = ArtifactNames()
         do throws(LogError) {
             index = try ArtifactIndex.open("\(directory)/names") { record, offset in
@@ -41,6 +33,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         } catch {
             throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
         }
+        clock = ArtifactClock(stored: index.storedClock, environment)
         do throws(DiskError) {
             self.directory = try BlobDirectory(directory, disk)
             try self.directory.removeLeftovers { names.holds($0) }
@@ -51,7 +44,11 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     }
 
     package func close() {
-        writer.withLock { index.log.close() }
+        writer.lock()
+        defer { writer.unlock() }
+        // Without it the next opening takes the clock for older, and artifacts for younger.
+        try? index.store(clock: clock.stored)
+        index.log.close()
     }
 
     // MARK: Names
@@ -144,7 +141,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
                 throw ArtifactError(.failed, error.sentence)
             }
         }
-        let stored = StoredArtifact(name: name, content: content, storedMilliseconds: now())
+        let stored = StoredArtifact(name: name, content: content, storedMilliseconds: clock.nowMilliseconds)
         entry.stored = stored
         do throws(ArtifactError) {
             try write([.name(entry)])
@@ -209,6 +206,31 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
             }
         }
         return report
+    }
+
+    package func trustedMilliseconds() throws(ArtifactError) -> Int64? {
+        let (isTrusted, shift) = clock.observe()
+        writer.lock()
+        defer { writer.unlock() }
+        if let shift { try move(shift) }
+        do throws(LogError) {
+            try index.store(clock: clock.stored)
+        } catch {
+            throw ArtifactError(.failed, "the index of artifact names: \(error.sentence)")
+        }
+        return isTrusted ? clock.nowMilliseconds : nil
+    }
+
+    /// What was stored while the clock stood behind did not live through what it missed.
+    private func move(_ shift: GuardedClock.Shift) throws(ArtifactError) {
+        let all = names.withLock { $0.known.values.map(\.entry) }
+        for var entry in all {
+            guard let time = entry.stored?.storedMilliseconds, shift.apply(time) != time else {
+                continue
+            }
+            entry.stored?.storedMilliseconds = shift.apply(time)
+            try write([.name(entry)])
+        }
     }
 
     /// Appends states durably, then makes them true in memory. With `writer` held. Blocks.

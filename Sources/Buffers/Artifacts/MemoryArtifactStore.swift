@@ -100,6 +100,8 @@ package final class MemoryArtifactStore: ArtifactStore {
         }
     }
 
+    package func trustedMilliseconds() throws(ArtifactError) -> Int64? { now() }
+
     package func close() {}
 
     private func finish(

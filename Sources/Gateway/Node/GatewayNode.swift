@@ -17,6 +17,8 @@ package final class GatewayNode: Sendable {
     private let bound: BoundListeners
     private let waits = HeadWaits()
     private let watch: LogWatch
+    private let artifacts: NodeArtifacts?
+    private let artifactClients: [RPCClient]
 
     /// How long calls in flight may take at the end, in seconds.
     private static let graceSeconds = 30.0
@@ -36,7 +38,11 @@ package final class GatewayNode: Sendable {
         logs = try StreamLogs(configuration)
         watch = LogWatch(logs, logger)
         pool = BlockingPool(name: "bsfg-disk", threadCount: GatewayNode.diskThreads)
-        pulls = try Pulls(configuration, logs, pool, logger) {
+        (artifacts, artifactClients) = try NodeArtifacts.open(
+            configuration, credentials, logs, logger)
+        let artifacts = artifacts
+        let mayConfirm: @Sendable (StreamLog) async -> Void = { await artifacts?.waitForBytes($0) }
+        pulls = try Pulls(configuration, logs, pool, logger, mayConfirm: mayConfirm) {
             (peer, endpoint) throws(NodeError) in
             try Pulls.connect(peer, endpoint, configuration, credentials)
         }
@@ -47,7 +53,8 @@ package final class GatewayNode: Sendable {
         let service = NodeService(
             access: access,
             append: AppendService(
-                configuration: configuration, access: access, logs: logs, pool: pool),
+                configuration: configuration, access: access, logs: logs, pool: pool,
+                references: ArtifactReferenceCheck(store: artifacts?.store)),
             fetch: FetchService(access: access, logs: logs, pool: pool, waits: waits),
             federation: FederationHandler(
                 configuration: configuration, access: access, logs: logs, pool: pool, now: now),
@@ -55,7 +62,8 @@ package final class GatewayNode: Sendable {
                 configuration: configuration, logs: logs, pulls: pulls, pool: pool, waits: waits,
                 startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
                 server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
-                listeners: { bound.addresses.withLock { $0 } }))
+                listeners: { bound.addresses.withLock { $0 } }),
+            artifacts: artifacts?.service(access), streaming: artifacts?.streaming(access))
         var listeners = configuration.listeners.map {
             RPCListener(
                 .tcp(host: $0.address.host, port: $0.address.port, accept: $0.accept))
@@ -84,6 +92,7 @@ package final class GatewayNode: Sendable {
             }
         }
         bound.addresses.withLock { $0 = addresses }
+        await artifacts?.start()
         await pulls.start()
         return addresses
     }
@@ -94,10 +103,13 @@ package final class GatewayNode: Sendable {
     /// Stops pulling, answers what is in flight, and closes the logs.
     package func stop() async {
         await pulls.stop()
+        await artifacts?.stop()
+        for client in artifactClients { await client.close() }
         waits.end()
         await server.stop(graceSeconds: GatewayNode.graceSeconds)
         bound.server.withLock { $0 = nil }
         pool.stop()
+        artifacts?.close()
         logs.close()
     }
 

@@ -20,7 +20,7 @@ final class Pulls: Sendable {
     /// - Parameter connect: makes the one connection that all pulls from a peer share.
     init(
         _ configuration: NodeConfiguration, _ logs: StreamLogs, _ pool: BlockingPool,
-        _ logger: Logger,
+        _ logger: Logger, mayConfirm: (@Sendable (StreamLog) async -> Void)? = nil,
         connect: (PeerConfiguration, HostPort) throws(NodeError) -> PeerConnection
     ) throws(NodeError) {
         var connections: [String: PeerConnection] = [:]
@@ -51,6 +51,7 @@ final class Pulls: Sendable {
                     loop: PullLoop(
                         source: source, buffer: forward, pool: pool, origin: cursor.origin,
                         keyedBy: log.stream.idempotency == .content ? .content : .identifier,
+                        mayConfirm: Pulls.hold(log, mayConfirm),
                         log: { Pulls.tell($0, cursor, logger) }),
                     isManual: peer.start == .manual))
         }
@@ -58,11 +59,30 @@ final class Pulls: Sendable {
         self.connections = Array(connections.values)
     }
 
-    /// Mutual TLS to a peer's endpoint, whose certificate must be that of its entry.
+    /// Only a `sil_strict` stream lets its confirm wait.
+    private static func hold(
+        _ log: StreamLog, _ mayConfirm: (@Sendable (StreamLog) async -> Void)?
+    ) -> (@Sendable () async -> Void)? {
+        guard let mayConfirm, log.stream.profile == .silStrict else { return nil }
+        return { await mayConfirm(log) }
+    }
+
     static func connect(
         _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
         _ credentials: NodeCredentials
     ) throws(NodeError) -> PeerConnection {
+        let client = try client(peer, endpoint, configuration, credentials)
+        return PeerConnection(
+            call: { (procedure, body, milliseconds) async throws(RPCClientError) in
+                try await client.call(procedure, body, timeoutMilliseconds: milliseconds)
+            }, close: { await client.close() })
+    }
+
+    /// Mutual TLS to a peer's endpoint, whose certificate must be that of its entry.
+    static func client(
+        _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
+        _ credentials: NodeCredentials
+    ) throws(NodeError) -> RPCClient {
         do {
             let verifier = credentials.verifier.server(peer: peer.id)
             var trust: [UInt8] = []
@@ -77,7 +97,7 @@ final class Pulls: Sendable {
                 trustRoots: trust,
                 // A name that could be a host's is told, so that a listener can choose by it.
                 serverName: peer.identity.contains(".") ? peer.identity : nil)
-            let client = try RPCClient(
+            return try RPCClient(
                 RPCClientConfiguration(host: endpoint.host, port: endpoint.port), tls: tls
             ) { leaf in
                 switch verifier.verify(leafDER: leaf, direction: .outgoing) {
@@ -86,10 +106,6 @@ final class Pulls: Sendable {
                     ServiceRefusal(reason: error.reason.rawValue, sentence: error.message)
                 }
             }
-            return PeerConnection(
-                call: { (procedure, body, milliseconds) async throws(RPCClientError) in
-                    try await client.call(procedure, body, timeoutMilliseconds: milliseconds)
-                }, close: { await client.close() })
         } catch {
             throw NodeError("no connection to \(peer.id) can be set up: \(error)")
         }

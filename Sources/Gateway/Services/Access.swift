@@ -101,6 +101,8 @@ enum Procedure: String, CaseIterable {
     case appendFact = "/bsfg.v1.BoundaryService/AppendFact"
     case fetchFacts = "/bsfg.v1.BoundaryService/FetchFacts"
     case confirmReceipt = "/bsfg.v1.BoundaryService/ConfirmReceipt"
+    case putObject = "/bsfg.v1.BoundaryService/PutObject"
+    case getObject = "/bsfg.v1.ArtifactService/GetObject"
     case appendFacts = "/bsfg.v1.IngestService/AppendFacts"
     case hello = "/bsfg.v1.FederationService/Hello"
     case listStreams = "/bsfg.v1.FederationService/ListStreams"
@@ -115,10 +117,10 @@ enum Procedure: String, CaseIterable {
     case acknowledgeAlarm = "/bsfg.admin.v1.AdminService/AcknowledgeAlarm"
 
     static let peers: Set<Procedure> = [
-        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor,
+        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .getObject,
     ]
-    static let producers: Set<Procedure> = [.appendFact, .appendFacts]
-    static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt]
+    static let producers: Set<Procedure> = [.appendFact, .appendFacts, .putObject]
+    static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt, .getObject]
 
     var method: String { String(rawValue[rawValue.index(after: rawValue.lastIndex(of: "/")!)...]) }
 }

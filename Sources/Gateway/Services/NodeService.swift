@@ -13,10 +13,12 @@ struct NodeService: RPCService {
     let fetch: FetchService
     let federation: FederationHandler
     let admin: AdminHandler
+    /// Nil where the configuration has no artifacts.
+    let artifacts: ArtifactService?
+    let streaming: (any StreamingService)?
 
     /// Procedures of the contract that this release answers `not_implemented`.
     private static let unserved: Set<String> = [
-        "/bsfg.v1.BoundaryService/PutObject", "/bsfg.v1.ArtifactService/GetObject",
         "/bsfg.v1.FederationService/NotifyAvailable",
     ]
 
@@ -54,6 +56,8 @@ struct NodeService: RPCService {
         case .appendFacts: append.appendFacts(request, respond)
         case .fetchFacts: fetch.fetch(request, respond)
         case .confirmReceipt: fetch.confirm(request, respond)
+        case .putObject: artifacts?.put(request, respond) ?? respond(.failure(access.noArtifacts))
+        case .getObject: artifacts?.get(request, respond) ?? respond(.failure(access.noArtifacts))
         case .openCursor: federation.openCursor(request, respond)
         case .hello: reply(respond) { () throws(ServiceError) in try federation.hello(request) }
         case .listStreams:
@@ -86,6 +90,10 @@ struct NodeService: RPCService {
             ServiceError(
                 .outcomeUnknown,
                 "the deadline passed while the append was under way; retry with the same id")
+        case .putObject:
+            ServiceError(
+                .outcomeUnknown,
+                "the deadline passed while the artifact was being stored; put it again, which is safe")
         default: ServiceError(.deadlineExceeded)
         }
     }

@@ -106,7 +106,9 @@ package final class RPCClient: Sendable {
     }
 
     /// An answer of `get` that is not what was hoped for, as the error that it is.
-    package func failure(of response: RPCResponse) -> RPCFailure {
+    package func failure(of response: RPCResponse) -> RPCFailure { Self.failure(of: response) }
+
+    package static func failure(of response: RPCResponse) -> RPCFailure {
         ConnectErrorBody.failure(response)
     }
 

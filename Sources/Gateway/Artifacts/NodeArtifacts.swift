@@ -1,0 +1,176 @@
+internal import Buffers
+internal import Facts
+internal import Logging
+internal import RPC
+internal import WriteAheadLog
+
+/// The artifacts of a node, put together: the store, what follows references, fetches and sweeps.
+final class NodeArtifacts: Sendable {
+    /// Threads of their own: a large file never makes a fact wait for a thread.
+    private static let diskThreads = 2
+    private static let confirmLookMilliseconds = 100
+
+    let store: any ArtifactStore
+    let pool: BlockingPool
+    let follower: ReferenceFollower
+    let prefetch: ArtifactPrefetch
+    private let sweeper: ArtifactSweeper
+    private let logger: Logger
+    private let sweeps: SweepLoop
+
+    /// Opens the store. Blocks.
+    /// - Parameter sources: the peers that facts are pulled from, by id.
+    init(
+        _ configuration: NodeConfiguration, _ artifacts: ArtifactConfiguration, _ logs: StreamLogs,
+        sources: [String: any ArtifactSource], _ logger: Logger
+    ) throws(NodeError) {
+        self.logger = logger
+        do throws(ArtifactError) {
+            store = try FileArtifactStore(
+                directory: "\(configuration.dataDirectory)/artifacts",
+                capacityBytes: artifacts.capacityBytes)
+        } catch {
+            throw NodeError(error.sentence)
+        }
+        pool = BlockingPool(name: "bsfg-artifact", threadCount: NodeArtifacts.diskThreads)
+        follower = ReferenceFollower(logs.all, store, logger)
+        sweeper = ArtifactSweeper(
+            configuration: artifacts, logs: logs.all, store: store, follower: follower)
+        var peers: [[UInt8]: String] = [:]
+        for cursor in configuration.cursors {
+            guard let log = logs.log(stream: cursor.stream, origin: cursor.origin) else { continue }
+            peers[log.buffer.identifier] = cursor.peer
+        }
+        prefetch = ArtifactPrefetch(
+            store, pool, peers: peers, sources: sources, now: { GatewayNode.nowMilliseconds() },
+            logger)
+        sweeps = SweepLoop(
+            sweeper, pool, everyMilliseconds: artifacts.sweepIntervalMilliseconds, logger)
+    }
+
+    /// The artifacts that a configuration asks for, with a connection of their own to each peer that
+    /// facts are pulled from. Blocks.
+    static func open(
+        _ configuration: NodeConfiguration, _ credentials: NodeCredentials, _ logs: StreamLogs,
+        _ logger: Logger
+    ) throws(NodeError) -> (NodeArtifacts?, [RPCClient]) {
+        guard let artifacts = configuration.artifacts else { return (nil, []) }
+        var clients: [String: RPCClient] = [:]
+        for cursor in configuration.cursors where clients[cursor.peer] == nil {
+            guard let peer = configuration.peer(id: cursor.peer), let endpoint = peer.endpoint,
+                peer.start == .auto
+            else { continue }
+            clients[peer.id] = try Pulls.client(peer, endpoint, configuration, credentials)
+        }
+        let node = try NodeArtifacts(
+            configuration, artifacts, logs,
+            sources: clients.mapValues { ArtifactPeer(client: $0) }, logger)
+        return (node, Array(clients.values))
+    }
+
+    func service(_ access: Access) -> ArtifactService {
+        ArtifactService(access: access, zone: access.configuration.zone, store: store, pool: pool)
+    }
+
+    func streaming(_ access: Access) -> ArtifactStreaming {
+        ArtifactStreaming(access: access, store: store, pool: pool)
+    }
+
+    func start() async {
+        follower.start()
+        await prefetch.start()
+        await sweeps.start()
+    }
+
+    func stop() async {
+        await sweeps.stop()
+        await prefetch.stop()
+        follower.stop()
+    }
+
+    /// After the last request is answered. Blocks.
+    func close() {
+        pool.stop()
+        store.close()
+    }
+
+    /// Waits until the bytes that a log's facts refer to are here, up to its present head: what the
+    /// confirm of a `sil_strict` stream does before it lets the source forget.
+    func waitForBytes(_ log: StreamLog) async {
+        let identifier = log.buffer.identifier
+        let head = log.buffer.headOffset
+        while !Task.isCancelled {
+            if follower.position(log) >= head,
+                await !prefetch.isWaiting(log: identifier, below: head)
+            {
+                return
+            }
+            try? await Task.sleep(for: .milliseconds(NodeArtifacts.confirmLookMilliseconds))
+        }
+    }
+}
+
+/// A peer's artifacts, over RPC.
+private struct ArtifactPeer: ArtifactSource {
+    let client: RPCClient
+
+    func read(
+        _ path: String, _ headers: [(name: String, value: String)], _ download: @escaping RPCDownload
+    ) async throws(RPCClientError) -> RPCResponse {
+        try await client.stream("GET", path, headers: headers, download: download)
+    }
+}
+
+/// Sweeps now and then.
+private actor SweepLoop {
+    private let sweeper: ArtifactSweeper
+    private let pool: BlockingPool
+    private let everyMilliseconds: Int64
+    private let logger: Logger
+    private var loop: Task<Void, Never>?
+
+    init(
+        _ sweeper: ArtifactSweeper, _ pool: BlockingPool, everyMilliseconds: Int64, _ logger: Logger
+    ) {
+        self.sweeper = sweeper
+        self.pool = pool
+        self.everyMilliseconds = everyMilliseconds
+        self.logger = logger
+    }
+
+    func start() {
+        loop = Task { [weak self, everyMilliseconds] in
+            while !Task.isCancelled {
+                try? await Task.sleep(for: .milliseconds(everyMilliseconds))
+                if !Task.isCancelled { await self?.sweep() }
+            }
+        }
+    }
+
+    func stop() async {
+        loop?.cancel()
+        await loop?.value
+    }
+
+    private func sweep() async {
+        let (sweeper, logger) = (sweeper, logger)
+        await withCheckedContinuation { continuation in
+            let isTaken = pool.submit {
+                do throws(ArtifactError) {
+                    if let report = try sweeper.sweep(), report.names > 0 {
+                        logger.info(
+                            "artifacts swept",
+                            metadata: [
+                                "names": "\(report.names)", "blobs": "\(report.blobs)",
+                                "bytes": "\(report.bytes)",
+                            ])
+                    }
+                } catch {
+                    logger.error("artifacts not swept: \(error.sentence)")
+                }
+                continuation.resume()
+            }
+            if !isTaken { continuation.resume() }
+        }
+    }
+}
