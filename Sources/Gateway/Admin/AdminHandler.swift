@@ -17,6 +17,8 @@ struct AdminHandler: Sendable {
     let now: @Sendable () -> Int64
     let server: @Sendable () -> RPCServerStatistics
     let listeners: @Sendable () -> [String]
+    /// Nil where the configuration has no artifacts.
+    var artifacts: NodeArtifacts?
 
     func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
         switch procedure {
@@ -32,6 +34,8 @@ struct AdminHandler: Sendable {
             try encode(
                 try await acknowledgeAlarm(try decode(request), by: request.caller.identity),
                 request)
+        case .listArtifacts: try encode(try await listArtifacts(try decode(request)), request)
+        case .showArtifact: try encode(try await showArtifact(try decode(request)), request)
         default: preconditionFailure("\(procedure.rawValue) is not administration")
         }
     }
@@ -55,6 +59,7 @@ struct AdminHandler: Sendable {
         response.server.handshakeFailures = statistics.handshakeFailures
         response.server.callersRefused = statistics.callersRefused
         response.server.errors = statistics.errors
+        if let artifacts { response.artifacts = AdminHandler.usage(artifacts.store.usage) }
         return response
     }
 

@@ -69,7 +69,7 @@ enum ArtifactPath {
             field: "uri")
     }
 
-    private static func name(_ text: String, _ what: String) throws(ServiceError) -> ArtifactName {
+    static func name(_ text: String, _ what: String) throws(ServiceError) -> ArtifactName {
         let parts = text.utf8.split(
             separator: UInt8(ascii: "/"), maxSplits: 2, omittingEmptySubsequences: false)
         guard parts.count == 3, let zone = decoded(parts[0]), let bucket = decoded(parts[1]),

@@ -62,7 +62,7 @@ package final class GatewayNode: Sendable {
                 configuration: configuration, logs: logs, pulls: pulls, pool: pool, waits: waits,
                 startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
                 server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
-                listeners: { bound.addresses.withLock { $0 } }),
+                listeners: { bound.addresses.withLock { $0 } }, artifacts: artifacts),
             artifacts: artifacts?.service(access), streaming: artifacts?.streaming(access))
         var listeners = configuration.listeners.map {
             RPCListener(

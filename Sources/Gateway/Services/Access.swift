@@ -114,6 +114,8 @@ enum Procedure: String, CaseIterable {
     case redeliver = "/bsfg.admin.v1.AdminService/Redeliver"
     case detachConsumer = "/bsfg.admin.v1.AdminService/DetachConsumer"
     case attachConsumer = "/bsfg.admin.v1.AdminService/AttachConsumer"
+    case listArtifacts = "/bsfg.admin.v1.AdminService/ListArtifacts"
+    case showArtifact = "/bsfg.admin.v1.AdminService/ShowArtifact"
     case acknowledgeAlarm = "/bsfg.admin.v1.AdminService/AcknowledgeAlarm"
 
     static let peers: Set<Procedure> = [

@@ -63,7 +63,7 @@ struct NodeService: RPCService {
         case .listStreams:
             reply(respond) { () throws(ServiceError) in try federation.listStreams(request) }
         case .status, .createConsumer, .listConsumers, .peek, .redeliver, .detachConsumer,
-            .attachConsumer, .acknowledgeAlarm:
+            .attachConsumer, .acknowledgeAlarm, .listArtifacts, .showArtifact:
             Task {
                 do throws(ServiceError) {
                     respond(.message(try await admin.handle(procedure, request)))

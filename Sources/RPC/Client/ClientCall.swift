@@ -66,7 +66,7 @@ final class ClientCall: @unchecked Sendable {
 
     /// Ends a call whose other half goes on: the server hears that it is not wanted.
     func end(_ result: Result<RPCResponse, RPCClientError>) {
-        handler?.cancel(self)
+        streaming?.cancel(self)
         finish(result)
     }
 

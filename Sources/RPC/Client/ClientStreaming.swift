@@ -20,6 +20,17 @@ package struct RPCUpload: Sendable {
 package typealias RPCDownload =
     @Sendable (RPCResponse, [UInt8]) async throws(RPCClientError) -> Void
 
+/// What carries bodies piece by piece; every call is made on the client's event loop.
+protocol ClientBodyConnection: AnyObject {
+    /// The next piece of a request's body; the call's `ClientStreaming` hears `pieceTaken` when it is on
+    /// its way.
+    func append(_ piece: ByteBuffer, isLast: Bool, of call: ClientCall)
+    /// Bytes of an answer have been dealt with; the call is nil or over when nobody waits for more.
+    func consumed(_ count: Int, of call: ClientCall?)
+    /// Ends a call whose other half goes on.
+    func cancel(_ call: ClientCall)
+}
+
 /// What a call has beside its head when its bodies flow: one piece up and one piece down at a time.
 /// Confined to the client's event loop.
 final class ClientStreaming: @unchecked Sendable {
@@ -30,7 +41,7 @@ final class ClientStreaming: @unchecked Sendable {
     private let loop: any EventLoop
     private weak var call: ClientCall?
     /// Of the connection that the call is on, also once the call is over.
-    private weak var connection: HTTP2ClientHandler?
+    private weak var connection: (any ClientBodyConnection)?
     private var isSourcing = false
     private var sentBytes: UInt64 = 0
     private var incoming = ByteBuffer()
@@ -52,7 +63,7 @@ final class ClientStreaming: @unchecked Sendable {
     var isBusy: Bool { isSourcing || isSinking }
 
     /// The call is on a connection: its body begins to flow.
-    func begin(on connection: HTTP2ClientHandler) {
+    func begin(on connection: any ClientBodyConnection) {
         self.connection = connection
         pieceTaken()
     }
@@ -91,10 +102,8 @@ final class ClientStreaming: @unchecked Sendable {
                             sentence: "what is sent ended before its \(upload.length) bytes")))
             }
             sentBytes += UInt64(bytes.count)
-            call.stream.map {
-                call.handler?.append(
-                    ByteBuffer(bytes: bytes), isLast: sentBytes == upload.length, to: $0)
-            }
+            connection?.append(
+                ByteBuffer(bytes: bytes), isLast: sentBytes == upload.length, of: call)
         }
     }
 
@@ -141,15 +150,17 @@ final class ClientStreaming: @unchecked Sendable {
     private func taken(_ count: Int, _ error: RPCClientError?) {
         isSinking = false
         lastProgress = .now()
-        connection?.consumed(count, call?.stream)
+        connection?.consumed(count, of: call)
         guard let call, call.responseHead != nil else { return }
         if let error { return call.end(.failure(error)) }
         pump()
     }
 
+    func cancel(_ call: ClientCall) { connection?.cancel(call) }
+
     /// What came and nobody will take, when a call ends early.
     func drop() {
-        connection?.consumed(incoming.readableBytes, nil)
+        connection?.consumed(incoming.readableBytes, of: nil)
         incoming = ByteBuffer()
     }
 }

@@ -15,7 +15,7 @@ protocol HTTP2ClientHandlerOwner: AnyObject {
 }
 
 /// The client's end of one HTTP/2 connection, above TLS.
-final class HTTP2ClientHandler: ChannelInboundHandler {
+final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
@@ -147,16 +147,15 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
         return true
     }
 
-    /// The next piece of a body that flows.
-    func append(_ piece: ByteBuffer, isLast: Bool, to stream: HTTP2Stream) {
+    func append(_ piece: ByteBuffer, isLast: Bool, of call: ClientCall) {
+        guard let stream = call.stream else { return }
         session?.append(piece, isLast: isLast, to: stream)
         scheduleFlush()
     }
 
-    /// Bytes of an answer that flows have been dealt with; the stream is nil when it is over.
-    func consumed(_ count: Int, _ stream: HTTP2Stream?) {
+    func consumed(_ count: Int, of call: ClientCall?) {
         guard count > 0 else { return }
-        if let stream {
+        if let stream = call?.stream {
             session?.consume(count, stream)
         } else {
             session?.discard(count)
