@@ -463,6 +463,62 @@ def strict(checks, site):
     idmz.stop()
 
 
+def bsfg(*arguments, **options):
+    done = subprocess.run([BSFG, "artifact", *map(str, arguments)], capture_output=True, text=True,
+                          timeout=PATIENCE, **options)
+    return done.returncode, done.stdout, done.stderr
+
+
+def commands(checks, site):
+    plant = node(site, "plant-a")
+    user(plant, "mes")
+    plant.start()
+    mes = site.certificate("mes")
+    local = ["--config", plant.root / "config"]
+    remote = ["--endpoint", f"127.0.0.1:{plant.port}", "--cert", f"{mes}.crt", "--key", f"{mes}.key",
+              "--ca", site.authority]
+    content = os.urandom(5 * MIB + 3)
+    path = site.directory / "content"
+    path.write_bytes(content)
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    out = site.directory / "out"
+    for way, node_options in (("socket", local), ("endpoint", remote)):
+        name = f"plant-a/{BUCKET}/2025/{way} 1.bin"
+        code, output, errors = bsfg("put", path, name, "--media-type", "application/x-test", *node_options)
+        checks.check(f"{way}: put prints the reference",
+                     code == 0 and json.loads(output)["digest"] == digest, errors)
+        code, output, errors = bsfg("fetch", name, "--out", out, *node_options)
+        checks.check(f"{way}: fetch", code == 0 and out.read_bytes() == content, errors)
+        out.unlink()
+        part = pathlib.Path(f"{out}.part")
+        part.write_bytes(content[:2 * MIB])
+        uri = f"artifact://plant-a/{BUCKET}/2025/{way}%201.bin"
+        code, output, errors = bsfg("fetch", "--uri", uri, "--out", out, *node_options)
+        checks.check(f"{way}: fetch goes on with what is there",
+                     code == 0 and out.read_bytes() == content and not part.exists(), errors)
+        code, output, errors = bsfg("fetch", f"{uri}?digest={digest}", "--out", out, *node_options)
+        checks.check(f"{way}: fetch with a digest", code == 0 and digest in output, errors)
+        wrong = "sha256:" + "0" * 64
+        code, output, errors = bsfg("fetch", f"{uri}?digest={wrong}", "--out", out, *node_options)
+        checks.check(f"{way}: another digest is refused", code != 0 and "digest" in errors, errors)
+        path.write_bytes(content + b"x")
+        code, output, errors = bsfg("put", path, name, *node_options)
+        checks.check(f"{way}: other bytes are refused with 3", code == 3 and "other bytes" in errors,
+                     (code, errors))
+        path.write_bytes(content)
+        code, output, errors = bsfg("fetch", f"plant-a/{BUCKET}/nothing", "--out", out, *node_options)
+        checks.check(f"{way}: what is not there", code == 4 and "no artifact" in errors, (code, errors))
+    code, output, errors = bsfg("list", "-o", "json", *local)
+    listed = json.loads(output)
+    checks.equal("list", [item["state"] for item in listed["artifacts"]], ["stored", "stored"])
+    checks.equal("one blob", (listed["usage"]["blobs"], listed["usage"]["reserved_bytes"]), (1, 0))
+    code, output, errors = bsfg("info", f"plant-a/{BUCKET}/2025/socket 1.bin", "-o", "json", *local)
+    checks.equal("info", json.loads(output)["media_type"], "application/x-test")
+    code, output, errors = bsfg("pending", *local)
+    checks.check("pending", code == 0 and "0 pending" in output, errors)
+    plant.stop()
+
+
 def large(checks, site):
     plant = node(site, "plant-a", artifacts={"capacity": f"{4 * SIZE // MIB}MiB"})
     user(plant, "mes")
@@ -516,7 +572,8 @@ def large(checks, site):
 
 
 def test(checks):
-    for part in (both_versions, broken_uploads, one_wins, bad_names, pending, strict, relay, large):
+    for part in (both_versions, broken_uploads, one_wins, bad_names, pending, strict, relay, commands,
+                 large):
         if OPTIONS.only and OPTIONS.only not in part.__name__:
             continue
         with Site() as site, checks.guard(part.__name__):
