@@ -32,6 +32,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/replication_faults.py", 600),
     ("Tests/EndToEnd/replication_powercut.py", 600),
     ("Tests/EndToEnd/capacity.py", 600),
+    ("Tests/EndToEnd/artifacts.py", 600),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),
     ("Tests/decisions.py", 60),

@@ -14,17 +14,20 @@ import Testing
         (Caller.operator, Set(Procedure.allCases)),
         (
             .peer("plant-a"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor]
+            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .getObject]
         ),
         (
             .peer("plant-b"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor]
+            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .getObject]
         ),
         (.peer("plant-c"), []),
         (.peer("unknown"), []),
-        (.client("both"), [.appendFact, .appendFacts, .fetchFacts, .confirmReceipt]),
-        (.client("writer"), [.appendFact, .appendFacts]),
-        (.client("reader"), [.fetchFacts, .confirmReceipt]),
+        (
+            .client("both"),
+            [.appendFact, .appendFacts, .putObject, .fetchFacts, .confirmReceipt, .getObject]
+        ),
+        (.client("writer"), [.appendFact, .appendFacts, .putObject]),
+        (.client("reader"), [.fetchFacts, .confirmReceipt, .getObject]),
         (.client("watcher"), []),
         (.client("unknown"), []),
     ] as [(Caller, Set<Procedure>)])

@@ -28,7 +28,7 @@ package struct ArtifactError: Error, Sendable {
 }
 
 extension ArtifactError {
-    static func full(_ capacityBytes: UInt64) -> ArtifactError {
+    package static func full(_ capacityBytes: UInt64) -> ArtifactError {
         ArtifactError(
             .full,
             "the artifact store has no room within its capacity of \(capacityBytes) bytes; send it "
@@ -42,7 +42,7 @@ extension ArtifactError {
                 + "nothing was kept")
     }
 
-    static func exists(_ name: ArtifactName, _ stored: Digest) -> ArtifactError {
+    package static func exists(_ name: ArtifactName, _ stored: Digest) -> ArtifactError {
         ArtifactError(
             .exists(stored: stored),
             "\(name) exists with other bytes (sha256:\(stored)) and is never changed; use another key")

@@ -7,8 +7,12 @@ internal import WriteAheadLog
 struct ArtifactIndex {
     /// Reads what the log holds from here on; everything before is written again further on.
     private static let cursor = (owner: "bsfg", name: "artifact-names")
-    private static let capacityBytes: UInt64 = 256 << 20
-    private static let segmentBytes: UInt64 = 4 << 20
+    /// Of the log, in bytes.
+    struct Sizes: Sendable {
+        var capacityBytes: UInt64 = 256 << 20
+        var segmentBytes: UInt64 = 4 << 20
+    }
+
     /// The fill at which old records are written again, and how many bytes at most in one commit.
     private static let compactionFill = 0.4
     private static let batchBytes = 1 << 20
@@ -17,13 +21,14 @@ struct ArtifactIndex {
 
     /// Opens the log and gives each record to `visit`, oldest first. Blocks.
     static func open(
-        _ directory: String, _ visit: (ArtifactIndexRecord, UInt64) -> Void
+        _ directory: String, _ sizes: Sizes, _ disk: any Disk, _ environment: LogEnvironment,
+        _ visit: (ArtifactIndexRecord, UInt64) -> Void
     ) throws(LogError) -> ArtifactIndex {
         let log = try Log.open(
             directory: directory,
             options: LogOptions(
-                capacityBytes: capacityBytes, segmentBytes: segmentBytes,
-                retention: RetentionOptions(retentionMilliseconds: nil)))
+                capacityBytes: sizes.capacityBytes, segmentBytes: sizes.segmentBytes),
+            disk: disk, environment: environment)
         if log.cursor(owner: cursor.owner, name: cursor.name) == nil {
             try log.createCursor(Cursor(owner: cursor.owner, name: cursor.name))
         }

@@ -34,7 +34,12 @@ package struct ArtifactName: Hashable, Sendable, Comparable, CustomStringConvert
     }
 
     package static func < (left: ArtifactName, right: ArtifactName) -> Bool {
-        left.description.utf8.lexicographicallyPrecedes(right.description.utf8)
+        for (one, other) in [
+            (left.zone, right.zone), (left.bucket, right.bucket), (left.key, right.key),
+        ] where !one.utf8.elementsEqual(other.utf8) {
+            return one.utf8.lexicographicallyPrecedes(other.utf8)
+        }
+        return false
     }
 }
 

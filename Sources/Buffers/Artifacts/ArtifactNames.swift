@@ -42,10 +42,16 @@ struct ArtifactNames {
     func holds(_ digest: Digest) -> Bool { namesByDigest[digest] != nil }
     var digests: Dictionary<Digest, Set<ArtifactName>>.Keys { namesByDigest.keys }
 
-    func list(after name: ArtifactName?, count: Int, isPending: Bool) -> [ArtifactEntry] {
-        let names = isPending ? Array(pendingNames) : Array(known.keys)
+    func names(isPending: Bool) -> [ArtifactName] {
+        isPending ? Array(pendingNames) : Array(known.keys)
+    }
+
+    /// The names of a list, in order.
+    static func page(
+        _ names: [ArtifactName], after name: ArtifactName?, count: Int
+    ) -> ArraySlice<ArtifactName> {
         let after = name.map { name in names.filter { $0 > name } } ?? names
-        return after.sorted().prefix(count).compactMap { known[$0]?.entry }
+        return after.sorted().prefix(count)
     }
 
     // MARK: Changes

@@ -33,6 +33,7 @@ struct BlobDirectory: Sendable {
         try disk.createDirectory(directory)
         try disk.rename(path, to: target)
         try disk.synchroniseDirectory(directory)
+        try disk.synchroniseDirectory("\(root)/incoming")
     }
 
     func remove(_ digest: Digest) throws(DiskError) { try disk.remove(path(digest)) }

@@ -1,6 +1,6 @@
 package import Facts
 internal import Synchronization
-package import WriteAheadLog
+internal import WriteAheadLog
 
 /// The durable store: blobs as files by digest, names in a log of their own (`names/`). A name is given
 /// after its bytes are durable and answered after the name is; what a crash leaves between the two is
@@ -20,14 +20,22 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     private let nextUpload = Atomic<UInt64>(0)
 
     /// Opens the store in `directory`, making it where it is absent. Blocks.
-    package init(
-        directory: String, capacityBytes: UInt64, disk: any Disk = LinuxDisk(),
-        environment: LogEnvironment = .linux
+    package convenience init(directory: String, capacityBytes: UInt64) throws(ArtifactError) {
+        try self.init(
+            directory: directory, capacityBytes: capacityBytes, indexSizes: .init(),
+            disk: LinuxDisk(), environment: .linux)
+    }
+
+    init(
+        directory: String, capacityBytes: UInt64, indexSizes: ArtifactIndex.Sizes, disk: any Disk,
+        environment: LogEnvironment
     ) throws(ArtifactError) {
         self.capacityBytes = capacityBytes
         var names = ArtifactNames()
         do throws(LogError) {
-            index = try ArtifactIndex.open("\(directory)/names") { record, offset in
+            index = try ArtifactIndex.open(
+                "\(directory)/names", indexSizes, disk, environment
+            ) { record, offset in
                 names.apply(record, recordOffset: offset)
             }
         } catch {
@@ -62,7 +70,10 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     }
 
     package func list(after name: ArtifactName?, count: Int, isPending: Bool) -> [ArtifactEntry] {
-        names.withLock { $0.list(after: name, count: count, isPending: isPending) }
+        // Sorted without the lock: every request asks for a name.
+        let page = ArtifactNames.page(
+            names.withLock { $0.names(isPending: isPending) }, after: name, count: count)
+        return names.withLock { names in page.compactMap { names[$0] } }
     }
 
     package var usage: ArtifactUsage {

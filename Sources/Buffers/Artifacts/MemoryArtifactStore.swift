@@ -28,7 +28,11 @@ package final class MemoryArtifactStore: ArtifactStore {
     }
 
     package func list(after name: ArtifactName?, count: Int, isPending: Bool) -> [ArtifactEntry] {
-        state.withLock { $0.names.list(after: name, count: count, isPending: isPending) }
+        state.withLock { state in
+            ArtifactNames.page(
+                state.names.names(isPending: isPending), after: name, count: count
+            ).compactMap { state.names[$0] }
+        }
     }
 
     package var usage: ArtifactUsage {

@@ -25,6 +25,8 @@ actor ArtifactPrefetch {
     /// Which peer delivers the facts of a log.
     private let peers: [[UInt8]: String]
     private let sources: [String: any ArtifactSource]
+    /// Whether a peer may be asked now.
+    private let mayAsk: @Sendable (String) -> Bool
     private let now: @Sendable () -> Int64
     private var plan = PrefetchPlan()
     /// What came before a connection was lost: the next attempt goes on from there.
@@ -35,12 +37,15 @@ actor ArtifactPrefetch {
 
     init(
         _ store: any ArtifactStore, _ pool: BlockingPool, peers: [[UInt8]: String],
-        sources: [String: any ArtifactSource], now: @escaping @Sendable () -> Int64, _ logger: Logger
+        sources: [String: any ArtifactSource],
+        mayAsk: @escaping @Sendable (String) -> Bool = { _ in true },
+        now: @escaping @Sendable () -> Int64, _ logger: Logger
     ) {
         self.store = store
         self.pool = pool
         self.peers = peers
         self.sources = sources
+        self.mayAsk = mayAsk
         self.now = now
         self.logger = logger
     }
@@ -99,7 +104,7 @@ actor ArtifactPrefetch {
         }
         for entry in entries {
             guard let expected = entry.expected, let peer = peer(of: entry),
-                let source = sources[peer], fetches[entry.name] == nil,
+                let source = sources[peer], mayAsk(peer), fetches[entry.name] == nil,
                 plan.begin(entry.name, peer: peer, now: now())
             else { continue }
             let name = entry.name

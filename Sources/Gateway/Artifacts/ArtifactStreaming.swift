@@ -24,10 +24,25 @@ struct ArtifactStreaming: StreamingService {
                 .malformedRequest, "an artifact is put at its own path, without a query")
         }
         try access.checkPut(request.caller, asked.name)
+        let expected = try announcedDigest(request)
+        try refuseEarly(asked.name, request.contentLength, expected)
         return ArtifactPut(
-            store, pool, asked.name, expectedBytes: request.contentLength,
-            expected: try announcedDigest(request),
+            store, pool, asked.name, expectedBytes: request.contentLength, expected: expected,
             mediaType: try ArtifactService.mediaType(request.header("content-type") ?? ""))
+    }
+
+    /// What the head tells already is refused before the body is sent.
+    private func refuseEarly(
+        _ name: ArtifactName, _ bytes: UInt64, _ expected: Digest?
+    ) throws(ServiceError) {
+        if let expected, let stored = store.find(name), stored.content.digest != expected {
+            throw ServiceError(ArtifactError.exists(name, stored.content.digest))
+        }
+        let usage = store.usage
+        let (needed, overflow) = (usage.bytes + usage.reservedBytes).addingReportingOverflow(bytes)
+        guard !overflow, needed <= usage.capacityBytes else {
+            throw ServiceError(ArtifactError.full(usage.capacityBytes))
+        }
     }
 
     private func announcedDigest(_ request: StreamingRequest) throws(ServiceError) -> Digest? {

@@ -42,7 +42,9 @@ final class NodeArtifacts: Sendable {
             peers[log.buffer.identifier] = cursor.peer
         }
         prefetch = ArtifactPrefetch(
-            store, pool, peers: peers, sources: sources, now: { GatewayNode.nowMilliseconds() },
+            store, pool, peers: peers, sources: sources,
+            // A peer that is held is asked for nothing.
+            mayAsk: { configuration.peer(id: $0)?.start == .auto }, now: { GatewayNode.nowMilliseconds() },
             logger)
         sweeps = SweepLoop(
             sweeper, pool, everyMilliseconds: artifacts.sweepIntervalMilliseconds, logger)
@@ -57,9 +59,9 @@ final class NodeArtifacts: Sendable {
         guard let artifacts = configuration.artifacts else { return (nil, []) }
         var clients: [String: RPCClient] = [:]
         for cursor in configuration.cursors where clients[cursor.peer] == nil {
-            guard let peer = configuration.peer(id: cursor.peer), let endpoint = peer.endpoint,
-                peer.start == .auto
-            else { continue }
+            guard let peer = configuration.peer(id: cursor.peer), let endpoint = peer.endpoint else {
+                continue
+            }
             clients[peer.id] = try Pulls.client(peer, endpoint, configuration, credentials)
         }
         let node = try NodeArtifacts(

@@ -32,7 +32,10 @@ final class ReferenceFollower: @unchecked Sendable {
         self.store = store
         self.logger = logger
         for log in logs {
-            positions[log.buffer.identifier] = store.followedOffset(log: log.buffer.identifier)
+            let followed = store.followedOffset(log: log.buffer.identifier)
+            // A log that is shorter than what was read of it was put back: it is read again.
+            positions[log.buffer.identifier] =
+                followed <= log.buffer.headOffset ? followed : log.buffer.firstOffset
         }
     }
 
@@ -92,7 +95,7 @@ final class ReferenceFollower: @unchecked Sendable {
             return true
         }
         if !uses.isEmpty
-            || next - store.followedOffset(log: identifier) >= ReferenceFollower.unrecordedOffsets
+            || isFarAhead(next, of: store.followedOffset(log: identifier))
         {
             do throws(ArtifactError) {
                 try store.record(
@@ -104,6 +107,10 @@ final class ReferenceFollower: @unchecked Sendable {
         isFailing = false
         monitor.withLock { positions[identifier] = next }
         return next < log.buffer.headOffset
+    }
+
+    private func isFarAhead(_ next: UInt64, of recorded: UInt64) -> Bool {
+        next < recorded || next - recorded >= ReferenceFollower.unrecordedOffsets
     }
 
     private static func uses(_ record: BufferRecord) -> [ArtifactUse] {

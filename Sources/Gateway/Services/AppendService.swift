@@ -10,7 +10,7 @@ struct AppendService: Sendable {
     let access: Access
     let logs: StreamLogs
     let pool: BlockingPool
-    let references: ArtifactReferenceCheck
+    var references = ArtifactReferenceCheck(store: nil)
 
     private func target(_ caller: Caller, _ stream: String) throws(ServiceError)
         -> (StreamConfiguration, LogStoreBuffer)

@@ -14,8 +14,8 @@ struct NodeService: RPCService {
     let federation: FederationHandler
     let admin: AdminHandler
     /// Nil where the configuration has no artifacts.
-    let artifacts: ArtifactService?
-    let streaming: (any StreamingService)?
+    var artifacts: ArtifactService?
+    var streaming: (any StreamingService)?
 
     /// Procedures of the contract that this release answers `not_implemented`.
     private static let unserved: Set<String> = [

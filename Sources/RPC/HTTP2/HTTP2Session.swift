@@ -19,6 +19,10 @@ protocol HTTP2SessionDelegate: AnyObject {
     func pingAcknowledged()
 }
 
+extension HTTP2SessionDelegate {
+    func bodyTaken(_ stream: HTTP2Stream) {}
+}
+
 /// Owns one nghttp2 session, without I/O: received bytes go into `receive`, `nextOutput` gives the
 /// bytes to send. Confined to its connection's event loop.
 final class HTTP2Session {
