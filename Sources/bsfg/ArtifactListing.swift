@@ -16,12 +16,13 @@ enum ArtifactListing {
             StandardOutput.json(.object(members))
         case .table:
             StandardOutput.line(table(artifacts))
-            if let usage {
-                StandardOutput.line(
-                    "\(usage.names) stored, \(usage.pending) pending, \(usage.bytes) of "
-                        + "\(usage.capacityBytes) bytes")
-            }
+            if let usage { StandardOutput.line(text(usage)) }
         }
+    }
+
+    static func text(_ usage: Bsfg_Admin_V1_ArtifactUsage) -> String {
+        "\(usage.names) stored, \(usage.pending) pending, \(usage.bytes) of "
+            + "\(usage.capacityBytes) bytes"
     }
 
     private static func table(_ artifacts: [Bsfg_Admin_V1_ArtifactStatus]) -> String {
@@ -66,7 +67,7 @@ enum ArtifactListing {
         ])
     }
 
-    private static func json(_ usage: Bsfg_Admin_V1_ArtifactUsage) -> JSONOutput {
+    static func json(_ usage: Bsfg_Admin_V1_ArtifactUsage) -> JSONOutput {
         .object([
             ("names", .unsigned(usage.names)),
             ("pending", .unsigned(usage.pending)),

@@ -89,6 +89,9 @@ struct StatusCommand: AsyncParsableCommand {
         if !status.consumers.isEmpty {
             StandardOutput.line("\nConsumers\n\(ConsumerCommand.table(status.consumers))")
         }
+        if status.hasArtifacts {
+            StandardOutput.line("\nArtifacts: \(ArtifactListing.text(status.artifacts))")
+        }
         printServer(status.server)
     }
 
@@ -164,6 +167,7 @@ struct StatusCommand: AsyncParsableCommand {
             ("listeners", .list(status.listeners.map { .text($0) })),
             ("streams", .list(status.streams.map(json))),
             ("pulls", .list(status.pulls.map(json))),
+            ("artifacts", status.hasArtifacts ? ArtifactListing.json(status.artifacts) : .null),
             ("consumers", .list(status.consumers.map(ConsumerCommand.json))),
             ("server", json(status.server)),
         ])

@@ -15,7 +15,7 @@ struct ArtifactIndex {
 
     /// The fill at which old records are written again, and how many bytes at most in one commit.
     private static let compactionFill = 0.4
-    private static let batchBytes = 1 << 20
+    private static let batchBytes = 256 << 10
 
     let log: Log
 
@@ -52,16 +52,32 @@ struct ArtifactIndex {
         return ArtifactIndex(log: log)
     }
 
-    /// Durable when it returns. Blocks.
-    /// - Returns: where the first record stands.
-    func append(_ records: [ArtifactIndexRecord]) throws(LogError) -> UInt64 {
-        let batch = AppendBatch()
-        for record in records { try batch.add(payload: record.bytes) }
-        let receipt = try log.append(batch)
-        guard let first = receipt.outcomes.first?.offset else {
-            preconditionFailure("a record without a key is always appended")
+    /// Durable when it returns, in commits of a bounded size, in order. Blocks.
+    /// - Parameter appended: told each record that is durable and where it stands.
+    func append(
+        _ records: [ArtifactIndexRecord], _ appended: (ArtifactIndexRecord, UInt64) -> Void
+    ) throws(LogError) {
+        var rest = records[...]
+        while !rest.isEmpty {
+            let batch = AppendBatch()
+            var bytes = 0
+            var count = 0
+            for record in rest {
+                let payload = record.bytes
+                guard count == 0 || bytes + payload.count <= ArtifactIndex.batchBytes else { break }
+                try batch.add(payload: payload)
+                bytes += payload.count
+                count += 1
+            }
+            let receipt = try log.append(batch)
+            for (record, outcome) in zip(rest, receipt.outcomes) {
+                guard let offset = outcome.offset else {
+                    preconditionFailure("a record without a key is always appended")
+                }
+                appended(record, offset)
+            }
+            rest = rest.dropFirst(count)
         }
-        return first
     }
 
     private static let clock = "clock"
@@ -90,23 +106,13 @@ struct ArtifactIndex {
     func compact(_ names: inout ArtifactNames) throws(LogError) {
         let first = log.firstOffset
         let middle = first + (log.headOffset - first + 1) / 2
-        var records: [ArtifactIndexRecord] = []
-        var bytes = 0
         let old = names.known.values.filter { $0.recordOffset < middle }.map(\.entry)
         let followed = names.followed.filter { $0.value.recordOffset < middle }
         var all = old.map { ArtifactIndexRecord.name($0) }
         all += followed.map { ArtifactIndexRecord.followed(log: $0.key, offset: $0.value.offset) }
-        for (index, record) in all.enumerated() {
-            records.append(record)
-            bytes += record.bytes.count
-            guard bytes >= ArtifactIndex.batchBytes || index == all.count - 1 else { continue }
-            let offset = try append(records)
-            for (place, written) in records.enumerated() {
-                names.apply(written, recordOffset: offset + UInt64(place))
-            }
-            records = []
-            bytes = 0
-        }
+        var moved = names
+        try append(all) { moved.apply($0, recordOffset: $1) }
+        names = moved
         try log.confirm(
             owner: ArtifactIndex.cursor.owner, name: ArtifactIndex.cursor.name, nextOffset: middle)
     }

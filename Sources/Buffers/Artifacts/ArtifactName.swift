@@ -6,6 +6,8 @@ package struct ArtifactName: Hashable, Sendable, Comparable, CustomStringConvert
     package let zone: String
     package let bucket: String
     package let key: String
+    /// The three with a zero byte between, which no part can hold: what is compared.
+    private let bytes: [UInt8]
 
     /// Nil unless each part keeps to its rule: `[a-z0-9][a-z0-9._-]{0,63}` for zone and bucket, up to 512
     /// bytes of proper segments for the key (gateway decision 43).
@@ -16,30 +18,19 @@ package struct ArtifactName: Hashable, Sendable, Comparable, CustomStringConvert
         self.zone = zone
         self.bucket = bucket
         self.key = key
+        bytes = Array(zone.utf8) + [0] + Array(bucket.utf8) + [0] + Array(key.utf8)
     }
 
     package var description: String { "\(zone)/\(bucket)/\(key)" }
 
     package static func == (left: ArtifactName, right: ArtifactName) -> Bool {
-        left.key.utf8.elementsEqual(right.key.utf8)
-            && left.bucket.utf8.elementsEqual(right.bucket.utf8)
-            && left.zone.utf8.elementsEqual(right.zone.utf8)
+        left.bytes == right.bytes
     }
 
-    package func hash(into hasher: inout Hasher) {
-        for part in [zone, bucket, key] {
-            for byte in part.utf8 { hasher.combine(byte) }
-            hasher.combine(UInt8(0))
-        }
-    }
+    package func hash(into hasher: inout Hasher) { hasher.combine(bytes) }
 
     package static func < (left: ArtifactName, right: ArtifactName) -> Bool {
-        for (one, other) in [
-            (left.zone, right.zone), (left.bucket, right.bucket), (left.key, right.key),
-        ] where !one.utf8.elementsEqual(other.utf8) {
-            return one.utf8.lexicographicallyPrecedes(other.utf8)
-        }
-        return false
+        left.bytes.lexicographicallyPrecedes(right.bytes)
     }
 }
 

@@ -119,6 +119,12 @@ package struct ArtifactUsage: Sendable, Equatable {
     package var reservedBytes: UInt64 = 0
 
     package init() {}
+
+    /// Whether there is room for so many bytes more.
+    package func hasRoom(for more: UInt64) -> Bool {
+        let (needed, overflow) = (bytes + reservedBytes).addingReportingOverflow(more)
+        return !overflow && needed <= capacityBytes
+    }
 }
 
 /// What may be removed.

@@ -86,10 +86,9 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
 
     package func beginUpload(expectedBytes: UInt64) throws(ArtifactError) -> any ArtifactUpload {
         let fits = names.withLock { names in
-            let usage = names.usage
-            let (needed, overflow) = (usage.bytes + usage.reservedBytes)
-                .addingReportingOverflow(expectedBytes)
-            guard !overflow, needed <= capacityBytes, usage.names < ArtifactNames.countMaximum else {
+            var usage = names.usage
+            usage.capacityBytes = capacityBytes
+            guard usage.hasRoom(for: expectedBytes), usage.names < ArtifactNames.countMaximum else {
                 return false
             }
             names.reservedBytes += expectedBytes
@@ -248,11 +247,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     private func write(_ records: [ArtifactIndexRecord]) throws(ArtifactError) {
         do throws(LogError) {
             if index.needsCompaction { try compact() }
-            let first = try index.append(records)
-            names.withLock { names in
-                for (place, record) in records.enumerated() {
-                    names.apply(record, recordOffset: first + UInt64(place))
-                }
+            try index.append(records) { record, offset in
+                names.withLock { $0.apply(record, recordOffset: offset) }
             }
         } catch {
             let kind: ArtifactError.Kind =

@@ -43,10 +43,9 @@ package final class MemoryArtifactStore: ArtifactStore {
 
     package func beginUpload(expectedBytes: UInt64) throws(ArtifactError) -> any ArtifactUpload {
         let fits = state.withLock { state in
-            let usage = state.names.usage
-            guard usage.bytes + usage.reservedBytes + expectedBytes <= capacityBytes else {
-                return false
-            }
+            var usage = state.names.usage
+            usage.capacityBytes = capacityBytes
+            guard usage.hasRoom(for: expectedBytes) else { return false }
             state.names.reservedBytes += expectedBytes
             return true
         }

@@ -39,8 +39,7 @@ struct ArtifactStreaming: StreamingService {
             throw ServiceError(ArtifactError.exists(name, stored.content.digest))
         }
         let usage = store.usage
-        let (needed, overflow) = (usage.bytes + usage.reservedBytes).addingReportingOverflow(bytes)
-        guard !overflow, needed <= usage.capacityBytes else {
+        guard usage.hasRoom(for: bytes) else {
             throw ServiceError(ArtifactError.full(usage.capacityBytes))
         }
     }
