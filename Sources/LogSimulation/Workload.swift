@@ -173,7 +173,7 @@ struct Workload {
         try session.perform(written.isEmpty && change == nil ? nil : transaction) {
             (log) throws(LogError) in
             let receipt = try log.append(encoded, registers: change.map { [$0.0] } ?? [])
-            return Self.difference(receipt.outcomes, outcomes)
+            return Self.difference(Array(receipt.outcomes), outcomes)
         }
     }
 
@@ -232,7 +232,7 @@ struct Workload {
                 case .replace(let record): try prepared.replace(index, with: record.payload)
                 }
             }
-            return Self.difference(try log.commit(prepared).outcomes, outcomes)
+            return Self.difference(Array(try log.commit(prepared).outcomes), outcomes)
         }
     }
 

@@ -420,7 +420,8 @@ public final class Log: Sendable {
         engine.monitor.withLock {
             LogStatistics(
                 firstOffset: engine.firstOffset, headOffset: engine.headOffset,
-                segmentCount: engine.segments.count, fillBytes: engine.pipeline.fillBytes,
+                segmentCount: engine.segments.count, preparedBytes: engine.preparer.readyBytes,
+                fillBytes: engine.pipeline.fillBytes,
                 capacityBytes: engine.pipeline.limits.capacityBytes,
                 keyCount: engine.pipeline.keys.count + engine.runs.entryCount,
                 isAlarmRaised: engine.upkeep.gate.isAlarmLatched,
@@ -470,6 +471,8 @@ public struct LogStatistics: Hashable, Sendable {
     public var headOffset: UInt64
     /// Segments that hold records, with the active one.
     public var segmentCount: Int
+    /// Bytes of spare segments that are zero-filled and ready: as much is written without making any.
+    public var preparedBytes: UInt64
     /// Bytes that may not be reclaimed now.
     public var fillBytes: UInt64
     /// What the log may fill, as it was opened.

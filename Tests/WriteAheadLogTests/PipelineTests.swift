@@ -240,7 +240,7 @@ struct PipelineTests {
         try batch.add(key: digest("key k"), content: digest("other"), payload: [2])
         let same = try oneRecord([1], key: "k")
         batch.copy(0, of: same)
-        let stored = same.entries[0].content!
+        let stored = same.content(of: 0)
         #expect(
             try log.append(batch).outcomes == [
                 .appended(offset: 0), .conflict(offset: 0, stored: stored), .existing(offset: 0),

@@ -124,7 +124,7 @@ struct RepairTests {
             var outcomes: [AppendOutcome] = []
             let isAnswered = eventually {
                 do {
-                    outcomes = try log.append(batch).outcomes
+                    outcomes = Array(try log.append(batch).outcomes)
                     return true
                 } catch { return false }
             }

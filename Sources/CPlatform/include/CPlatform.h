@@ -8,6 +8,9 @@
 // 0xE3069283. `crc` is the value of the bytes before, 0 to begin.
 uint32_t bsfg_crc32c(uint32_t crc, const void *bytes, size_t count);
 
+// The value of one run of bytes and a second one behind it, from the values of both.
+uint32_t bsfg_crc32c_joined(uint32_t first, uint32_t second, size_t second_count);
+
 // The same value by table, for tests of the hardware path.
 uint32_t bsfg_crc32c_portable(uint32_t crc, const void *bytes, size_t count);
 

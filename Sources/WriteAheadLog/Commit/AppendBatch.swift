@@ -3,14 +3,12 @@
 /// A caller fills it outside every lock: headers and checksums are made here, and the commit path
 /// only copies. It can be used again after `removeAll()`. Not thread-safe.
 public final class AppendBatch {
+    /// Where a record lies in `memory`; key and content digest are in it.
     struct Entry {
-        /// Where the record's header begins in `memory`, and its whole length.
         var start: Int
+        /// With its header.
         var byteCount: Int
-        var key: Digest256?
-        var content: Digest256?
-
-        var payloadBytes: Int { byteCount - RecordFormat.headerBytes(keyed: key != nil) }
+        var isKeyed: Bool
     }
 
     /// Consecutive entries that make one block.
@@ -25,14 +23,33 @@ public final class AppendBatch {
         var storedStart: Int
         var storedBytes: Int
         var storedCRC: UInt32
+
+        init(_ entry: Entry, number: Int) {
+            firstEntry = number
+            entryCount = 1
+            start = entry.start
+            byteCount = entry.byteCount
+            codec = BlockCodec.none
+            storedStart = entry.start
+            storedBytes = 0
+            storedCRC = 0
+        }
     }
 
     private(set) var memory: UnsafeMutableRawPointer
     private var capacity: Int
     private(set) var byteCount = 0
-    private(set) var entries: [Entry] = []
-    private(set) var groups: [Group] = []
+    private var entryStorage: UnsafeMutablePointer<Entry>
+    private var entryCapacity: Int
+    /// The number of records.
+    public private(set) var count = 0
+    private var groupStorage: UnsafeMutablePointer<Group>
+    private var groupCapacity: Int
+    /// Blocks, once it is sealed; 0 before.
+    private(set) var groupCount = 0
     private(set) var keyedCount = 0
+    /// Of the largest record, without its header.
+    private(set) var payloadBytesMaximum = 0
     private let compression: BlockCompression
     /// Blocks for which compression pays; the records stay as they are in `memory`, because another
     /// batch may take over some of them.
@@ -46,15 +63,18 @@ public final class AppendBatch {
         self.compression = compression
         capacity = max(256, capacityBytes)
         memory = .allocate(byteCount: capacity, alignment: 16)
+        entryCapacity = 4
+        entryStorage = .allocate(capacity: entryCapacity)
+        groupCapacity = 2
+        groupStorage = .allocate(capacity: groupCapacity)
     }
 
     deinit {
         memory.deallocate()
+        entryStorage.deallocate()
+        groupStorage.deallocate()
         compressed.deallocate()
     }
-
-    /// The number of records.
-    public var count: Int { entries.count }
 
     /// Bytes of records with their headers, before compression and padding.
     public var encodedBytes: Int { byteCount }
@@ -83,11 +103,48 @@ public final class AppendBatch {
         RecordFormat.writeHeader(
             at: start, kind: RecordKind.data, key: key, content: content,
             payloadBytes: payload.count)
-        entries.append(
-            Entry(start: byteCount, byteCount: recordBytes, key: key, content: content))
-        byteCount += recordBytes
         if key != nil { keyedCount += 1 }
-        groups.removeAll(keepingCapacity: true)
+        payloadBytesMaximum = max(payloadBytesMaximum, payload.count)
+        append(Entry(start: byteCount, byteCount: recordBytes, isKeyed: key != nil))
+    }
+
+    private func append(_ entry: Entry) {
+        if count == entryCapacity {
+            entryCapacity *= 2
+            let more = UnsafeMutablePointer<Entry>.allocate(capacity: entryCapacity)
+            more.update(from: entryStorage, count: count)
+            entryStorage.deallocate()
+            entryStorage = more
+        }
+        entryStorage[count] = entry
+        count += 1
+        byteCount += entry.byteCount
+        groupCount = 0
+    }
+
+    // MARK: - What is in it
+
+    /// The key of a record, by its number; nil for one without.
+    func key(of index: Int) -> Digest256? {
+        let entry = entry(index)
+        return entry.isKeyed ? Digest256(at: memory + entry.start + RecordFormat.keyPosition) : nil
+    }
+
+    /// The content digest of a record with a key.
+    func content(of index: Int) -> Digest256 {
+        let entry = entry(index)
+        precondition(entry.isKeyed, "a record without a key has no content digest")
+        return Digest256(at: memory + entry.start + RecordFormat.contentPosition)
+    }
+
+    private func entry(_ index: Int) -> Entry {
+        precondition(index < count, "the batch has fewer records")
+        return entryStorage[index]
+    }
+
+    func group(_ index: Int) -> Group {
+        precondition(index < groupCount, "the batch has fewer blocks")
+        return groupStorage[index]
     }
 
     /// Adds one record from an array.
@@ -106,47 +163,55 @@ public final class AppendBatch {
     public func removeAll() {
         byteCount = 0
         keyedCount = 0
-        entries.removeAll(keepingCapacity: true)
-        groups.removeAll(keepingCapacity: true)
+        payloadBytesMaximum = 0
+        count = 0
+        groupCount = 0
     }
 
     /// Takes over an encoded record of another batch as it is.
     func copy(_ index: Int, of other: AppendBatch) {
-        let entry = other.entries[index]
+        let entry = other.entry(index)
         reserve(entry.byteCount)
         (memory + byteCount).copyMemory(
             from: other.memory + entry.start, byteCount: entry.byteCount)
-        entries.append(
-            Entry(
-                start: byteCount, byteCount: entry.byteCount, key: entry.key,
-                content: entry.content))
-        byteCount += entry.byteCount
-        groups.removeAll(keepingCapacity: true)
+        if entry.isKeyed { keyedCount += 1 }
+        payloadBytesMaximum = max(payloadBytesMaximum, other.payloadBytesMaximum)
+        append(Entry(start: byteCount, byteCount: entry.byteCount, isKeyed: entry.isKeyed))
     }
 
     /// Divides the records into blocks of at most 64 KiB, compresses those for which it pays and
     /// computes their checksums, before any lock. Nothing happens when that was done already.
     func seal() {
-        guard groups.isEmpty else { return }
-        for (index, entry) in entries.enumerated() {
-            if let last = groups.last,
-                last.byteCount + entry.byteCount <= FormatLimits.blockBytes
-            {
-                groups[groups.count - 1].entryCount += 1
-                groups[groups.count - 1].byteCount += entry.byteCount
+        guard groupCount == 0, count > 0 else { return }
+        var group = Group(entryStorage[0], number: 0)
+        for index in 1..<count {
+            let entry = entryStorage[index]
+            if group.byteCount + entry.byteCount <= FormatLimits.blockBytes {
+                group.entryCount += 1
+                group.byteCount += entry.byteCount
             } else {
-                groups.append(
-                    Group(
-                        firstEntry: index, entryCount: 1, start: entry.start,
-                        byteCount: entry.byteCount, codec: BlockCodec.none,
-                        storedStart: entry.start, storedBytes: 0, storedCRC: 0))
+                append(group)
+                group = Group(entry, number: index)
             }
         }
-        for index in groups.indices { groups[index].storedBytes = groups[index].byteCount }
+        append(group)
         if compression == .lz4 { compress() }
-        for index in groups.indices {
-            groups[index].storedCRC = Checksum.of(storedBytes(of: groups[index]))
+        for index in 0..<groupCount {
+            groupStorage[index].storedCRC = Checksum.of(storedBytes(of: groupStorage[index]))
         }
+    }
+
+    private func append(_ group: Group) {
+        if groupCount == groupCapacity {
+            groupCapacity *= 2
+            let more = UnsafeMutablePointer<Group>.allocate(capacity: groupCapacity)
+            more.update(from: groupStorage, count: groupCount)
+            groupStorage.deallocate()
+            groupStorage = more
+        }
+        groupStorage[groupCount] = group
+        groupStorage[groupCount].storedBytes = group.byteCount
+        groupCount += 1
     }
 
     /// A block as it goes to disk, behind its header.
@@ -159,21 +224,23 @@ public final class AppendBatch {
 
     private func compress() {
         // Each block has the room that it may take at most, so the blocks never meet.
-        let needed = groups.reduce(0) { $0 + LZ4Block.storedBytesMaximum(rawBytes: $1.byteCount) }
+        let needed = (0..<groupCount).reduce(0) {
+            $0 + LZ4Block.storedBytesMaximum(rawBytes: groupStorage[$1].byteCount)
+        }
         if compressed.count < needed {
             compressed.deallocate()
             compressed = .allocate(byteCount: needed, alignment: 16)
         }
         var place = 0
-        for index in groups.indices {
+        for index in 0..<groupCount {
             let raw = UnsafeRawBufferPointer(
-                start: memory + groups[index].start, count: groups[index].byteCount)
+                start: memory + groupStorage[index].start, count: groupStorage[index].byteCount)
             guard raw.count >= LZ4Block.rawBytesMinimum,
                 let count = LZ4Block.compress(raw, into: compressed.baseAddress! + place)
             else { continue }
-            groups[index].codec = BlockCodec.lz4
-            groups[index].storedStart = place
-            groups[index].storedBytes = count
+            groupStorage[index].codec = BlockCodec.lz4
+            groupStorage[index].storedStart = place
+            groupStorage[index].storedBytes = count
             place += count
         }
     }

@@ -1,11 +1,17 @@
 internal import CPlatform
 
 /// Everyone who waits for one commit. Blocking callers sleep on one word, so that a commit wakes
-/// them all with one call; completions are run by the committing thread.
+/// them all with one call; answers are given by the committing thread.
 ///
-/// `completions` is guarded by the log's lock until the group is taken for its commit and belongs to
+/// `answers` is guarded by the log's lock until the group is taken for its commit and belongs to
 /// the committing thread from then on. The word changes once.
 final class CommitGroup: @unchecked Sendable {
+    /// What a caller that does not block is told, and how.
+    struct Answer {
+        var completion: @Sendable (Result<AppendReceipt, LogError>) -> Void
+        var receipt: AppendReceipt
+    }
+
     private static let pending: UInt32 = 0
     private static let finished: UInt32 = 1
 
@@ -15,7 +21,7 @@ final class CommitGroup: @unchecked Sendable {
     /// Set under the log's lock when its commit failed, before anyone is told: who comes in between
     /// must not build on it.
     var doom: LogError?
-    var completions: [@Sendable (LogError?) -> Void] = []
+    var answers: [Answer] = []
 
     init() {
         word = .allocate(capacity: 1)
@@ -24,13 +30,26 @@ final class CommitGroup: @unchecked Sendable {
 
     deinit { word.deallocate() }
 
-    /// Publishes the result, wakes all waiters once and runs the completions in order.
+    /// Publishes the result, wakes all waiters once and gives the answers in order.
     func finish(_ failure: LogError?) {
         self.failure = failure
         bsfg_store_release(word, CommitGroup.finished)
         bsfg_futex_wake_all(word)
-        for completion in completions { completion(failure) }
-        completions = []
+        if let failure {
+            for answer in answers { answer.completion(.failure(failure)) }
+        } else {
+            for answer in answers { answer.completion(.success(answer.receipt)) }
+        }
+        answers.removeAll(keepingCapacity: true)
+    }
+
+    /// Makes it the group of another commit.
+    ///
+    /// - Precondition: nobody else has it.
+    func reuse() {
+        word.pointee = CommitGroup.pending
+        failure = nil
+        doom = nil
     }
 
     var isFinished: Bool { bsfg_load_acquire(word) == CommitGroup.finished }

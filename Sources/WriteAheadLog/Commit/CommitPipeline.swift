@@ -29,11 +29,17 @@ struct CommitPipeline {
 
     /// What is known of a batch whose keys are reserved.
     struct Reserved {
-        var outcomes: [PreparedOutcome]
+        /// Nil while everything is new.
+        private(set) var outcomes: [PreparedOutcome]?
         /// The commit that answers about existing records wait for.
         var dependency: CommitGroup?
         /// Records whose keys are new as far as memory knows: the runs decide.
         var unresolved: [Int] = []
+
+        mutating func set(_ outcome: PreparedOutcome, _ index: Int, _ count: Int) {
+            if outcomes == nil { outcomes = .init(repeating: .new, count: count) }
+            outcomes![index] = outcome
+        }
     }
 
     struct Limits {
@@ -51,12 +57,14 @@ struct CommitPipeline {
     }
 
     let limits: Limits
-    var keys = KeyTable()
+    var keys: KeyTable
     /// What is durable, and what it will be once everything admitted is.
     private(set) var state: LogState
     private(set) var admittedState: LogState
     private(set) var staged = StagedCommit()
     private var idleCommit: StagedCommit? = StagedCommit()
+    private var endedGroups: [CommitGroup] = []
+    private static let endedGroupsMaximum = 4
     /// The group of the commit that is out.
     private var outGroup: CommitGroup?
     /// The offset that the next record gets.
@@ -80,6 +88,7 @@ struct CommitPipeline {
         self.limits = limits
         self.state = state
         admittedState = state
+        keys = KeyTable(durableEndOffset: nextOffset)
         self.nextOffset = nextOffset
         self.lastSequence = lastSequence
         self.lastTimeMilliseconds = lastTimeMilliseconds
@@ -95,7 +104,7 @@ struct CommitPipeline {
 
     /// A key found while the log is opened.
     mutating func restore(key: Digest256, offset: UInt64, content: Digest256) {
-        keys.publish(key, KeyTable.Entry(offset: offset, content: content))
+        keys.restore(key, KeyTable.Entry(offset: offset, content: content))
     }
 
     /// Changes what only the state slots hold: losses, flags, clock.
@@ -108,45 +117,47 @@ struct CommitPipeline {
 
     /// Reserves all keys of a batch or none.
     mutating func reserve(_ batch: AppendBatch, owner: UInt64) -> Reservation {
-        var outcomes: [PreparedOutcome] = []
-        outcomes.reserveCapacity(batch.count)
-        var dependency: CommitGroup?
-        var unresolved: [Int] = []
-        for (index, record) in batch.entries.enumerated() {
-            guard let key = record.key, let content = record.content else {
-                outcomes.append(.new)
-                continue
-            }
-            if let other = keys.pending[key] {
-                if let admitted = other.admitted {
-                    dependency = CommitPipeline.later(dependency, admitted.group, staged.group)
-                    outcomes.append(
+        var reserved = Reserved()
+        for index in 0..<batch.count {
+            guard let key = batch.key(of: index) else { continue }
+            let content = batch.content(of: index)
+            if let other = keys.pending(key) {
+                if let offset = other.offset {
+                    reserved.dependency = CommitPipeline.later(
+                        reserved.dependency, group(of: offset), staged.group)
+                    reserved.set(
                         other.content == content
-                            ? .existing(offset: admitted.offset)
-                            : .conflict(offset: admitted.offset, stored: other.content))
+                            ? .existing(offset: offset)
+                            : .conflict(offset: offset, stored: other.content), index, batch.count)
                 } else if other.owner == owner {
-                    outcomes.append(
+                    reserved.set(
                         other.content == content
-                            ? .duplicate(of: Int(other.index))
-                            : .conflictWithin(of: Int(other.index)))
+                            ? .duplicate(of: other.index) : .conflictWithin(of: other.index),
+                        index, batch.count)
                 } else {
                     release(batch, upTo: index, owner: owner)
                     return .mustWait
                 }
             } else if let durable = keys.durable(key) {
-                outcomes.append(
+                reserved.set(
                     durable.content == content
                         ? .existing(offset: durable.offset)
-                        : .conflict(offset: durable.offset, stored: durable.content))
+                        : .conflict(offset: durable.offset, stored: durable.content),
+                    index, batch.count)
             } else {
-                keys.pending[key] = KeyTable.Pending(
-                    owner: owner, index: Int32(index), content: content, admitted: nil)
-                outcomes.append(.new)
-                if hasRuns { unresolved.append(index) }
+                keys.reserve(key, content: content, owner: owner, index: index)
+                if hasRuns { reserved.unresolved.append(index) }
             }
         }
-        return .reserved(
-            Reserved(outcomes: outcomes, dependency: dependency, unresolved: unresolved))
+        return .reserved(reserved)
+    }
+
+    /// The commit that an offset was admitted to.
+    private func group(of offset: UInt64) -> CommitGroup {
+        guard let outGroup, offset < staged.firstOffset || staged.recordCount == 0 else {
+            return staged.group
+        }
+        return outGroup
     }
 
     /// Takes what the runs said about the unresolved records. A key that is in a run is no longer
@@ -168,30 +179,32 @@ struct CommitPipeline {
         }
         reserved.unresolved = []
         guard !found.isEmpty else { return true }
-        for index in reserved.outcomes.indices {
+        for index in 0..<batch.count {
             let stored: KeyTable.Entry
-            switch reserved.outcomes[index] {
+            switch reserved.outcomes?[index] ?? .new {
             case .duplicate(let original), .conflictWithin(let original):
                 guard let entry = found[original] else { continue }
                 stored = entry
             case .new:
                 guard let entry = found[index] else { continue }
                 stored = entry
-                keys.release(batch.entries[index].key!, owner: owner)
+                keys.release(batch.key(of: index)!, owner: owner)
             case .existing, .conflict: continue
             }
-            reserved.outcomes[index] =
-                stored.content == batch.entries[index].content
-                ? .existing(offset: stored.offset)
-                : .conflict(offset: stored.offset, stored: stored.content)
+            reserved.set(
+                stored.content == batch.content(of: index)
+                    ? .existing(offset: stored.offset)
+                    : .conflict(offset: stored.offset, stored: stored.content),
+                index, batch.count)
         }
         return true
     }
 
     /// Drops the reservations of a batch that was not admitted.
     mutating func release(_ batch: AppendBatch, upTo count: Int? = nil, owner: UInt64) {
-        for record in batch.entries.prefix(count ?? batch.count) {
-            if let key = record.key { keys.release(key, owner: owner) }
+        // The last ones first: their places in the table can be used again at once.
+        for index in (0..<(count ?? batch.count)).reversed() {
+            if let key = batch.key(of: index) { keys.release(key, owner: owner) }
         }
     }
 
@@ -208,9 +221,10 @@ struct CommitPipeline {
     func check(_ batch: AppendBatch) -> LogError? {
         if let poison { return .poisoned(poison) }
         guard batch.count > 0 else { return .rejected(.emptyBatch) }
-        for record in batch.entries where record.payloadBytes > limits.payloadBytes {
+        if batch.payloadBytesMaximum > limits.payloadBytes {
             return .rejected(
-                .payloadTooLarge(bytes: record.payloadBytes, maximumBytes: limits.payloadBytes))
+                .payloadTooLarge(
+                    bytes: batch.payloadBytesMaximum, maximumBytes: limits.payloadBytes))
         }
         let bytes = CommitPipeline.storedBytes(batch)
         if bytes > limits.dataBytes {
@@ -261,7 +275,7 @@ struct CommitPipeline {
             return .refused(failure)
         }
         return admit(
-            prepared.batch, outcomes: prepared.outcomes, prepared: prepared,
+            prepared.batch, outcomes: prepared.knownOutcomes, prepared: prepared,
             owner: prepared.owner, dependency: prepared.dependency, registers: registers,
             wallMilliseconds: wallMilliseconds)
     }
@@ -318,12 +332,14 @@ struct CommitPipeline {
     private static func writesRecords(_ outcomes: [PreparedOutcome]?, _ prepared: PreparedBatch?)
         -> Bool
     {
-        guard let outcomes else { return true }
-        for (index, outcome) in outcomes.enumerated() {
-            switch prepared?.dispositions?[index] ?? .asPrepared {
+        guard let dispositions = prepared?.dispositions else {
+            return outcomes?.contains(.new) ?? true
+        }
+        for (index, disposition) in dispositions.enumerated() {
+            switch disposition {
             case .skip: continue
             case .replace: return true
-            case .asPrepared: if outcome == .new { return true }
+            case .asPrepared: if outcomes?[index] ?? .new == .new { return true }
             }
         }
         return false
@@ -334,12 +350,12 @@ struct CommitPipeline {
         _ batch: AppendBatch, outcomes: [PreparedOutcome]?,
         dispositions: [PreparedBatch.Disposition]?, replacements: AppendBatch?,
         timeMilliseconds: Int64
-    ) -> [AppendOutcome] {
+    ) -> AppendOutcomes {
         if dispositions == nil, outcomes?.allSatisfy({ $0 == .new }) ?? true {
             // Everything is new: the blocks were made before the lock.
             let first = nextOffset
             place(batch, timeMilliseconds: timeMilliseconds)
-            return (first..<nextOffset).map { .appended(offset: $0) }
+            return AppendOutcomes(firstOffset: first, count: batch.count)
         }
         let new = AppendBatch(capacityBytes: batch.byteCount)
         var given: [AppendOutcome] = []
@@ -368,17 +384,18 @@ struct CommitPipeline {
             case .conflictWithin(let original):
                 given.append(
                     given[original].offset.map {
-                        .conflict(offset: $0, stored: batch.entries[original].content!)
+                        .conflict(offset: $0, stored: batch.content(of: original))
                     } ?? .skipped)
             }
         }
         place(new, timeMilliseconds: timeMilliseconds)
-        return given
+        return AppendOutcomes(given)
     }
 
     private mutating func place(_ batch: AppendBatch, timeMilliseconds: Int64) {
         batch.seal()
-        for group in batch.groups {
+        for index in 0..<batch.groupCount {
+            let group = batch.group(index)
             staged.append(
                 block: group, from: batch, firstOffset: nextOffset,
                 timeMilliseconds: timeMilliseconds)
@@ -388,21 +405,17 @@ struct CommitPipeline {
 
     /// Moves the keys of new records from reserved to admitted; those that were left out are free.
     private mutating func publishPending(
-        _ batch: AppendBatch, _ given: [AppendOutcome], owner: UInt64
+        _ batch: AppendBatch, _ given: AppendOutcomes, owner: UInt64
     ) {
         guard batch.keyedCount > 0 else { return }
-        for (index, record) in batch.entries.enumerated() {
-            guard let key = record.key, let pending = keys.pending[key], pending.owner == owner,
-                pending.admitted == nil, Int(pending.index) == index
-            else { continue }
+        for index in 0..<batch.count {
+            guard let key = batch.key(of: index) else { continue }
             if case .appended(let offset) = given[index] {
-                keys.pending[key]!.admitted = (offset, staged.group)
-                staged.keys.append(
-                    StagedCommit.NewKey(
-                        key: key,
-                        entry: KeyTable.Entry(offset: offset, content: pending.content)))
-            } else {
-                keys.pending.removeValue(forKey: key)
+                if keys.admit(key, owner: owner, index: index, offset: offset) {
+                    staged.keyCount += 1
+                }
+            } else if keys.pending(key)?.index == index {
+                keys.release(key, owner: owner)
             }
         }
     }
@@ -509,7 +522,7 @@ struct CommitPipeline {
             Ticket(
                 group: staged.group,
                 receipt: AppendReceipt(
-                    outcomes: [], epoch: state.epoch, sequence: 0, fill: fill,
+                    outcomes: AppendOutcomes([]), epoch: state.epoch, sequence: 0, fill: fill,
                     nextOffset: nextOffset)))
     }
 
@@ -520,8 +533,21 @@ struct CommitPipeline {
     var lastGroup: CommitGroup? { stagedGroup ?? outGroup }
 
     /// Adds an answer that is given when the staged commit has ended, also when nothing else is in it.
-    mutating func attach(toStaged answer: @escaping @Sendable (LogError?) -> Void) {
-        staged.group.completions.append(answer)
+    mutating func attach(_ answer: CommitGroup.Answer) { staged.group.answers.append(answer) }
+
+    /// Takes a group back whose end everyone was told, for a later commit.
+    mutating func recycle(_ group: CommitGroup) {
+        if endedGroups.count < CommitPipeline.endedGroupsMaximum { endedGroups.append(group) }
+    }
+
+    /// A group for the next commit: one that was used before, unless somebody still looks at it.
+    private mutating func takeGroup() -> CommitGroup {
+        for place in endedGroups.indices where isKnownUniquelyReferenced(&endedGroups[place]) {
+            let group = endedGroups.remove(at: place)
+            group.reuse()
+            return group
+        }
+        return CommitGroup()
     }
 
     /// Takes what is staged out of the way after a poison.
@@ -552,7 +578,11 @@ struct CommitPipeline {
 
     /// The commit is durable: its keys and changes are everyone's.
     mutating func finished(_ commit: StagedCommit) {
-        for new in commit.keys { keys.publish(new.key, new.entry) }
+        if commit.recordCount > 0 {
+            keys.finished(
+                keyCount: commit.keyCount,
+                endOffset: commit.firstOffset + UInt64(commit.recordCount))
+        }
         for change in commit.changes { state.apply(change) }
         giveBack(commit)
     }
@@ -560,8 +590,8 @@ struct CommitPipeline {
     /// Nothing of the commit was written: it and what was staged behind it never were.
     /// - Returns: the groups to fail, in order.
     mutating func rejected(_ commit: StagedCommit) -> [CommitGroup] {
-        for new in commit.keys + staged.keys { keys.pending.removeValue(forKey: new.key) }
         if commit.recordCount > 0 {
+            keys.forget(from: commit.firstOffset)
             lastSequence -= 1
             nextOffset = commit.firstOffset
         }
@@ -571,7 +601,7 @@ struct CommitPipeline {
         let behind = staged
         staged = StagedCommit()
         stagedControlBytes = 0
-        behind.reset()
+        behind.reset(takeGroup())
         giveBack(commit)
         return groups
     }
@@ -589,7 +619,7 @@ struct CommitPipeline {
 
     private mutating func giveBack(_ commit: StagedCommit) {
         // The group is still needed by those who wait; the buffers are used again.
-        commit.reset()
+        commit.reset(takeGroup())
         idleCommit = commit
         outGroup = nil
     }

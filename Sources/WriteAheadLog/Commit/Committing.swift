@@ -23,8 +23,10 @@ extension LogEngine {
     /// Commits once on the calling thread, which holds lock and token; passes the token on when more
     /// has queued meanwhile. Returns without the lock.
     func commitAndPassOn() {
+        let group = pipeline.staged.group
         commitStaged()
         monitor.lock()
+        pipeline.recycle(group)
         if environment.threads, !pipeline.staged.isEmpty || !deferred.isEmpty || !tokenWork.isEmpty {
             isHandedOver = true
             work.signal()
@@ -182,8 +184,10 @@ extension LogEngine {
             return true
         }
         let callers = pipeline.staged.callerCount
+        let group = pipeline.staged.group
         commitStaged()
         monitor.lock()
+        pipeline.recycle(group)
         gather(callers)
         return true
     }

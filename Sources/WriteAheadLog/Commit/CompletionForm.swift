@@ -67,7 +67,7 @@ extension LogEngine {
         var answers: [KeyAnswer] = []
         answers.reserveCapacity(reserved.unresolved.count)
         for index in reserved.unresolved {
-            guard let answer = runs.lookUpInMemory(append.batch.entries[index].key!) else { break }
+            guard let answer = runs.lookUpInMemory(append.batch.key(of: index)!) else { break }
             answers.append(answer)
         }
         monitor.lock()
@@ -131,12 +131,9 @@ extension LogEngine {
     }
 
     private func attach(_ completion: @escaping Completion, _ ticket: CommitPipeline.Ticket) {
-        let receipt = ticket.receipt
-        // When the group's commit is out, its completions belong to the committing thread: the
-        // answer rides behind it, on the staged one, which ends later and fails if it failed.
-        pipeline.attach(toStaged: { failure in
-            completion(failure.map { .failure($0) } ?? .success(receipt))
-        })
+        // When the group's commit is out, its answers belong to the committing thread: this one rides
+        // behind it, on the staged one, which ends later and fails if it failed.
+        pipeline.attach(CommitGroup.Answer(completion: completion, receipt: ticket.receipt))
         handOver()
     }
 

@@ -194,7 +194,7 @@ final class LogEngine: @unchecked Sendable {
         var reserved = reserved
         if !reserved.unresolved.isEmpty {
             let runs = runs
-            let keys = reserved.unresolved.map { batch.entries[$0].key! }
+            let keys = reserved.unresolved.map { batch.key(of: $0)! }
             monitor.unlock()
             let answers = runs.lookUp(keys)
             monitor.lock()
@@ -247,7 +247,7 @@ final class LogEngine: @unchecked Sendable {
                     CommitPipeline.Ticket(
                         group: pipeline.lastGroup,
                         receipt: AppendReceipt(
-                            outcomes: [], epoch: pipeline.state.epoch, sequence: 0,
+                            outcomes: AppendOutcomes([]), epoch: pipeline.state.epoch, sequence: 0,
                             fill: pipeline.fill, nextOffset: pipeline.nextOffset)))
             case .success(let cursor?): return pipeline.set(cursor, isDeleted: isDeleted)
             }

@@ -22,7 +22,11 @@ public final class PreparedBatch {
     }
 
     /// One for each record, in the batch's order.
-    public let outcomes: [PreparedOutcome]
+    public var outcomes: [PreparedOutcome] {
+        knownOutcomes ?? .init(repeating: .new, count: batch.count)
+    }
+    /// Nil when everything is new.
+    let knownOutcomes: [PreparedOutcome]?
     let batch: AppendBatch
     let owner: UInt64
     /// The commit that answers about existing records wait for.
@@ -33,11 +37,11 @@ public final class PreparedBatch {
     private let release: (PreparedBatch) -> Void
 
     init(
-        batch: AppendBatch, outcomes: [PreparedOutcome], owner: UInt64, dependency: CommitGroup?,
+        batch: AppendBatch, outcomes: [PreparedOutcome]?, owner: UInt64, dependency: CommitGroup?,
         release: @escaping (PreparedBatch) -> Void
     ) {
         self.batch = batch
-        self.outcomes = outcomes
+        knownOutcomes = outcomes
         self.owner = owner
         self.dependency = dependency
         self.release = release
@@ -49,7 +53,7 @@ public final class PreparedBatch {
     public func skip(_ index: Int) {
         precondition(!isFinished, "a committed batch cannot change")
         if dispositions == nil {
-            dispositions = .init(repeating: .asPrepared, count: outcomes.count)
+            dispositions = .init(repeating: .asPrepared, count: batch.count)
         }
         dispositions![index] = .skip
     }

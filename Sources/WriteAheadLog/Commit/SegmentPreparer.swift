@@ -65,6 +65,9 @@ final class SegmentPreparer: @unchecked Sendable {
         }
     }
 
+    /// Bytes of spares that are ready.
+    var readyBytes: UInt64 { monitor.withLock { UInt64(spares.count) * segmentBytes } }
+
     /// Whether a file that is no longer needed would be kept as a spare.
     var wantsRecycled: Bool { monitor.withLock { spares.count + recyclable.count < spareCount } }
 

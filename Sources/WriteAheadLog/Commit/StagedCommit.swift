@@ -3,12 +3,6 @@
 ///
 /// Guarded by the log's lock while it is staged; owned by the committing thread once taken.
 final class StagedCommit: @unchecked Sendable {
-    /// A key that becomes visible to all when the commit is durable.
-    struct NewKey {
-        var key: Digest256
-        var entry: KeyTable.Entry
-    }
-
     private(set) var memory: UnsafeMutableRawPointer
     private(set) var capacity: Int
     var bodyBytes = 0
@@ -17,7 +11,8 @@ final class StagedCommit: @unchecked Sendable {
     var firstOffset: UInt64 = 0
     var lastTimeMilliseconds: Int64 = 0
     var changes: [StateChange] = []
-    var keys: [NewKey] = []
+    /// Keys among its records.
+    var keyCount = 0
     var group = CommitGroup()
     /// Callers whose records are in it: how many wakes its end costs.
     var callerCount = 0
@@ -29,7 +24,7 @@ final class StagedCommit: @unchecked Sendable {
 
     deinit { memory.deallocate() }
 
-    var isEmpty: Bool { blockCount == 0 && changes.isEmpty && group.completions.isEmpty }
+    var isEmpty: Bool { blockCount == 0 && changes.isEmpty && group.answers.isEmpty }
 
     /// The place for the next bytes of the body; grows the buffer, which only happens until it has
     /// the size that the load needs.
@@ -90,13 +85,14 @@ final class StagedCommit: @unchecked Sendable {
         blockCount += 1
     }
 
-    func reset() {
+    /// - Parameter group: of those who wait for the next commit that is staged here.
+    func reset(_ next: CommitGroup) {
         bodyBytes = 0
         recordCount = 0
         blockCount = 0
         callerCount = 0
         changes.removeAll(keepingCapacity: true)
-        keys.removeAll(keepingCapacity: true)
-        group = CommitGroup()
+        keyCount = 0
+        group = next
     }
 }

@@ -27,6 +27,9 @@ struct RecordFlags {
 }
 
 enum RecordFormat {
+    static let keyPosition = 16
+    static let contentPosition = 48
+
     static func headerBytes(keyed: Bool) -> Int {
         keyed ? FormatLimits.keyedRecordHeaderBytes : FormatLimits.recordHeaderBytes
     }

@@ -1,63 +1,154 @@
 /// Which key is at which offset, with what content, as far as it is in memory: keys on their way into
 /// the log, and those since the last checkpoint. Older ones are in the key runs.
 ///
-/// A key passes from `pending` (reserved by a caller, then admitted to a commit) to `recent`, from
-/// there with a checkpoint to `flushing` and then into a run: it is put in the next place before it
-/// leaves the one before. Guarded by the log's lock.
+/// A key is *reserved* by a caller's batch, then *admitted* to a commit with an offset, and *durable* when
+/// the commit has ended, which moves `durableEndOffset` past it and touches no key. A checkpoint sets
+/// the durable ones apart (`flushing`), and they leave when the run that holds them is published: a
+/// key is in the next place before it leaves the one before. Guarded by the log's lock.
 struct KeyTable {
     struct Entry {
         var offset: UInt64
         var content: Digest256
     }
 
+    /// A key that is reserved or admitted.
     struct Pending {
         /// The batch that reserved it, by number, and the record's index in that batch.
         var owner: UInt64
-        var index: Int32
+        var index: Int
         var content: Digest256
-        /// Nil while reserved and not admitted.
-        var admitted: (offset: UInt64, group: CommitGroup)?
+        /// Nil while it is reserved and not admitted.
+        var offset: UInt64?
     }
 
-    var pending: [Digest256: Pending] = [:]
-    private(set) var recent: [Digest256: Entry] = [:]
+    private var recent = KeySlots()
     /// Being written into a run.
-    private(set) var flushing: [Digest256: Entry] = [:]
+    private var flushing: KeySlots?
+    /// Reserved and admitted ones.
+    private(set) var pendingCount = 0
+    /// Records below are durable.
+    private(set) var durableEndOffset: UInt64
 
     /// Keys of records below are forgotten, though they may still be here when truncation went on while
     /// no run could be written.
     var floorOffset: UInt64 = 0
 
+    init(durableEndOffset: UInt64) { self.durableEndOffset = durableEndOffset }
+
+    /// Durable keys in memory.
+    var count: Int { recent.count - pendingCount + (flushing?.count ?? 0) }
+
     /// Where a durable key that is still in memory stands.
     func durable(_ key: Digest256) -> Entry? {
-        guard let entry = recent[key] ?? flushing[key], entry.offset >= floorOffset else { return nil }
-        return entry
+        if let place = recent.find(key) {
+            let slot = recent[place]
+            guard slot.offset < durableEndOffset else { return nil }
+            return slot.offset >= floorOffset ? Entry(slot) : nil
+        }
+        guard let flushing, let place = flushing.find(key), flushing[place].offset >= floorOffset
+        else { return nil }
+        return Entry(flushing[place])
     }
 
-    var count: Int { recent.count + flushing.count }
-
-    mutating func publish(_ key: Digest256, _ entry: Entry) {
-        recent[key] = entry
-        pending.removeValue(forKey: key)
+    /// A key that is reserved or admitted.
+    func pending(_ key: Digest256) -> Pending? {
+        guard let place = recent.find(key), recent[place].offset >= durableEndOffset else {
+            return nil
+        }
+        let slot = recent[place]
+        return Pending(
+            owner: slot.owner, index: Int(slot.index), content: slot.content,
+            offset: slot.isReserved ? nil : slot.offset)
     }
 
-    /// Takes back keys of a batch that is dropped before it was admitted.
+    /// - Precondition: the key is neither pending nor durable in memory.
+    mutating func reserve(_ key: Digest256, content: Digest256, owner: UInt64, index: Int) {
+        // What is below the floor counts as absent and makes way.
+        if let place = recent.find(key) { recent.remove(place) }
+        recent.insert(
+            KeySlots.Slot(
+                key: key, content: content, offset: KeySlots.Slot.reserved, owner: owner,
+                index: UInt32(index)))
+        pendingCount += 1
+    }
+
+    /// Gives a reserved key its offset, if this record of this batch reserved it.
+    ///
+    /// - Returns: whether it did.
+    mutating func admit(_ key: Digest256, owner: UInt64, index: Int, offset: UInt64) -> Bool {
+        guard let place = reservation(key, owner: owner), Int(recent[place].index) == index else {
+            return false
+        }
+        recent.setOffset(offset, at: place)
+        return true
+    }
+
+    /// Takes back a key that a batch reserved and that was not admitted.
     mutating func release(_ key: Digest256, owner: UInt64) {
-        if let entry = pending[key], entry.owner == owner, entry.admitted == nil {
-            pending.removeValue(forKey: key)
+        guard let place = reservation(key, owner: owner) else { return }
+        recent.remove(place)
+        pendingCount -= 1
+    }
+
+    private func reservation(_ key: Digest256, owner: UInt64) -> Int? {
+        guard let place = recent.find(key), recent[place].isReserved, recent[place].owner == owner
+        else { return nil }
+        return place
+    }
+
+    /// A commit with this many new keys has ended; all records below `offset` are durable.
+    mutating func finished(keyCount: Int, endOffset: UInt64) {
+        pendingCount -= keyCount
+        durableEndOffset = endOffset
+    }
+
+    /// Forgets what was admitted from an offset on: it never was.
+    mutating func forget(from offset: UInt64) {
+        for place in recent.places.reversed()
+        where recent[place].isLive && !recent[place].isReserved && recent[place].offset >= offset {
+            recent.remove(place)
+            pendingCount -= 1
         }
     }
 
-    /// Sets the recent keys apart for a run.
+    /// A key found while the log is opened.
+    mutating func restore(_ key: Digest256, _ entry: Entry) {
+        precondition(entry.offset < durableEndOffset, "what is found is durable")
+        recent.insert(
+            KeySlots.Slot(
+                key: key, content: entry.content, offset: entry.offset, owner: 0, index: 0))
+    }
+
+    /// Sets the durable keys apart for a run.
     ///
     /// - Precondition: the run before has been written.
-    mutating func beginFlush() -> [Digest256: Entry] {
-        precondition(flushing.isEmpty, "one run is written at a time")
-        flushing = recent
-        recent = [:]
-        return flushing
+    /// - Returns: slots that change no more; may be read without the lock.
+    mutating func beginFlush() -> KeySlots {
+        precondition(flushing == nil, "one run is written at a time")
+        let apart = recent
+        // As many come until the next one; half of them, lest an idle log keeps too much.
+        recent = KeySlots(capacity: apart.count / 2)
+        // The pending ones came last, but for batches that were prepared long ago.
+        var rest = pendingCount
+        for place in apart.places.reversed() {
+            guard rest > 0 else { break }
+            let slot = apart[place]
+            guard slot.isLive, slot.offset >= durableEndOffset else { continue }
+            apart.remove(place)
+            recent.insert(slot)
+            rest -= 1
+        }
+        precondition(rest == 0, "what is pending is counted")
+        flushing = apart
+        return apart
     }
 
     /// The run is there: its keys need not be kept.
-    mutating func endFlush() { flushing = [:] }
+    mutating func endFlush() { flushing = nil }
+}
+
+extension KeyTable.Entry {
+    fileprivate init(_ slot: KeySlots.Slot) {
+        self.init(offset: slot.offset, content: slot.content)
+    }
 }

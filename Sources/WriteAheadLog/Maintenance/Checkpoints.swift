@@ -3,7 +3,7 @@ struct CheckpointCapture {
     var checkpoint: Checkpoint
     /// Where the checkpoint before it stood.
     var firstOffset: UInt64
-    var keys: [Digest256: KeyTable.Entry]
+    var keys: KeySlots
     var points: [UInt8]
     var uncheckpointedBytes: UInt64
 }
@@ -25,9 +25,7 @@ extension LogEngine {
         let entry: RunEntry
         do throws(DiskError) {
             entry = try KeyRunWriter.write(
-                capture.keys.map {
-                    KeyEntry(key: $0.key, content: $0.value.content, offset: $0.value.offset)
-                },
+                capture.keys.entries,
                 KeyRunCoverage(
                     offsets: capture.firstOffset..<capture.checkpoint.nextOffset,
                     newestTimeMilliseconds: capture.checkpoint.greatestTimeMilliseconds),

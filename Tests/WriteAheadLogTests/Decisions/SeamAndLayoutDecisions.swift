@@ -488,7 +488,7 @@ struct SeamAndLayoutDecisions {
         // The next one has no room: it and its offsets never were.
         let refused = pipeline.takeStaged()
         _ = pipeline.rejected(refused)
-        #expect(pipeline.nextOffset == 1 && pipeline.keys.pending.isEmpty)
+        #expect(pipeline.nextOffset == 1 && pipeline.keys.pendingCount == 0)
         #expect(try admit(keyedRecord("b", content: "c")).receipt.outcomes == [.appended(offset: 1)])
         // A failed write ends everything.
         let failed = pipeline.takeStaged()

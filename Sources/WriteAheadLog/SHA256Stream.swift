@@ -1,10 +1,11 @@
 internal import COpenSSL
 
-/// SHA-256 of bytes that come piece by piece, by libcrypto. Nothing is allocated after `init`.
+/// SHA-256 of bytes that come piece by piece, by libcrypto: for keys and content digests, and used again
+/// for the next one. Nothing is allocated after `init`.
 ///
 /// The algorithm is fetched once for the process: a one-shot digest would fetch it at every call.
 /// Not thread-safe.
-final class SHA256Stream {
+public final class SHA256Stream {
     /// Never changed and never freed after it was fetched.
     private nonisolated(unsafe) static let algorithm: OpaquePointer = {
         guard let found = EVP_MD_fetch(nil, "SHA256", nil) else {
@@ -15,7 +16,8 @@ final class SHA256Stream {
 
     private let context: OpaquePointer
 
-    init() {
+    /// Ready for the first digest.
+    public init() {
         guard let context = EVP_MD_CTX_new() else { preconditionFailure("no memory for a digest") }
         self.context = context
         begin()
@@ -28,17 +30,18 @@ final class SHA256Stream {
         precondition(began == 1, "libcrypto cannot begin a SHA-256")
     }
 
-    /// - Complexity: O(bytes).
-    func update(_ bytes: UnsafeRawBufferPointer) {
+    /// Takes more bytes in. O(bytes).
+    public func update(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
         let updated = EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
         precondition(updated == 1, "libcrypto cannot take bytes into a SHA-256")
     }
 
-    func update(_ digest: Digest256) { digest.withUnsafeBytes { update($0) } }
+    /// Takes the 32 bytes of a digest in.
+    public func update(_ digest: Digest256) { digest.withUnsafeBytes { update($0) } }
 
     /// The digest of everything since the last one; the next update begins anew.
-    func finish() -> Digest256 {
+    public func finish() -> Digest256 {
         var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
         let digest = withUnsafeMutableBytes(of: &words) { buffer in
             let ended = EVP_DigestFinal_ex(

@@ -1,0 +1,293 @@
+import Glibc
+import WriteAheadLog
+
+/// What a run has measured.
+struct Measurement {
+    var records = 0
+    var seconds = 0.0
+    var latenciesMicroseconds: [Float] = []
+
+    /// `records<TAB>seconds<TAB>p50_us<TAB>p99_us`
+    var line: String {
+        func percentile(_ part: Double) -> Double {
+            guard !latenciesMicroseconds.isEmpty else { return 0 }
+            let sorted = latenciesMicroseconds.sorted()
+            return Double(sorted[min(sorted.count - 1, Int(part * Double(sorted.count)))])
+        }
+        return "\(records)\t\(fixed(seconds, 6))\t\(fixed(percentile(0.5), 1))\t"
+            + fixed(percentile(0.99), 1)
+    }
+
+    private func fixed(_ value: Double, _ digits: Int) -> String {
+        var scale = 1
+        for _ in 0..<digits { scale *= 10 }
+        let whole = Int((value * Double(scale)).rounded())
+        let rest = String(whole % scale)
+        return "\(whole / scale).\(String(repeating: "0", count: digits - rest.count))\(rest)"
+    }
+}
+
+/// Fills batches with records, each with a key that was never there when keys are asked for: the key
+/// is the digest of a number, the content digest that of the payload.
+final class Filler {
+    private let records: Records
+    private let isKeyed: Bool
+    private let hash = SHA256Stream()
+    private var number: Int
+    private let seed = UInt64.random(in: 0...UInt64.max)
+
+    init(_ records: Records, keyed: Bool, from number: Int = 0) {
+        self.records = records
+        isKeyed = keyed
+        self.number = number
+    }
+
+    func fill(_ batch: AppendBatch, count: Int) throws(LogError) {
+        batch.removeAll()
+        for _ in 0..<count { try add(to: batch) }
+    }
+
+    func add(to batch: AppendBatch) throws(LogError) {
+        try next { (key, content, payload) throws(LogError) in
+            try batch.add(key: key, content: content, payload: payload)
+        }
+    }
+
+    func next(_ body: (Digest256?, Digest256?, UnsafeRawBufferPointer) throws(LogError) -> Void)
+        throws(LogError)
+    {
+        let result = records[number].withUnsafeBytes { payload in
+            Result { () throws(LogError) in
+                guard isKeyed else { return try body(nil, nil, payload) }
+                withUnsafeBytes(of: (seed, number)) { hash.update($0) }
+                let key = hash.finish()
+                hash.update(payload)
+                try body(key, hash.finish(), payload)
+            }
+        }
+        number += 1
+        try result.get()
+    }
+}
+
+/// One writer: `batchCount` records, durable, then the next ones (w1 with 1, w3 with 1,000).
+func appendOneAfterAnother(
+    _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, seconds: Double
+) throws -> Measurement {
+    if subject.form == .blocking {
+        return try appendBlocking(log, subject, records, batchCount: batchCount, seconds: seconds)
+    }
+    return try appendInFlight(
+        log, subject, records, batchCount: batchCount, inFlight: subject.outstandingBatches,
+        seconds: seconds)
+}
+
+private func appendBlocking(
+    _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, seconds: Double
+) throws -> Measurement {
+    guard subject.outstandingBatches == 1 else {
+        return try appendOnThreads(
+            log, subject, records, batchCount: batchCount, threads: subject.outstandingBatches,
+            seconds: seconds)
+    }
+    let filler = Filler(records, keyed: subject.isKeyed)
+    let batch = log.makeBatch(capacityBytes: 1 << 20)
+    var measurement = Measurement()
+    measurement.latenciesMicroseconds.reserveCapacity(1 << 20)
+    let began = nanoseconds()
+    let end = began + Int(seconds * 1e9)
+    var last = began
+    while last < end {
+        try filler.fill(batch, count: batchCount)
+        _ = try log.append(batch)
+        let now = nanoseconds()
+        measurement.latenciesMicroseconds.append(Float(now - last) / 1000)
+        measurement.records += batchCount
+        last = now
+    }
+    measurement.seconds = Double(last - began) / 1e9
+    return measurement
+}
+
+/// Many appends at once, each told when it is durable (w2: 64 of one record).
+func appendInFlight(
+    _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, inFlight: Int,
+    seconds: Double
+) throws -> Measurement {
+    switch subject.form {
+    case .blocking:
+        try appendOnThreads(
+            log, subject, records, batchCount: batchCount, threads: inFlight, seconds: seconds)
+    case .completion:
+        appendByCompletions(
+            log, subject, records, batchCount: batchCount, inFlight: inFlight, seconds: seconds)
+    case .tasks:
+        appendByTasks(
+            log, subject, records, batchCount: batchCount, inFlight: inFlight, seconds: seconds)
+    }
+}
+
+/// Without keys nothing of a record is computed beside its copy, so one filler serves each lane.
+private final class Lane: @unchecked Sendable {
+    let batch: AppendBatch
+    let filler: Filler
+    var latencies: [Float] = []
+    var count = 0
+    var began = 0
+
+    init(_ log: Log, _ subject: Subject, _ records: Records, number: Int) {
+        batch = log.makeBatch(capacityBytes: 4096)
+        filler = Filler(records, keyed: subject.isKeyed, from: number * 131)
+        latencies.reserveCapacity(1 << 16)
+    }
+
+    /// Notes the end of an append at `now`.
+    func ended(at now: Int, batchCount: Int) {
+        latencies.append(Float(now - began) / 1000)
+        count += batchCount
+    }
+}
+
+private func gathered(_ lanes: [Lane], began: Int) -> Measurement {
+    Measurement(
+        records: lanes.reduce(0) { $0 + $1.count }, seconds: Double(nanoseconds() - began) / 1e9,
+        latenciesMicroseconds: lanes.flatMap(\.latencies))
+}
+
+private func appendOnThreads(
+    _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, threads: Int,
+    seconds: Double
+) throws -> Measurement {
+    final class Body {
+        let run: () -> Void
+        init(_ run: @escaping () -> Void) { self.run = run }
+    }
+    let lanes = (0..<threads).map { Lane(log, subject, records, number: $0) }
+    let began = nanoseconds()
+    let end = began + Int(seconds * 1e9)
+    let handles = lanes.map { lane in
+        var handle = pthread_t()
+        let body = Body {
+            while true {
+                lane.began = nanoseconds()
+                guard lane.began < end else { return }
+                do {
+                    try lane.filler.fill(lane.batch, count: batchCount)
+                    _ = try log.append(lane.batch)
+                } catch { fail("append: \(error)") }
+                lane.ended(at: nanoseconds(), batchCount: batchCount)
+            }
+        }
+        pthread_create(
+            &handle, nil,
+            {
+                Unmanaged<Body>.fromOpaque($0!).takeRetainedValue().run()
+                return nil
+            }, Unmanaged.passRetained(body).toOpaque())
+        return handle
+    }
+    for handle in handles { pthread_join(handle, nil) }
+    return gathered(lanes, began: began)
+}
+
+/// Each completion appends its lane's next batch, which so joins the next commit.
+private func appendByCompletions(
+    _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, inFlight: Int,
+    seconds: Double
+) -> Measurement {
+    let lanes = (0..<inFlight).map { Lane(log, subject, records, number: $0) }
+    let running = Countdown(inFlight)
+    let began = nanoseconds()
+    let end = began + Int(seconds * 1e9)
+    for lane in lanes { next(lane, nanoseconds()) }
+
+    @Sendable func next(_ lane: Lane, _ now: Int) {
+        guard now < end else { return running.down() }
+        lane.began = now
+        do { try lane.filler.fill(lane.batch, count: batchCount) } catch { fail("batch: \(error)") }
+        log.append(lane.batch) { result in
+            if case .failure(let error) = result { fail("append: \(error)") }
+            let now = nanoseconds()
+            lane.ended(at: now, batchCount: batchCount)
+            next(lane, now)
+        }
+    }
+    running.wait()
+    return gathered(lanes, began: began)
+}
+
+private func appendByTasks(
+    _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, inFlight: Int,
+    seconds: Double
+) -> Measurement {
+    let lanes = (0..<inFlight).map { Lane(log, subject, records, number: $0) }
+    let running = Countdown(inFlight)
+    let began = nanoseconds()
+    let end = began + Int(seconds * 1e9)
+    for lane in lanes {
+        Task.detached {
+            while true {
+                lane.began = nanoseconds()
+                guard lane.began < end else { return running.down() }
+                do {
+                    try lane.filler.fill(lane.batch, count: batchCount)
+                    _ = try await log.append(lane.batch)
+                } catch { fail("append: \(error)") }
+                lane.ended(at: nanoseconds(), batchCount: batchCount)
+            }
+        }
+    }
+    running.wait()
+    return gathered(lanes, began: began)
+}
+
+/// No sync is waited for: a queue of 8 MiB in memory; the clock stops when the last record is durable.
+func appendBuffered(_ log: Log, _ subject: Subject, _ records: Records, seconds: Double) throws
+    -> Measurement
+{
+    let appender = BufferedAppender(log)
+    let filler = Filler(records, keyed: subject.isKeyed)
+    var measurement = Measurement()
+    measurement.latenciesMicroseconds.reserveCapacity(1 << 24)
+    let began = nanoseconds()
+    let end = began + Int(seconds * 1e9)
+    var last = began
+    while last < end {
+        try filler.next { (key, content, payload) throws(LogError) in
+            try appender.append(key: key, content: content, payload: payload)
+        }
+        let now = nanoseconds()
+        measurement.latenciesMicroseconds.append(Float(now - last) / 1000)
+        measurement.records += 1
+        last = now
+    }
+    try appender.flush()
+    measurement.seconds = Double(nanoseconds() - began) / 1e9
+    return measurement
+}
+
+/// Lets one thread wait for many ends.
+private final class Countdown: @unchecked Sendable {
+    private var mutex = pthread_mutex_t()
+    private var condition = pthread_cond_t()
+    private var count: Int
+
+    init(_ count: Int) {
+        self.count = count
+        pthread_mutex_init(&mutex, nil)
+        pthread_cond_init(&condition, nil)
+    }
+
+    func down() {
+        pthread_mutex_lock(&mutex)
+        count -= 1
+        if count == 0 { pthread_cond_signal(&condition) }
+        pthread_mutex_unlock(&mutex)
+    }
+
+    func wait() {
+        pthread_mutex_lock(&mutex)
+        while count > 0 { pthread_cond_wait(&condition, &mutex) }
+        pthread_mutex_unlock(&mutex)
+    }
+}

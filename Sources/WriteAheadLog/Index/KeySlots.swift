@@ -1,0 +1,150 @@
+/// Keys with their entries, found by hashing: slots in the order in which they came, and a table of
+/// numbers of slots with linear probing. Nothing is allocated but when it grows.
+///
+/// The hash is one multiplication by a secret odd number (Dietzfelbinger et al., "A Reliable Randomized
+/// Algorithm for the Closest-Pair Problem"): callers choose the keys, and must not be able to choose
+/// those that collide. Not thread-safe while it changes.
+final class KeySlots: @unchecked Sendable {
+    struct Slot {
+        static let reserved: UInt64 = .max
+        static let dead: UInt64 = .max - 1
+
+        var key: Digest256
+        var content: Digest256
+        /// `reserved` before it has one.
+        var offset: UInt64
+        var owner: UInt64
+        var index: UInt32
+
+        var isReserved: Bool { offset == Slot.reserved }
+        var isLive: Bool { offset != Slot.dead }
+    }
+
+    private static let leastTableBits = 6
+    /// Below it dead slots are not worth a tidying.
+    private static let tidyMinimum = 1024
+
+    private let multiplier = UInt64.random(in: .min ... .max) | 1
+    private var slots: UnsafeMutablePointer<Slot>
+    private var slotCapacity: Int
+    /// Numbers of slots, 0 for none; twice as many places as slots at least.
+    private var table: UnsafeMutablePointer<UInt32>
+    private var tableBits: Int
+    /// Slots that were used, with the dead ones.
+    private var usedCount = 0
+    /// Keys.
+    private(set) var count = 0
+
+    /// - Parameter capacity: keys that it has room for before it grows.
+    init(capacity: Int = 0) {
+        tableBits = KeySlots.leastTableBits
+        while 1 << (tableBits - 1) < capacity { tableBits += 1 }
+        slotCapacity = 1 << (tableBits - 1)
+        slots = .allocate(capacity: slotCapacity)
+        table = .allocate(capacity: 1 << tableBits)
+        table.initialize(repeating: 0, count: 1 << tableBits)
+    }
+
+    deinit {
+        slots.deallocate()
+        table.deallocate()
+    }
+
+    /// All places in the order in which their keys came; some are dead.
+    var places: Range<Int> { 0..<usedCount }
+
+    /// - Precondition: one of `places`, now or when they were asked for.
+    subscript(place: Int) -> Slot {
+        precondition(place < slotCapacity)
+        return slots[place]
+    }
+
+    /// Every key with its place in the log, in the order in which they came. O(keys).
+    var entries: [KeyEntry] {
+        var entries: [KeyEntry] = []
+        entries.reserveCapacity(count)
+        for place in places where slots[place].isLive {
+            let slot = slots[place]
+            entries.append(KeyEntry(key: slot.key, content: slot.content, offset: slot.offset))
+        }
+        return entries
+    }
+
+    func setOffset(_ offset: UInt64, at place: Int) { slots[place].offset = offset }
+
+    /// The place of a key. O(1).
+    func find(_ key: Digest256) -> Int? {
+        var bucket = home(key)
+        while true {
+            let number = Int(table[bucket])
+            if number == 0 { return nil }
+            if slots[number - 1].key == key { return number - 1 }
+            bucket = (bucket + 1) & mask
+        }
+    }
+
+    /// - Precondition: the key is not there.
+    func insert(_ slot: Slot) {
+        if usedCount == slotCapacity { makeRoom() }
+        slots[usedCount] = slot
+        enter(usedCount)
+        usedCount += 1
+        count += 1
+    }
+
+    /// Takes a key out; its place is dead. Other places stay as they are.
+    func remove(_ place: Int) {
+        var hole = home(slots[place].key)
+        while Int(table[hole]) != place + 1 { hole = (hole + 1) & mask }
+        // What stands behind moves up when its way from home leads over the hole.
+        var next = hole
+        while true {
+            next = (next + 1) & mask
+            let number = Int(table[next])
+            if number == 0 { break }
+            let way = (next &- home(slots[number - 1].key)) & mask
+            if way >= (next &- hole) & mask {
+                table[hole] = table[next]
+                hole = next
+            }
+        }
+        table[hole] = 0
+        slots[place].offset = Slot.dead
+        count -= 1
+        while usedCount > 0, !slots[usedCount - 1].isLive { usedCount -= 1 }
+    }
+
+    private var mask: Int { 1 << tableBits - 1 }
+
+    private func home(_ key: Digest256) -> Int {
+        Int(truncatingIfNeeded: (key.words.0 &* multiplier) >> UInt64(64 - tableBits))
+    }
+
+    private func enter(_ place: Int) {
+        var bucket = home(slots[place].key)
+        while table[bucket] != 0 { bucket = (bucket + 1) & mask }
+        table[bucket] = UInt32(place + 1)
+    }
+
+    /// Closes the gaps of the dead when they are many, grows otherwise.
+    private func makeRoom() {
+        let isTidied = usedCount >= KeySlots.tidyMinimum && count <= usedCount / 2
+        if !isTidied {
+            slotCapacity *= 2
+            tableBits += 1
+            table.deallocate()
+            table = .allocate(capacity: 1 << tableBits)
+        }
+        let old = slots
+        slots = .allocate(capacity: slotCapacity)
+        table.initialize(repeating: 0, count: 1 << tableBits)
+        var live = 0
+        for place in 0..<usedCount where old[place].isLive {
+            slots[live] = old[place]
+            enter(live)
+            live += 1
+        }
+        old.deallocate()
+        usedCount = live
+    }
+}
