@@ -101,7 +101,7 @@ extension ErrorReason {
             .unavailable, .yes, served: false,
             "An operator closed the gate to this peer; call again when it is open."),
         .artifactPending: ErrorRule(
-            .unavailable, .yes,
+            .unavailable, .after,
             "The artifact is known and has not arrived here yet; call again later."),
 
         .identityNotAuthorised: ErrorRule(
