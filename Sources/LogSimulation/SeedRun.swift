@@ -21,7 +21,9 @@ struct SeedRun {
         random = SimulationRandom(seed: seed)
         let isStandard = random.oneIn(2)
         let profile = settings.profile ?? (isStandard ? .standard : .silStrict)
-        let options = Self.drawOptions(profile, using: &random)
+        var options = Self.drawOptions(profile, using: &random)
+        // Not drawn: what a seed draws besides stays as it was.
+        options.writing = seed.nonzeroBitCount.isMultiple(of: 2) ? .synchronised : .direct
         self.options = options
         blocks = random.element([(512, 512), (512, 4096), (4096, 4096)])
         crashes = CrashExplorer(options: options, random: random.fork())

@@ -18,6 +18,8 @@ public struct LogOptions: Sendable {
     public var compression = BlockCompression.none
     /// The memory for the index of keys; all logs of a process share one unless told otherwise.
     public var indexBudget = KeyIndexBudget.shared
+    /// How commits are made durable. May change with every opening.
+    public var writing = CommitWriting.synchronised
     /// How fast sealed segments are read again to find damage early, in bytes a second; 0: never.
     public var scrubBytesPerSecond: UInt64
     /// From one such pass to the next, in milliseconds from 1 second on.

@@ -17,6 +17,7 @@ struct CompressionTests {
             commit.append(block: group, from: batch, firstOffset: offset, timeMilliseconds: 99)
             offset += UInt64(group.entryCount)
         }
+        commit.endBody(firstOffset: offset, timeMilliseconds: 99)
         var frame = FrameHeader()
         frame.firstOffset = 7
         frame.recordCount = UInt32(payloads.count)

@@ -108,6 +108,7 @@ struct FormatTests {
         batch.seal()
         let commit = StagedCommit()
         commit.append(block: batch.groups[0], from: batch, firstOffset: 7, timeMilliseconds: 99)
+        commit.endBody(firstOffset: 9, timeMilliseconds: 99)
         let body = [UInt8](
             UnsafeRawBufferPointer(
                 start: commit.memory + FormatLimits.frameHeaderBytes, count: commit.bodyBytes))

@@ -179,6 +179,7 @@ struct RepackTests {
             commit.append(
                 block: batch.groups[0], from: batch, firstOffset: 100 + UInt64(number),
                 timeMilliseconds: step.time)
+            commit.endBody(firstOffset: 101 + UInt64(number), timeMilliseconds: step.time)
             var frame = FrameHeader()
             frame.bodyBytes = UInt32(commit.bodyBytes)
             frame.bodyCRC = Checksum.extend(

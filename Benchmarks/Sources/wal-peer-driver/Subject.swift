@@ -34,22 +34,32 @@ struct Subject {
     /// Capacity far above what any run writes, so that no run meets backpressure.
     func open(_ directory: String) throws -> Log {
         var options = LogOptions(profile: profile, capacityBytes: 64 << 30, segmentBytes: 256 << 20)
+        if let preparedBytes { options.segmentBytes = UInt64(preparedBytes) + (64 << 20) }
         options.compression = .none
+        options.writing = .direct
+        if let name = getenv("WAL_WRITING").map({ String(cString: $0) }) {
+            guard let writing = CommitWriting(rawValue: name) else {
+                fail("WAL_WRITING is direct or synchronised, not \(name)")
+            }
+            options.writing = writing
+        }
         return try Log.open(directory: directory + "/log", options: options)
     }
 }
 
-/// Waits until the log has made its spare segments, so that they are not made inside a run: the
-/// *prepared* form of a run, asked for by WAL_PREPARE_MIB (what there is to wait for is two segments
-/// of 256 MiB).
+/// The *prepared* form of a run, asked for by WAL_PREPARE_MIB: so much is zero-filled before the clock,
+/// and the run ends at the latest when it is full; the log has no segment to make or seal meanwhile.
+/// Without it a run is *sustained*: both go on inside.
+let preparedBytes: Int? = getenv("WAL_PREPARE_MIB").flatMap { Int(String(cString: $0)) }
+    .map { max(64, $0) << 20 }
+
+/// Waits until nothing is being prepared any more.
 func prepare(_ log: Log) {
-    guard let text = getenv("WAL_PREPARE_MIB"), let wanted = UInt64(String(cString: text)) else {
-        return
-    }
+    guard let preparedBytes else { return }
     let began = nanoseconds()
-    while log.statistics().preparedBytes < wanted << 20, nanoseconds() - began < 60_000_000_000 {
-        usleep(2000)
-    }
+    while log.statistics().preparedBytes < 2 * UInt64(preparedBytes),
+        nanoseconds() - began < 60_000_000_000
+    { usleep(2000) }
 }
 
 func nanoseconds() -> Int {

@@ -27,6 +27,18 @@ struct Measurement {
     }
 }
 
+/// Records of a prepared run at most: what was zero-filled is not left.
+private func recordLimit(
+    _ subject: Subject, _ records: Records, batchCount: Int, inFlight: Int
+) -> Int {
+    guard let preparedBytes else { return .max }
+    let recordBytes = records[0].count + 96
+    guard batchCount == 1 else { return preparedBytes / recordBytes }
+    // Of a commit of its own, and of its share of one with all that is in flight.
+    let commitBytes = subject.profile == .silStrict ? 4096 + 160 : 160
+    return preparedBytes / (recordBytes + commitBytes / inFlight + 32)
+}
+
 /// Fills batches with records, each with a key that was never there when keys are asked for: the key
 /// is the digest of a number, the content digest that of the payload.
 final class Filler {
@@ -97,7 +109,8 @@ private func appendBlocking(
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
     var last = began
-    while last < end {
+    let limit = recordLimit(subject, records, batchCount: batchCount, inFlight: 1)
+    while last < end, measurement.records < limit {
         try filler.fill(batch, count: batchCount)
         _ = try log.append(batch)
         let now = nanoseconds()
@@ -165,12 +178,14 @@ private func appendOnThreads(
     let lanes = (0..<threads).map { Lane(log, subject, records, number: $0) }
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
+    let limit =
+        recordLimit(subject, records, batchCount: batchCount, inFlight: threads) / threads
     let handles = lanes.map { lane in
         var handle = pthread_t()
         let body = Body {
             while true {
                 lane.began = nanoseconds()
-                guard lane.began < end else { return }
+                guard lane.began < end, lane.count < limit else { return }
                 do {
                     try lane.filler.fill(lane.batch, count: batchCount)
                     _ = try log.append(lane.batch)
@@ -199,10 +214,12 @@ private func appendByCompletions(
     let running = Countdown(inFlight)
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
+    let limit =
+        recordLimit(subject, records, batchCount: batchCount, inFlight: inFlight) / inFlight
     for lane in lanes { next(lane, nanoseconds()) }
 
     @Sendable func next(_ lane: Lane, _ now: Int) {
-        guard now < end else { return running.down() }
+        guard now < end, lane.count < limit else { return running.down() }
         lane.began = now
         do { try lane.filler.fill(lane.batch, count: batchCount) } catch { fail("batch: \(error)") }
         log.append(lane.batch) { result in
@@ -224,11 +241,13 @@ private func appendByTasks(
     let running = Countdown(inFlight)
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
+    let limit =
+        recordLimit(subject, records, batchCount: batchCount, inFlight: inFlight) / inFlight
     for lane in lanes {
         Task.detached {
             while true {
                 lane.began = nanoseconds()
-                guard lane.began < end else { return running.down() }
+                guard lane.began < end, lane.count < limit else { return running.down() }
                 do {
                     try lane.filler.fill(lane.batch, count: batchCount)
                     _ = try await log.append(lane.batch)
@@ -252,7 +271,8 @@ func appendBuffered(_ log: Log, _ subject: Subject, _ records: Records, seconds:
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
     var last = began
-    while last < end {
+    let limit = recordLimit(subject, records, batchCount: 1000, inFlight: 1)
+    while last < end, measurement.records < limit {
         try filler.next { (key, content, payload) throws(LogError) in
             try appender.append(key: key, content: content, payload: payload)
         }

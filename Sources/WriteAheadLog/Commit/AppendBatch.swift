@@ -22,7 +22,8 @@ public final class AppendBatch {
         /// Where the stored bytes begin: in `memory` with no codec, else in `compressed`.
         var storedStart: Int
         var storedBytes: Int
-        var storedCRC: UInt32
+        /// Nil for a short block, which joins others in the commit and is summed with them.
+        var storedCRC: UInt32?
 
         init(_ entry: Entry, number: Int) {
             firstEntry = number
@@ -32,9 +33,10 @@ public final class AppendBatch {
             codec = BlockCodec.none
             storedStart = entry.start
             storedBytes = 0
-            storedCRC = 0
         }
     }
+
+    private static let summedBytesMinimum = 16 * 1024
 
     private(set) var memory: UnsafeMutableRawPointer
     private var capacity: Int
@@ -196,7 +198,10 @@ public final class AppendBatch {
         }
         append(group)
         if compression == .lz4 { compress() }
-        for index in 0..<groupCount {
+        for index in 0..<groupCount
+        where groupStorage[index].codec != BlockCodec.none
+            || groupStorage[index].byteCount >= AppendBatch.summedBytesMinimum
+        {
             groupStorage[index].storedCRC = Checksum.of(storedBytes(of: groupStorage[index]))
         }
     }

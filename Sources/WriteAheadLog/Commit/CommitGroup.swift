@@ -35,10 +35,12 @@ final class CommitGroup: @unchecked Sendable {
         self.failure = failure
         bsfg_store_release(word, CommitGroup.finished)
         bsfg_futex_wake_all(word)
-        if let failure {
-            for answer in answers { answer.completion(.failure(failure)) }
-        } else {
-            for answer in answers { answer.completion(.success(answer.receipt)) }
+        // Not copied: what a completion appends is another group's.
+        answers.withUnsafeBufferPointer { answers in
+            for index in answers.indices {
+                answers[index].completion(
+                    failure.map { .failure($0) } ?? .success(answers[index].receipt))
+            }
         }
         answers.removeAll(keepingCapacity: true)
     }

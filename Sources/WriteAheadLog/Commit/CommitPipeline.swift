@@ -526,6 +526,12 @@ struct CommitPipeline {
                     nextOffset: nextOffset)))
     }
 
+    /// The append time of everything in the staged commit, which becomes durable at one moment; nil
+    /// before its first record has set it.
+    var stagedTimeMilliseconds: Int64? {
+        staged.recordCount > 0 ? staged.lastTimeMilliseconds : nil
+    }
+
     /// The staged commit's group, when anything is staged.
     var stagedGroup: CommitGroup? { staged.isEmpty ? nil : staged.group }
 
@@ -571,10 +577,15 @@ struct CommitPipeline {
         idleCommit = nil
         defer { staged = next }
         if staged.recordCount > 0 { lastSequence += 1 }
+        staged.controlBlockBytes =
+            stagedControlBytes > 0 ? FormatLimits.blockHeaderBytes + stagedControlBytes : 0
         stagedControlBytes = 0
         outGroup = staged.group
         return staged
     }
+
+    /// Lets the next frame begin in memory where it will in a block of the file.
+    func placeNextFrame(at start: Int) { staged.place(at: start) }
 
     /// The commit is durable: its keys and changes are everyone's.
     mutating func finished(_ commit: StagedCommit) {
@@ -588,33 +599,33 @@ struct CommitPipeline {
     }
 
     /// Nothing of the commit was written: it and what was staged behind it never were.
-    /// - Returns: the groups to fail, in order.
-    mutating func rejected(_ commit: StagedCommit) -> [CommitGroup] {
+    /// - Returns: the group that was staged behind it, to fail after the commit's own.
+    mutating func rejected(_ commit: StagedCommit) -> CommitGroup {
         if commit.recordCount > 0 {
             keys.forget(from: commit.firstOffset)
             lastSequence -= 1
             nextOffset = commit.firstOffset
         }
         admittedState = state
-        let groups = [commit.group, staged.group]
-        for group in groups { group.doom = .rejected(.noSpace) }
+        let groupBehind = staged.group
+        for group in [commit.group, groupBehind] { group.doom = .rejected(.noSpace) }
         let behind = staged
         staged = StagedCommit()
         stagedControlBytes = 0
         behind.reset(takeGroup())
         giveBack(commit)
-        return groups
+        return groupBehind
     }
 
     /// A write failed: nothing is retried, everything pending has an unknown outcome.
-    mutating func poisoned(_ commit: StagedCommit, _ cause: PoisonCause) -> [CommitGroup] {
+    mutating func poisoned(_ commit: StagedCommit, _ cause: PoisonCause) -> CommitGroup {
         poison = cause
-        let groups = [commit.group, staged.group]
+        let groupBehind = staged.group
         staged = StagedCommit()
         // What was admitted and not made durable stands for nobody any more.
         admittedState = state
         giveBack(commit)
-        return groups
+        return groupBehind
     }
 
     private mutating func giveBack(_ commit: StagedCommit) {

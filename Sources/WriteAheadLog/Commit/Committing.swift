@@ -41,6 +41,7 @@ extension LogEngine {
     /// without the lock, and with the token.
     private func commitStaged() {
         let commit = pipeline.takeStaged()
+        pipeline.placeNextFrame(at: writer.frameStart(after: commit))
         let group = commit.group
         takeClock()
         let state = pipeline.state
@@ -57,19 +58,19 @@ extension LogEngine {
         lastCommitNanoseconds = ended
         meanSyncNanoseconds += (ended - began - meanSyncNanoseconds) / 8
         var failure: LogError?
-        var groups = [group]
+        var behind: CommitGroup?
         switch result {
         case .success(let written):
             finished(commit, written)
         case .failure(.noSpace):
             failure = .rejected(.noSpace)
-            groups = pipeline.rejected(commit)
+            behind = pipeline.rejected(commit)
             counters.refusals += 1
             wantMaintenance()
         case .failure(.unknown(let error)):
             let cause = PoisonCause(error: error)
             failure = .outcomeUnknown(cause)
-            groups = pipeline.poisoned(commit, cause)
+            behind = pipeline.poisoned(commit, cause)
             poisoned(cause)
         }
         let answers = admitDeferred()
@@ -79,7 +80,8 @@ extension LogEngine {
         let told = observers.isEmpty || failure != nil ? [] : Array(observers.values)
         monitor.unlock()
 
-        for group in groups { group.finish(failure) }
+        group.finish(failure)
+        behind?.finish(failure)
         for answer in answers { answer() }
         for observer in told { observer(head) }
     }

@@ -29,6 +29,16 @@ extension LogEngine {
             monitor.unlock()
             return completion(.failure(.closed))
         }
+        if deferred.isEmpty, batch.keyedCount == 0 || !pipeline.hasRuns,
+            case .admitted(let ticket) = pipeline.append(
+                batch, registers: registers, wallMilliseconds: appendTime()),
+            ticket.group === pipeline.staged.group
+        {
+            // Nearly always: nothing to look up and room in the staged commit.
+            attach(completion, ticket)
+            monitor.unlock()
+            return
+        }
         let append = Deferred(batch: batch, registers: registers, completion: completion)
         let answer = deferred.isEmpty ? admit(append) : deferUntilLater(append)
         monitor.unlock()
@@ -99,7 +109,7 @@ extension LogEngine {
         }
         if case .reserved = append.stage { return .later(append) }
         let admission: CommitPipeline.Admission
-        let now = environment.wallMilliseconds()
+        let now = appendTime()
         if case .prepared(let prepared) = append.stage {
             admission = pipeline.admit(
                 prepared, registers: append.registers, wallMilliseconds: now)

@@ -255,6 +255,11 @@ final class LogEngine: @unchecked Sendable {
         monitor.withLock { cursorsMoved() }
     }
 
+    /// The clock is read once a commit. With the lock.
+    func appendTime() -> Int64 {
+        pipeline.stagedTimeMilliseconds ?? environment.wallMilliseconds()
+    }
+
     /// - Returns: nil when keys have to be looked up first.
     private func admitAndWait(
         _ admit: (inout CommitPipeline, _ wallMilliseconds: Int64) -> CommitPipeline.Admission
@@ -265,7 +270,7 @@ final class LogEngine: @unchecked Sendable {
                 monitor.unlock()
                 throw .closed
             }
-            switch admit(&pipeline, environment.wallMilliseconds()) {
+            switch admit(&pipeline, appendTime()) {
             case .refused(let error):
                 noteRefusal(error)
                 monitor.unlock()

@@ -23,6 +23,8 @@ final class SegmentWriter: @unchecked Sendable {
     private let preparer: SegmentPreparer
     private(set) var table: SegmentTable
     private var file: any DiskFile
+    private var blocks: BlockWriter?
+    private let writing: CommitWriting
     private(set) var header: SegmentHeader
     private(set) var position: UInt64
     private var previousHeaderCRC: UInt32
@@ -53,13 +55,14 @@ final class SegmentWriter: @unchecked Sendable {
 
     init(
         disk: any Disk, directory: String, environment: LogEnvironment, manifest: ManifestFile,
-        preparer: SegmentPreparer, start: Start
+        preparer: SegmentPreparer, writing: CommitWriting, start: Start
     ) {
         self.disk = disk
         self.directory = directory
         self.environment = environment
         self.manifest = manifest
         self.preparer = preparer
+        self.writing = writing
         table = start.table
         file = start.file
         header = start.header
@@ -71,6 +74,12 @@ final class SegmentWriter: @unchecked Sendable {
         stateGeneration = start.stateGeneration
         leastTimeMilliseconds = start.leastTimeMilliseconds
         greatestTimeMilliseconds = start.greatestTimeMilliseconds
+        openBlocks()
+    }
+
+    private func openBlocks() {
+        let path = directory + "/" + SegmentHeader.fileName(id: header.id)
+        blocks = writing == .direct ? BlockWriter(disk, path, position: position) : nil
     }
 
     /// Makes a commit durable. `state` is the durable state before it.
@@ -82,19 +91,36 @@ final class SegmentWriter: @unchecked Sendable {
             try failUnknown { () throws(DiskError) in try writeStateSlot(state) }
             return .stateSlot
         }
-        commit.appendControlBlock(
+        commit.endBody(
             firstOffset: commit.firstOffset + UInt64(commit.recordCount),
             timeMilliseconds: commit.lastTimeMilliseconds)
-        let frameBytes = aligned(FormatLimits.frameHeaderBytes + commit.bodyBytes)
         var rolled = false
-        // A segment of an earlier, smaller segment size may take less in one commit.
-        if position + UInt64(frameBytes) > header.frameLimit
-            || FormatLimits.frameHeaderBytes + commit.bodyBytes > Int(header.commitBytesMaximum)
-        {
+        if needsNextSegment(bodyBytes: commit.bodyBytes) {
             try roll(state: state, baseOffset: commit.firstOffset)
             rolled = true
         }
-        return try write(commit, frameBytes: frameBytes, epoch: state.epoch, rolled: rolled)
+        return try write(commit, epoch: state.epoch, rolled: rolled)
+    }
+
+    /// Whether a frame has no room in the segment. One of an earlier, smaller segment size may take
+    /// less in one commit.
+    private func needsNextSegment(bodyBytes: Int) -> Bool {
+        let frameBytes = FormatLimits.frameHeaderBytes + bodyBytes
+        return position + UInt64(aligned(frameBytes)) > header.frameLimit
+            || frameBytes > Int(header.commitBytesMaximum)
+    }
+
+    /// Where in a block the frame behind this commit will begin; 0 when frames are not written by
+    /// blocks. A guess that is wrong costs a copy.
+    func frameStart(after commit: StagedCommit) -> Int {
+        guard blocks != nil else { return 0 }
+        guard commit.recordCount > 0 else { return BlockWriter.placeInBlock(position) }
+        let bodyBytes = commit.bodyBytes + commit.controlBlockBytes
+        let start =
+            needsNextSegment(bodyBytes: bodyBytes)
+            ? FrameAlignment.firstFrame(table.profile, table.commitAlignment) : position
+        return BlockWriter.placeInBlock(
+            start + UInt64(aligned(FormatLimits.frameHeaderBytes + bodyBytes)))
     }
 
     /// Records the durable state and sequence, so that the newest commit is proven durable too.
@@ -108,8 +134,9 @@ final class SegmentWriter: @unchecked Sendable {
     }
 
     private func write(
-        _ commit: StagedCommit, frameBytes: Int, epoch: UInt64, rolled: Bool
+        _ commit: StagedCommit, epoch: UInt64, rolled: Bool
     ) throws(Failure) -> Written {
+        let frameBytes = aligned(FormatLimits.frameHeaderBytes + commit.bodyBytes)
         var frame = FrameHeader()
         frame.bodyBytes = UInt32(commit.bodyBytes)
         frame.previousHeaderCRC = previousHeaderCRC
@@ -124,17 +151,21 @@ final class SegmentWriter: @unchecked Sendable {
         precondition(
             FormatLimits.frameHeaderBytes + commit.bodyBytes <= Int(header.commitBytesMaximum),
             "a commit is within its maximum")
-        let padding = frameBytes - FormatLimits.frameHeaderBytes - commit.bodyBytes
-        _ = commit.grow(by: padding).initializeMemory(as: UInt8.self, repeating: 0, count: padding)
-        let memory = commit.memory
-        frame.bodyCRC = Checksum.extend(
-            0, UnsafeRawPointer(memory + FormatLimits.frameHeaderBytes), Int(frame.bodyBytes))
-        frame.write(at: memory, salt: header.salt, position: position)
-        let bytes = UnsafeRawBufferPointer(start: memory, count: frameBytes)
+        frame.bodyCRC = commit.bodyCRC
         let place = position
         try failUnknown { () throws(DiskError) in
-            try file.write(bytes, at: place)
-            try file.synchronise()
+            if let blocks {
+                commit.place(at: blocks.frameStart)
+                frame.write(at: commit.frame, salt: header.salt, position: place)
+                try blocks.write(commit, frameBytes: frameBytes)
+            } else {
+                commit.place(at: 0)
+                frame.write(at: commit.frame, salt: header.salt, position: place)
+                commit.pad(to: frameBytes)
+                try file.write(
+                    UnsafeRawBufferPointer(start: commit.frame, count: frameBytes), at: place)
+                try file.synchronise()
+            }
         }
         position += UInt64(frameBytes)
         previousHeaderCRC = frame.headerCRC
@@ -239,6 +270,7 @@ final class SegmentWriter: @unchecked Sendable {
         header = next
         headOffset = baseOffset
         position = next.firstFramePosition
+        openBlocks()
         previousHeaderCRC = next.crc
         leastTimeMilliseconds = 0
         greatestTimeMilliseconds = 0

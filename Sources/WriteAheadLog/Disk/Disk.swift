@@ -34,6 +34,9 @@ package protocol Disk: Sendable {
     /// Names of the entries of a directory, without `.` and `..`, in no order.
     func list(_ path: String) throws(DiskError) -> [String]
     func open(_ path: String, _ mode: DiskOpenMode) throws(DiskError) -> any DiskFile
+    /// Opens an existing file past the page cache, each write durable when it returns; the buffer's
+    /// address, length and the position are multiples of 4,096. An error where the file system cannot.
+    func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile
     /// Takes a lock on a file, made if absent, or returns nil when another process has it.
     func lock(_ path: String, exclusive: Bool) throws(DiskError) -> (any DiskLock)?
     func remove(_ path: String) throws(DiskError)
@@ -68,6 +71,40 @@ package protocol DiskFile: AnyObject, Sendable {
     func size() throws(DiskError) -> UInt64
     /// How many names the file has: more than one when somebody keeps a hard link to it.
     func linkCount() throws(DiskError) -> Int
+}
+
+/// A disk that stands in for another makes a write durable by a sync behind it.
+extension Disk {
+    package func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile {
+        SynchronousFile(try open(path, .readWrite))
+    }
+}
+
+private final class SynchronousFile: DiskFile {
+    private let file: any DiskFile
+
+    init(_ file: any DiskFile) { self.file = file }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) throws(DiskError)
+        -> Int
+    { try file.read(into: buffer, at: position) }
+
+    func readUncached(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64)
+        throws(DiskError) -> Int
+    { try file.readUncached(into: buffer, at: position) }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at position: UInt64) throws(DiskError) {
+        precondition(
+            bytes.count % 4096 == 0 && position % 4096 == 0
+                && UInt(bitPattern: bytes.baseAddress) % 4096 == 0,
+            "a direct write is of whole blocks")
+        try file.write(bytes, at: position)
+        try file.synchronise()
+    }
+
+    func synchronise() throws(DiskError) { try file.synchronise() }
+    func size() throws(DiskError) -> UInt64 { try file.size() }
+    func linkCount() throws(DiskError) -> Int { try file.linkCount() }
 }
 
 /// Held until it is released or dropped.

@@ -50,6 +50,12 @@ package struct LinuxDisk: Disk {
         return LinuxFile(descriptor: descriptor, path: path)
     }
 
+    package func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile {
+        let descriptor = bsfg_open_direct_synchronous(path)
+        guard descriptor >= 0 else { throw DiskError(.open, path, code: errno) }
+        return LinuxFile(descriptor: descriptor, path: path)
+    }
+
     package func lock(_ path: String, exclusive: Bool) throws(DiskError) -> (any DiskLock)? {
         let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else { throw DiskError(.lock, path, code: errno) }

@@ -3,9 +3,6 @@ internal import Glibc
 
 /// What `disk-test` asks of a disk beyond what a log needs.
 package protocol MeasurableDisk: Disk {
-    /// Opens an existing file past the page cache, each write durable when it returns; the buffer's
-    /// address, length and the position are multiples of 4,096.
-    func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile
     /// The block device below a path; nil where there is none (tmpfs, network and some
     /// copy-on-write file systems).
     func device(_ path: String) -> BlockDevice?
@@ -36,12 +33,6 @@ package struct BlockDevice: Hashable, Sendable {
 }
 
 extension LinuxDisk: MeasurableDisk {
-    package func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile {
-        let descriptor = bsfg_open_direct_synchronous(path)
-        guard descriptor >= 0 else { throw DiskError(.open, path, code: errno) }
-        return LinuxFile(descriptor: descriptor, path: path)
-    }
-
     package func device(_ path: String) -> BlockDevice? {
         guard let name = attribute("", path) else { return nil }
         return BlockDevice(

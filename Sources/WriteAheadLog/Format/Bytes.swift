@@ -31,6 +31,11 @@ enum Checksum {
         bsfg_crc32c(crc, start, count)
     }
 
+    /// Of one run of bytes and a second one behind it, from the values of both. O(log count).
+    static func joined(_ first: UInt32, _ second: UInt32, _ secondCount: Int) -> UInt32 {
+        bsfg_crc32c_joined(first, second, secondCount)
+    }
+
     static func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
         guard let start = bytes.baseAddress else { return 0 }
         return bsfg_crc32c(0, start, bytes.count)

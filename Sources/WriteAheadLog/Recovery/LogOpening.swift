@@ -85,7 +85,7 @@ struct LogOpening {
         }
         let writer = SegmentWriter(
             disk: disk, directory: directory, environment: environment, manifest: manifest,
-            preparer: preparer,
+            preparer: preparer, writing: options.writing,
             start: SegmentWriter.Start(
                 table: table, file: spare.file, header: header,
                 position: header.firstFramePosition, previousHeaderCRC: header.crc,
@@ -176,7 +176,7 @@ struct LogOpening {
         try declareLosses(walk, segments[0].entry.baseOffset, &recovered)
         let writer = SegmentWriter(
             disk: disk, directory: directory, environment: environment, manifest: manifest,
-            preparer: preparer,
+            preparer: preparer, writing: options.writing,
             start: SegmentWriter.Start(
                 table: table, file: walk.lastFile, header: walk.lastHeader,
                 position: walk.end.position, previousHeaderCRC: walk.previousHeaderCRC,

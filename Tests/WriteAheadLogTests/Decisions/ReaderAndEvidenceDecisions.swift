@@ -276,9 +276,9 @@ struct ReaderAndEvidenceDecisions {
     @Test("decision 25: a block's checksum goes on from the one that its caller computed")
     func combinedChecksum() throws {
         let still = try StillLog(StillLog.options())
-        let batch = try plainBatch(20, bytes: 500)
+        let batch = try plainBatch(20, bytes: 1500)
         batch.seal()
-        let stored = batch.groups[0].storedCRC
+        let stored = try #require(batch.groups[0].storedCRC)
         _ = try still.log.append(batch)
         let frame = try framesOnDisk(still.disk.files[segmentPath(1)]!)[0]
         let (_, bytes) = try blocks(of: frame)[0]
