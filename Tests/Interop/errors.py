@@ -17,7 +17,7 @@ import time
 from contract import error_table
 from http2_frames import GOAWAY, RawHTTP2
 from support import (
-    BOUNDARY, FEDERATION, INGEST, STREAM, Answer, Caller, Site, fact, main)
+    BOUNDARY, FEDERATION, INGEST, STREAM, Answer, Caller, Site, fact, main, wait_until)
 
 RULES = error_table()
 PRIVATE = "facts.private"
