@@ -18,6 +18,8 @@ protocol ArtifactSource: Sendable {
 actor ArtifactPrefetch {
     private static let lookEveryMilliseconds = 250
     private static let pageNames = 256
+    /// Broken fetches whose bytes are kept to be gone on with; each is an open file.
+    private static let partsMaximum = 32
 
     private let store: any ArtifactStore
     private let pool: BlockingPool
@@ -162,7 +164,9 @@ actor ArtifactPrefetch {
                 throw .status(RPCClient.failure(of: response))
             }
         } catch {
-            if part.mustStartOver { parts[name] = nil }
+            if part.mustStartOver || parts.count > ArtifactPrefetch.partsMaximum {
+                parts[name] = nil
+            }
             return ArtifactPrefetch.outcome(of: error)
         }
         let result = await part.finish()

@@ -14,7 +14,9 @@ final class PartialArtifact: @unchecked Sendable {
     /// Nothing has come of this answer yet.
     private var isFirst = true
     /// What came cannot be gone on with.
-    private(set) var mustStartOver = false
+    private var isBroken = false
+    /// There is nothing to go on with.
+    var mustStartOver: Bool { isBroken || bytes == 0 }
 
     init(
         _ name: ArtifactName, _ expected: ArtifactContent, _ store: any ArtifactStore,
@@ -51,7 +53,7 @@ final class PartialArtifact: @unchecked Sendable {
                 bytes += UInt64(more.count)
             }
         } catch {
-            mustStartOver = true
+            isBroken = true
             throw PartialArtifact.failure(error)
         }
     }
