@@ -127,7 +127,8 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "BuffersTests", dependencies: ["Buffers", "WriteAheadLog", "Facts"],
+            name: "BuffersTests",
+            dependencies: ["Buffers", "WriteAheadLog", "Facts", "LogSimulation"],
             swiftSettings: settings),
         .testTarget(
             name: "ReplicationTests",

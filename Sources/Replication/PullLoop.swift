@@ -56,6 +56,8 @@ package actor PullLoop {
     private let buffer: any ForwardBuffer
     private let pool: BlockingPool
     private let materialisation: PageMaterialisation
+    /// Waits until the source may hear that everything received is here; nil: at once.
+    private let mayConfirm: (@Sendable () async -> Void)?
     private let log: @Sendable (PullMachine.Status) -> Void
     private var machine: PullMachine
     /// Read ahead, in order, without the one that is being committed.
@@ -70,16 +72,19 @@ package actor PullLoop {
 
     /// - Parameters:
     ///   - pagesAhead: how many pages may be held, from 1 to `PullMachine.pagesAheadMaximum`.
+    ///   - mayConfirm: waited for before each confirm; returns early when its task is cancelled.
     ///   - log: called when the status changes.
     package init(
         source: any PullSource, materialisation: PageMaterialisation, pool: BlockingPool,
         pagesAhead: Int = PullMachine.pagesAheadMaximum,
+        mayConfirm: (@Sendable () async -> Void)? = nil,
         log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
         self.materialisation = materialisation
         buffer = materialisation.buffer
         self.pool = pool
+        self.mayConfirm = mayConfirm
         self.log = log
         machine = PullMachine(
             durable: materialisation.buffer.position, pagesAhead: pagesAhead)
@@ -346,6 +351,10 @@ package actor PullLoop {
     private func confirm(_ position: SourcePosition, _ generation: UInt64)
         async throws(PullFailure)
     {
+        if let mayConfirm {
+            await mayConfirm()
+            guard generation == machine.generation else { return }
+        }
         let next = try await source.confirm(position: position, receiver: receiver)
         guard generation == machine.generation else { return }
         guard next >= position.nextOffset else {

@@ -14,6 +14,7 @@ struct Bsfg: AsyncParsableCommand {
             ServeCommand.self,
             LogCommand.self,
             ConsumerCommand.self,
+            ArtifactCommand.self,
             StatusCommand.self,
             FactCommand.self,
             PeerCommand.self,

@@ -95,6 +95,9 @@ struct StatusCommand: AsyncParsableCommand {
         if !status.consumers.isEmpty {
             StandardOutput.line("\nConsumers\n\(ConsumerCommand.table(status.consumers))")
         }
+        if status.hasArtifacts {
+            StandardOutput.line("\nArtifacts: \(ArtifactListing.text(status.artifacts))")
+        }
         printServer(status.server)
     }
 
@@ -173,6 +176,7 @@ struct StatusCommand: AsyncParsableCommand {
             ("streams", .list(status.streams.map(json))),
             ("gates", .list(gates.map(GateOutput.json))),
             ("pulls", .list(status.pulls.map(json))),
+            ("artifacts", status.hasArtifacts ? ArtifactListing.json(status.artifacts) : .null),
             ("consumers", .list(status.consumers.map(ConsumerCommand.json))),
             ("server", json(status.server)),
         ])

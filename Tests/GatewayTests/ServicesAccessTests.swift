@@ -18,24 +18,27 @@ import Testing
             .peer("plant-a"),
             [
                 .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
-                .previewFetch,
+                .previewFetch, .getObject,
             ]
         ),
         (
             .peer("plant-b"),
             [
                 .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
-                .previewFetch,
+                .previewFetch, .getObject,
             ]
         ),
         (.peer("plant-c"), []),
         (.peer("unknown"), []),
         (
             .client("both"),
-            [.appendFact, .appendFacts, .fetchFacts, .confirmReceipt, .previewFetch]
+            [
+                .appendFact, .appendFacts, .putObject, .fetchFacts, .confirmReceipt,
+                .previewFetch, .getObject,
+            ]
         ),
-        (.client("writer"), [.appendFact, .appendFacts]),
-        (.client("reader"), [.fetchFacts, .confirmReceipt, .previewFetch]),
+        (.client("writer"), [.appendFact, .appendFacts, .putObject]),
+        (.client("reader"), [.fetchFacts, .confirmReceipt, .previewFetch, .getObject]),
         (.client("watcher"), []),
         (.client("unknown"), []),
     ] as [(Caller, Set<Procedure>)])

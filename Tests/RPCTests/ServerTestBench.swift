@@ -50,6 +50,8 @@ final class TestService: RPCService {
         "/test.Echo/Fail", "/test.Echo/Refused", "/test.Echo/Large", "/test.Echo/Thread",
     ]
     private let held = Mutex<[@Sendable (RPCReply) -> Void]>([])
+    let streams = TestStreaming()
+    var streaming: (any StreamingService)? { streams }
 
     func admit(procedure: String, caller: Caller) -> ServiceError? {
         procedure == "/test.Echo/Refused"

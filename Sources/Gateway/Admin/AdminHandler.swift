@@ -18,6 +18,8 @@ struct AdminHandler: Sendable {
     let now: @Sendable () -> Int64
     let server: @Sendable () -> RPCServerStatistics
     let listeners: @Sendable () -> [String]
+    /// Nil where the configuration has no artifacts.
+    var artifacts: NodeArtifacts?
 
     var configuration: NodeConfiguration { live.current }
 
@@ -41,6 +43,8 @@ struct AdminHandler: Sendable {
             try encode(try await listQuarantine(try decode(request)), request)
         case .showQuarantine:
             try encode(try await showQuarantine(try decode(request)), request)
+        case .listArtifacts: try encode(try await listArtifacts(try decode(request)), request)
+        case .showArtifact: try encode(try await showArtifact(try decode(request)), request)
         default: try await decide(procedure, request, by: request.caller.identity)
         }
     }
@@ -83,6 +87,7 @@ struct AdminHandler: Sendable {
         response.server.handshakeFailures = statistics.handshakeFailures
         response.server.callersRefused = statistics.callersRefused
         response.server.errors = statistics.errors
+        if let artifacts { response.artifacts = AdminHandler.usage(artifacts.store.usage) }
         return response
     }
 

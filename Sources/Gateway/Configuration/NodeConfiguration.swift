@@ -25,6 +25,8 @@ package struct NodeConfiguration: Sendable {
     /// What waits in quarantine may take this much.
     package var quarantineBytes: Int = NodeConfiguration.quarantineDefaultBytes
     package var logLevel: LogLevel
+    /// The artifact store; nil where nothing uses one.
+    package var artifacts: ArtifactConfiguration?
 
     package static let quarantineDefaultBytes = 128 << 20
 
@@ -93,6 +95,7 @@ package struct StreamConfiguration: Sendable, Equatable {
     package var forward = BufferConfiguration()
     package var objectBytesMaximum: Int = 1 << 20
     package var idempotency: Idempotency = .messageID
+    package var artifactReferences: ArtifactReferencePolicy = .unchecked
 
     package static let defaultName = "facts.operational"
 }
@@ -106,6 +109,8 @@ package struct ClientConfiguration: Sendable, Equatable {
     package var roles: Set<Role>
     package var streams: [String]
     package var origins: [String]
+    /// Buckets that a producer may put into and a consumer may read.
+    package var artifacts: [String] = []
     package var authorityFiles: [String]
 }
 

@@ -33,12 +33,7 @@ struct PeersFile {
         }
         let streams = section.texts("streams") ?? []
         for stream in streams { main.requireStream(stream, section) }
-        let artifacts = section.texts("artifacts") ?? []
-        for bucket in artifacts where !isBucket(bucket.value) {
-            section.problem(
-                bucket.position,
-                "'\(bucket.value)' is no bucket name: use \(ZoneName.rule)")
-        }
+        let artifacts = section.buckets()
         let origins = section.zoneNames("origins")
         let authorities = section.authorityFiles("ca", paths) ?? main.tls.authorityFiles
         let start = section.word("start", PeerConfiguration.Start.self)?.value ?? .auto
@@ -62,7 +57,7 @@ struct PeersFile {
             value: PeerConfiguration(
                 id: id.value, identity: identity.value, endpoint: endpoint?.value,
                 authorized: authorized.value, streams: streams.map(\.value),
-                artifacts: artifacts.map(\.value),
+                artifacts: artifacts,
                 origins: origins?.map(\.value) ?? main.zone.map { [$0.value] } ?? [],
                 authorityFiles: authorities, start: start, hold: hold,
                 compression: compression, isNotified: notifies?.value ?? false),
@@ -117,5 +112,4 @@ struct PeersFile {
         return .upTo(lagBytes: lagBytes, lagMilliseconds: lagMilliseconds)
     }
 
-    private static func isBucket(_ name: String) -> Bool { ZoneName.isValid(name) }
 }

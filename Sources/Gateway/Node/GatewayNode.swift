@@ -21,6 +21,7 @@ package final class GatewayNode: Sendable {
     private let reloader: Reloader
     private let notices: NoticeSender
     private let beginNotices: @Sendable () async -> Void
+    private let artifacts: NodeArtifacts?
 
     /// How long calls in flight may take at the end, in seconds.
     private static let graceSeconds = 30.0
@@ -47,12 +48,15 @@ package final class GatewayNode: Sendable {
             configuration, credentials, logs: logs, pool: pool, waits: waits, watch: watch,
             custody: custody, logger: logger, now: now, server: { bound.server.withLock { $0 } })
         (pulls, driver, reloader) = (parts.pulls, parts.driver, parts.reloader)
+        artifacts = parts.artifacts
         notices = parts.notices
         beginNotices = parts.beginNotices
         let access = parts.access
         let service = NodeService(
             access: access,
-            append: AppendService(access: access, logs: logs, pool: pool),
+            append: AppendService(
+                access: access, logs: logs, pool: pool,
+                references: ArtifactReferenceCheck(store: parts.artifacts?.store)),
             fetch: FetchService(
                 access: access, logs: logs, pool: pool, waits: waits, custody: custody),
             federation: FederationHandler(
@@ -61,8 +65,10 @@ package final class GatewayNode: Sendable {
                 live: access.live, logs: logs, pulls: pulls, pool: pool, waits: waits,
                 custody: custody, startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
                 server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
-                listeners: { bound.addresses.withLock { $0 } }),
-            administration: parts.administration, notices: parts.noticeReceiver)
+                listeners: { bound.addresses.withLock { $0 } }, artifacts: parts.artifacts),
+            administration: parts.administration, notices: parts.noticeReceiver,
+            artifacts: parts.artifacts?.service(access),
+            streaming: parts.artifacts?.streaming(access))
         var listeners = configuration.listeners.map {
             RPCListener(
                 .tcp(host: $0.address.host, port: $0.address.port, accept: $0.accept))
@@ -92,6 +98,7 @@ package final class GatewayNode: Sendable {
         }
         bound.addresses.withLock { $0 = addresses }
         driver.start()
+        await artifacts?.start()
         await pulls.start()
         await beginNotices()
         return addresses
@@ -108,10 +115,12 @@ package final class GatewayNode: Sendable {
         await driver.stop()
         await notices.stop()
         await pulls.stop()
+        await artifacts?.stop()
         waits.end()
         await server.stop(graceSeconds: GatewayNode.graceSeconds)
         bound.server.withLock { $0 = nil }
         pool.stop()
+        artifacts?.close()
         custody.close()
         logs.close()
     }

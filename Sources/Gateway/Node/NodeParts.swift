@@ -9,6 +9,8 @@ internal import RPC
 struct NodeParts: Sendable {
     let access: Access
     let pulls: Pulls
+    /// Nil where the configuration has no artifacts.
+    let artifacts: NodeArtifacts?
     let driver: GateDriver
     let reloader: Reloader
     let verifier: ReloadableVerifier
@@ -28,13 +30,20 @@ struct NodeParts: Sendable {
         let gateLog = GateLog(logger)
         let gates = PeerGates(try closures.load(), tell: { gateLog.write($0, $1, $2) })
         gates.configure(configuration)
-        let pulls = try Pulls(configuration, logs, pool, custody, gates, logger) {
-            (peer, endpoint) throws(NodeError) in
+        let artifacts = try NodeArtifacts.open(configuration, credentials, logs, gates, logger)
+        self.artifacts = artifacts
+        let pulls = try Pulls(
+            configuration, logs, pool, custody, gates, logger,
+            mayConfirm: { await artifacts?.waitForBytes($0) }
+        ) { (peer, endpoint) throws(NodeError) in
             try PeerConnection.connect(peer, endpoint, configuration, credentials)
         }
         gates.attach(
             GateHooks(
-                interrupt: { await pulls.interrupt(peer: $0, $1) },
+                interrupt: {
+                    await pulls.interrupt(peer: $0, $1)
+                    await artifacts?.prefetch.interrupt(peer: $0)
+                },
                 resume: { await pulls.resume(peer: $0) },
                 greet: { await pulls.greet(peer: $0) },
                 endPolls: { waits.interrupt() }))
@@ -62,8 +71,8 @@ struct NodeParts: Sendable {
             throw NodeError("the CA files cannot be read: \(error)")
         }
         let reloader = Reloader(
-            live: live, verifier: verifier, trust: trust, logs: logs, pulls: pulls, gates: gates,
-            waits: waits, notices: notices, pool: pool, logger: logger, server: server
+            live: live, verifier: verifier, trust: trust, logs: logs, pulls: pulls,
+            artifacts: artifacts, gates: gates, waits: waits, notices: notices, pool: pool, logger: logger, server: server
         ) { watch.watch($0) }
         self.reloader = reloader
         administration = FederationAdministration(

@@ -45,11 +45,14 @@ final class Pulls: Sendable {
     private let custody: NodeCustody
     private let logger: Logger
     private let gates: PeerGates
+    /// Waits until a source may hear that what it sent is here.
+    private let mayConfirm: (@Sendable (StreamLog) async -> Void)?
 
     /// - Parameter connect: makes the one connection that all pulls from a peer share.
     init(
         _ configuration: NodeConfiguration, _ logs: StreamLogs, _ pool: BlockingPool,
-        _ custody: NodeCustody, _ gates: PeerGates, _ logger: Logger, connect: Connect
+        _ custody: NodeCustody, _ gates: PeerGates, _ logger: Logger,
+        mayConfirm: (@Sendable (StreamLog) async -> Void)? = nil, connect: Connect
     ) throws(NodeError) {
         zone = configuration.zone
         self.logs = logs
@@ -57,6 +60,7 @@ final class Pulls: Sendable {
         self.custody = custody
         self.logger = logger
         self.gates = gates
+        self.mayConfirm = mayConfirm
         let made = try make(configuration.cursors, configuration, [:], connect)
         state.withLock {
             $0.pulls = made.pulls
@@ -103,11 +107,20 @@ final class Pulls: Sendable {
                         source: source,
                         materialisation: custody.materialisation(forward, log, cursor.origin),
                         pool: pool, pagesAhead: share.pagesAhead,
+                        mayConfirm: Pulls.hold(log, mayConfirm),
                         log: { Pulls.tell($0, cursor, logger) }),
                     source: source,
                     isHeld: peer.start == .manual && forward.position == nil))
         }
         return (pulls, connections)
+    }
+
+    /// Only a `sil_strict` stream lets its confirm wait.
+    private static func hold(
+        _ log: StreamLog, _ mayConfirm: (@Sendable (StreamLog) async -> Void)?
+    ) -> (@Sendable () async -> Void)? {
+        guard let mayConfirm, log.stream.profile == .silStrict else { return nil }
+        return { await mayConfirm(log) }
     }
 
     private static func tell(

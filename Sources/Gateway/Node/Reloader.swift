@@ -12,6 +12,7 @@ actor Reloader {
     private let verifier: ReloadableVerifier
     private let logs: StreamLogs
     private let pulls: Pulls
+    private let artifacts: NodeArtifacts?
     private let gates: PeerGates
     private let waits: HeadWaits
     private let notices: NoticeSender
@@ -24,7 +25,7 @@ actor Reloader {
 
     init(
         live: LiveConfiguration, verifier: ReloadableVerifier, trust: TrustDigests,
-        logs: StreamLogs, pulls: Pulls, gates: PeerGates, waits: HeadWaits,
+        logs: StreamLogs, pulls: Pulls, artifacts: NodeArtifacts?, gates: PeerGates, waits: HeadWaits,
         notices: NoticeSender, pool: BlockingPool,
         logger: Logger, server: @escaping @Sendable () -> RPCServer?,
         opened: @escaping @Sendable ([StreamLog]) -> Void
@@ -34,6 +35,7 @@ actor Reloader {
         self.trust = trust
         self.logs = logs
         self.pulls = pulls
+        self.artifacts = artifacts
         self.gates = gates
         self.waits = waits
         self.notices = notices
@@ -109,6 +111,9 @@ actor Reloader {
                 try PeerConnection.connect(
                     peer, endpoint, prepared.configuration, prepared.credentials)
             }
+            try await artifacts?.apply(
+                prepared.configuration, prepared.credentials, changedPeers: changedPeers,
+                opened: prepared.opened)
         } catch {
             throw ServiceError(.internal, error.sentence)
         }

@@ -113,6 +113,8 @@ enum Procedure: String, CaseIterable {
     case appendFact = "/bsfg.v1.BoundaryService/AppendFact"
     case fetchFacts = "/bsfg.v1.BoundaryService/FetchFacts"
     case confirmReceipt = "/bsfg.v1.BoundaryService/ConfirmReceipt"
+    case putObject = "/bsfg.v1.BoundaryService/PutObject"
+    case getObject = "/bsfg.v1.ArtifactService/GetObject"
     case appendFacts = "/bsfg.v1.IngestService/AppendFacts"
     case hello = "/bsfg.v1.FederationService/Hello"
     case listStreams = "/bsfg.v1.FederationService/ListStreams"
@@ -125,6 +127,8 @@ enum Procedure: String, CaseIterable {
     case redeliver = "/bsfg.admin.v1.AdminService/Redeliver"
     case detachConsumer = "/bsfg.admin.v1.AdminService/DetachConsumer"
     case attachConsumer = "/bsfg.admin.v1.AdminService/AttachConsumer"
+    case listArtifacts = "/bsfg.admin.v1.AdminService/ListArtifacts"
+    case showArtifact = "/bsfg.admin.v1.AdminService/ShowArtifact"
     case acknowledgeAlarm = "/bsfg.admin.v1.AdminService/AcknowledgeAlarm"
     case listQuarantine = "/bsfg.admin.v1.QuarantineService/ListQuarantine"
     case showQuarantine = "/bsfg.admin.v1.QuarantineService/ShowQuarantine"
@@ -146,12 +150,14 @@ enum Procedure: String, CaseIterable {
 
     static let peers: Set<Procedure> = [
         .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
-        .previewFetch,
+        .previewFetch, .getObject,
     ]
     /// What a gate that the operator closed does not let through.
-    static let gated: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch]
-    static let producers: Set<Procedure> = [.appendFact, .appendFacts]
-    static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch]
+    static let gated: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch, .getObject]
+    static let producers: Set<Procedure> = [.appendFact, .appendFacts, .putObject]
+    static let consumers: Set<Procedure> = [
+        .fetchFacts, .confirmReceipt, .previewFetch, .getObject,
+    ]
 
     var method: String { String(rawValue[rawValue.index(after: rawValue.lastIndex(of: "/")!)...]) }
 }

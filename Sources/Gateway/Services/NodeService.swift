@@ -15,20 +15,15 @@ struct NodeService: RPCService {
     let admin: AdminHandler
     let administration: FederationAdministration
     let notices: NoticeReceiver
+    /// Nil where the configuration has no artifacts.
+    var artifacts: ArtifactService?
+    var streaming: (any StreamingService)?
 
-    /// Procedures of the contract that this release answers `not_implemented`.
-    private static let unserved: Set<String> = [
-        "/bsfg.v1.BoundaryService/PutObject", "/bsfg.v1.ArtifactService/GetObject",
-    ]
-
-    var procedures: Set<String> {
-        Set(Procedure.allCases.map(\.rawValue)).union(NodeService.unserved)
-    }
+    var procedures: Set<String> { Set(Procedure.allCases.map(\.rawValue)) }
 
     func admit(procedure: String, caller: Caller) -> ServiceError? {
         guard let procedure = Procedure(rawValue: procedure) else {
-            return ServiceError(
-                NodeService.unserved.contains(procedure) ? .notImplemented : .unknownMethod)
+            return ServiceError(.unknownMethod)
         }
         return access.admit(procedure, caller)
     }
@@ -55,6 +50,11 @@ struct NodeService: RPCService {
         case .appendFacts: append.appendFacts(request, respond)
         case .fetchFacts: gated(request, respond) { fetch.fetch(request, $0) }
         case .confirmReceipt: gated(request, respond) { fetch.confirm(request, $0) }
+        case .putObject: artifacts?.put(request, respond) ?? respond(.failure(access.noArtifacts))
+        case .getObject:
+            gated(request, respond) { respond in
+                artifacts?.get(request, respond) ?? respond(.failure(access.noArtifacts))
+            }
         case .openCursor: federation.openCursor(request, respond)
         case .previewFetch: gated(request, respond) { federation.previewFetch(request, $0) }
         case .hello: reply(respond) { () throws(ServiceError) in try federation.hello(request) }
@@ -71,9 +71,9 @@ struct NodeService: RPCService {
                 }
             }
         case .status, .createConsumer, .listConsumers, .peek, .redeliver, .detachConsumer,
-            .attachConsumer, .acknowledgeAlarm, .listQuarantine, .showQuarantine,
-            .retryQuarantine, .discardQuarantine, .resolveQuarantine, .acceptHistory, .getFact,
-            .queryFacts, .deleteConsumer:
+            .attachConsumer, .acknowledgeAlarm, .listArtifacts, .showArtifact, .listQuarantine,
+            .showQuarantine, .retryQuarantine, .discardQuarantine, .resolveQuarantine,
+            .acceptHistory, .getFact, .queryFacts, .deleteConsumer:
             Task {
                 do throws(ServiceError) {
                     respond(.message(try await admin.handle(procedure, request)))
@@ -115,6 +115,10 @@ struct NodeService: RPCService {
             ServiceError(
                 .outcomeUnknown,
                 "the deadline passed while the append was under way; retry with the same id")
+        case .putObject:
+            ServiceError(
+                .outcomeUnknown,
+                "the deadline passed while the artifact was being stored; put it again, which is safe")
         default: ServiceError(.deadlineExceeded)
         }
     }

@@ -78,6 +78,13 @@ package protocol RPCService: Sendable {
 
     /// The JSON body of `GET /health`. Called on the connection's event loop, must not block.
     func health(caller: Caller) -> [UInt8]
+
+    /// What is served beside the procedures, with bodies of any size; nil: nothing.
+    var streaming: (any StreamingService)? { get }
+}
+
+extension RPCService {
+    package var streaming: (any StreamingService)? { nil }
 }
 
 extension RPCService {

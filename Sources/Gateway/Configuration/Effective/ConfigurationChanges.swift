@@ -59,7 +59,7 @@ package struct ConfigurationChanges: Sendable {
 
     private static let liveStreamKeys: Set<String> = [
         "high_watermark", "low_watermark", "min_retention", "retention", "terminal", "when_full",
-        "unconfirmed_ttl", "object_limit",
+        "unconfirmed_ttl", "object_limit", "artifact_references",
     ]
 
     /// The stream that a key is of: its name has points itself, so the name ends where a stream's first key

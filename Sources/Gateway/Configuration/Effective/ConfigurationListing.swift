@@ -49,6 +49,16 @@ package struct ConfigurationListing: Sendable {
         add("tls.identity_from", configuration.tls.identityFrom.map(\.rawValue).sorted())
         add("buffers.index_budget", Quantity.bytesText(configuration.indexBudgetBytes))
         add("buffers.quarantine", Quantity.bytesText(configuration.quarantineBytes))
+        if let artifacts = configuration.artifacts {
+            add("artifacts.capacity", Quantity.bytesText(Int(artifacts.capacityBytes)))
+            for (key, milliseconds) in [
+                ("artifact_retention", artifacts.retentionMilliseconds),
+                ("upload_grace", artifacts.uploadGraceMilliseconds),
+                ("sweep_interval", artifacts.sweepIntervalMilliseconds),
+            ] {
+                add("artifacts.\(key)", Quantity.millisecondsText(Int(milliseconds)))
+            }
+        }
         add("log.level", configuration.logLevel.rawValue)
         let limits = configuration.limits
         for (key, path) in RPCServerLimits.counts {
@@ -67,6 +77,7 @@ package struct ConfigurationListing: Sendable {
         add("\(key).profile", stream.profile.rawValue)
         add("\(key).object_limit", Quantity.bytesText(stream.objectBytesMaximum))
         add("\(key).idempotency", stream.idempotency.rawValue)
+        add("\(key).artifact_references", stream.artifactReferences.rawValue)
         add(key, stream.store)
         add("\(key).forward", stream.forward)
     }
@@ -107,6 +118,7 @@ package struct ConfigurationListing: Sendable {
         add("\(key).roles", client.roles.map(\.rawValue).sorted())
         add("\(key).streams", client.streams)
         add("\(key).origins", client.origins)
+        add("\(key).artifacts", client.artifacts)
         add("\(key).ca", client.authorityFiles)
     }
 
