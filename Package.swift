@@ -71,7 +71,7 @@ let package = Package(
         .target(
             name: "RPC",
             dependencies: [
-                "Facts", "COpenSSL", "CZlib", "CNGHTTP2", "CPlatform",
+                "Facts", "COpenSSL", "CZlib", "CLZ4", "CNGHTTP2", "CPlatform",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -127,7 +127,8 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "BuffersTests", dependencies: ["Buffers", "WriteAheadLog", "Facts"],
+            name: "BuffersTests",
+            dependencies: ["Buffers", "WriteAheadLog", "Facts", "LogSimulation"],
             swiftSettings: settings),
         .testTarget(
             name: "ReplicationTests",

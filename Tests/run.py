@@ -34,6 +34,8 @@ SCRIPTS = [
     ("Tests/EndToEnd/capacity.py", 600),
     ("Tests/EndToEnd/histories.py", 600),
     ("Tests/EndToEnd/quarantine.py", 600),
+    ("Tests/EndToEnd/gates.py", 600),
+    ("Tests/EndToEnd/artifacts.py", 600),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),
     ("Tests/EndToEnd/bench_harness.py", 300),

@@ -50,11 +50,20 @@ package enum CursorHold: Sendable, Equatable {
     case upTo(lagBytes: UInt64?, lagMilliseconds: Int64?)
 }
 
+extension CursorTracker {
+    package func create(_ cursor: TrackedCursor) throws(BufferError) {
+        try create(cursor, notBelowFirst: false)
+    }
+}
+
 /// The durable frontiers of a buffer's readers.
 package protocol CursorTracker: AnyObject, Sendable {
     /// Blocks until the cursor is durable.
-    /// - Throws: `cursorExists`, `outOfRange` beyond the head.
-    func create(_ cursor: TrackedCursor) throws(BufferError)
+    /// - Parameter notBelowFirst: it has to begin at a record that is there, and that truncation leaves
+    ///   from then on.
+    /// - Throws: `cursorExists`, `outOfRange` beyond the head, and below the first record where that is
+    ///   asked for.
+    func create(_ cursor: TrackedCursor, notBelowFirst: Bool) throws(BufferError)
 
     func cursor(owner: String, name: String) -> TrackedCursor?
     func cursors() -> [TrackedCursor]

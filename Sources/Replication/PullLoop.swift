@@ -56,6 +56,8 @@ package actor PullLoop {
     private let buffer: any ForwardBuffer
     private let pool: BlockingPool
     private let materialisation: PageMaterialisation
+    /// Waits until the source may hear that everything received is here; nil: at once.
+    private let mayConfirm: (@Sendable () async -> Void)?
     private let log: @Sendable (PullMachine.Status) -> Void
     private var machine: PullMachine
     /// Read ahead, in order, without the one that is being committed.
@@ -66,22 +68,47 @@ package actor PullLoop {
     private var running: [UInt64: Running] = [:]
     private var nextTask: UInt64 = 0
     private var told: PullMachine.Status?
+    private var isStarted = false
 
-    /// - Parameter log: called when the status changes.
+    /// - Parameters:
+    ///   - pagesAhead: how many pages may be held, from 1 to `PullMachine.pagesAheadMaximum`.
+    ///   - mayConfirm: waited for before each confirm; returns early when its task is cancelled.
+    ///   - log: called when the status changes.
     package init(
         source: any PullSource, materialisation: PageMaterialisation, pool: BlockingPool,
+        pagesAhead: Int = PullMachine.pagesAheadMaximum,
+        mayConfirm: (@Sendable () async -> Void)? = nil,
         log: @escaping @Sendable (PullMachine.Status) -> Void
     ) {
         self.source = source
         self.materialisation = materialisation
         buffer = materialisation.buffer
         self.pool = pool
+        self.mayConfirm = mayConfirm
         self.log = log
-        machine = PullMachine(durable: materialisation.buffer.position)
+        machine = PullMachine(
+            durable: materialisation.buffer.position, pagesAhead: pagesAhead)
         counts = PullReport(status: .connecting)
     }
 
-    package func start() { perform(machine.start()) }
+    /// Begins; a second time nothing happens.
+    package func start() {
+        guard !isStarted else { return }
+        isStarted = true
+        perform(machine.start())
+    }
+
+    /// The gate has closed: gives up every call, and waits for a commit that is out. The loop opens its
+    /// cursor again when it is let through.
+    package func interrupt(_ sentence: String) async {
+        guard isStarted, machine.status != .stopped else { return }
+        pages = []
+        perform(machine.unavailable(sentence, durable: buffer.position, jitter: 0))
+        for call in running.values where call.generation == nil { await call.task.value }
+    }
+
+    /// The peer is there: a wait for another try is over.
+    package func resume() { perform(machine.waited()) }
 
     /// Ends every call and waits for a commit that is out.
     package func stop() async {
@@ -114,7 +141,9 @@ package actor PullLoop {
     }
 
     /// An operator decided about a halt or a history: begins again from the durable position.
+    /// One that waits to be started does so with that position.
     package func startAgain() {
+        guard isStarted else { return }
         pages = []
         fetchCounts = [:]
         perform(machine.startAgain(durable: buffer.position))
@@ -322,6 +351,10 @@ package actor PullLoop {
     private func confirm(_ position: SourcePosition, _ generation: UInt64)
         async throws(PullFailure)
     {
+        if let mayConfirm {
+            await mayConfirm()
+            guard generation == machine.generation else { return }
+        }
         let next = try await source.confirm(position: position, receiver: receiver)
         guard generation == machine.generation else { return }
         guard next >= position.nextOffset else {

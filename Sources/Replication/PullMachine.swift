@@ -47,6 +47,7 @@ package struct PullMachine: Sendable {
     package private(set) var durable: SourcePosition?
     /// What the source has acknowledged as confirmed.
     package private(set) var confirmedOffset: UInt64?
+    private let pagesAhead: Int
     private var fetchFrom: UInt64 = 0
     private var pages = 0
     private var isFetching = false
@@ -69,7 +70,13 @@ package struct PullMachine: Sendable {
     /// Rises with every reset: what was asked for before is answered to nobody.
     package private(set) var generation: UInt64 = 0
 
-    package init(durable: SourcePosition?) { self.durable = durable }
+    /// - Parameter pagesAhead: how many pages may be held, the one that is being committed among them.
+    package init(durable: SourcePosition?, pagesAhead: Int = pagesAheadMaximum) {
+        precondition(
+            (1...PullMachine.pagesAheadMaximum).contains(pagesAhead), "one page is always held")
+        self.durable = durable
+        self.pagesAhead = pagesAhead
+    }
 
     package mutating func start() -> [Action] {
         guard status != .stopped else { return [] }
@@ -286,7 +293,7 @@ package struct PullMachine: Sendable {
             isRoomDue = false
             actions.append(.commit)
         }
-        if !isHalted, !isFetching, !isPaused, pages < PullMachine.pagesAheadMaximum {
+        if !isHalted, !isFetching, !isPaused, pages < pagesAhead {
             isFetching = true
             actions.append(.fetch(from: fetchFrom))
         }

@@ -6,9 +6,10 @@ internal import RPC
 
 struct PeerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "peer", abstract: "Looks at the way to another node.",
+        commandName: "peer", abstract: "Looks at the way to another node, and starts what it is asked for.",
         subcommands: [
             PeerProbeCommand.self,
+            PeerStart.self,
             PeerRedeliver.self,
             PeerAcceptHistory.self,
         ])

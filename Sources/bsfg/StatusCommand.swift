@@ -21,9 +21,12 @@ struct StatusCommand: AsyncParsableCommand {
         let status = try await CommandFailure.calling { () async throws(RPCClientError) in
             try await admin.status()
         }
+        let gates = try await CommandFailure.calling { () async throws(RPCClientError) in
+            try await admin.listGates().gates
+        }
         switch output.format {
-        case .table: printTables(status)
-        case .json: StandardOutput.json(Self.json(status))
+        case .table: printTables(status, gates)
+        case .json: StandardOutput.json(Self.json(status, gates))
         }
         let isStopped =
             status.streams.contains { !$0.state.utf8.elementsEqual("writing".utf8) }
@@ -67,7 +70,9 @@ struct StatusCommand: AsyncParsableCommand {
 
     // MARK: - Tables
 
-    private func printTables(_ status: Bsfg_Admin_V1_StatusResponse) {
+    private func printTables(
+        _ status: Bsfg_Admin_V1_StatusResponse, _ gates: [Bsfg_Admin_V1_Gate]
+    ) {
         StandardOutput.line(
             "zone \(status.zone), identity \(status.identity), release \(status.release), since "
                 + UTCText.text(status.startedAtUnixMs / 1_000))
@@ -85,9 +90,13 @@ struct StatusCommand: AsyncParsableCommand {
         }
         StandardOutput.line("\nLogs\n\(logs.text)")
         for stream in status.streams { printNotes(stream) }
+        if !gates.isEmpty { StandardOutput.line("\nGates\n\(GateOutput.table(gates))") }
         if !status.pulls.isEmpty { printPulls(status.pulls) }
         if !status.consumers.isEmpty {
             StandardOutput.line("\nConsumers\n\(ConsumerCommand.table(status.consumers))")
+        }
+        if status.hasArtifacts {
+            StandardOutput.line("\nArtifacts: \(ArtifactListing.text(status.artifacts))")
         }
         printServer(status.server)
     }
@@ -155,7 +164,9 @@ struct StatusCommand: AsyncParsableCommand {
 
     // MARK: - JSON
 
-    static func json(_ status: Bsfg_Admin_V1_StatusResponse) -> JSONOutput {
+    static func json(
+        _ status: Bsfg_Admin_V1_StatusResponse, _ gates: [Bsfg_Admin_V1_Gate]
+    ) -> JSONOutput {
         .object([
             ("zone", .text(status.zone)),
             ("identity", .text(status.identity)),
@@ -163,7 +174,9 @@ struct StatusCommand: AsyncParsableCommand {
             ("started_at_unix_ms", .integer(status.startedAtUnixMs)),
             ("listeners", .list(status.listeners.map { .text($0) })),
             ("streams", .list(status.streams.map(json))),
+            ("gates", .list(gates.map(GateOutput.json))),
             ("pulls", .list(status.pulls.map(json))),
+            ("artifacts", status.hasArtifacts ? ArtifactListing.json(status.artifacts) : .null),
             ("consumers", .list(status.consumers.map(ConsumerCommand.json))),
             ("server", json(status.server)),
         ])

@@ -253,6 +253,7 @@ def alarm(checks):
     with Site() as site:
         source, receiver, producer = pair(site)
         source.profile = receiver.profile = "sil_strict"
+        receiver.cursors[0]["justification"] = "the test wants every fact"
         source.start()
         stored, refusal = append_until_refused(producer)
         checks.check("alarm: refused", refusal is not None, stored)

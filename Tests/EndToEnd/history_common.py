@@ -49,7 +49,7 @@ def pair(site, profile=None, seed=1):
     source.client("producer-1")
     source.grant(receiver)
     receiver.grant(source, streams=())
-    receiver.pull(source)
+    receiver.pull(source, justification="the test wants every fact")
     return source, receiver, Producer(source, site.certificate("producer-1"), "p", seed)
 
 

@@ -123,6 +123,13 @@ class LoopFileSystem:
         self.unmount()
         self.mount()
 
+    def repair_and_mount(self):
+        """An ext4 that noted errors before may go read-only again as soon as it is written; a check of
+        the file system, as at any start of a machine, takes the note away."""
+        self.unmount()
+        run("e2fsck", "-f", "-y", self.image)
+        self.mount()
+
     def remove(self):
         try:
             self.unmount()

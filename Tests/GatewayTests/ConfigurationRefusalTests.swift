@@ -234,8 +234,8 @@ import Testing
             "peers.yaml:4:17: 'authorized' is true or false, not 'yes'"
         ),
         (
-            "id: plant-a\nidentity: a\nauthorized: true\ncompression: lz4",
-            "peers.yaml:5:18: compression 'lz4' between nodes is not part of this release"
+            "id: plant-a\nidentity: a\nauthorized: true\nnotify: true",
+            "peers.yaml:5:13: 'notify: true' calls the peer, which needs its endpoint"
         ),
         (
             "id: plant-a\nidentity: a\nauthorized: true\nstart: later",
@@ -356,8 +356,8 @@ import Testing
             "cursors.yaml:5:21: 'yesterday' is no instant"
         ),
         (
-            "peer: plant-a\nstream: facts.audit\ninit_mode: explicit_timestamp\ninit_timestamp: 2025-01-15T10:00:00Z",
-            "cursors.yaml:4:16: init_mode explicit_timestamp is not part of this release"
+            "peer: plant-a\nstream: facts.audit\ninit_mode: explicit_timestamp\ninit_timestamp: 2025-02-30T10:00:00Z",
+            "cursors.yaml:5:21: '2025-02-30T10:00:00Z' is no instant"
         ),
         (
             "peer: plant-a\nstream: facts.audit\ninit_timestamp: 2025-01-15T10:00:00Z",

@@ -104,13 +104,15 @@ import WriteAheadLog
                 ca: [plant-a.crt]
                 endpoint: plant-a:9443
                 start: manual
-                compression: none
+                compression: lz4
+                notify: true
             """
         let cursors = """
             cursors:
               - {peer: plant-a, stream: facts.safety, init_mode: bounded_backfill_72h,
                  justification: "audit"}
-              - {peer: plant-a, stream: facts.safety, origin: plant-c, init_mode: full_backfill}
+              - {peer: plant-a, stream: facts.safety, origin: plant-c, init_mode: explicit_timestamp,
+                 init_timestamp: "2025-01-15T10:00:00Z", justification: "repair"}
             """
         let files = try ConfigurationTestFiles(main: main, peers: peers, cursors: cursors)
         #expect(try files.problems() == [])
@@ -154,7 +156,8 @@ import WriteAheadLog
         #expect(node.cursors[0].initMode == .boundedBackfill(hours: 72))
         #expect(node.cursors[0].justification == "audit")
         #expect(node.cursors[1].origin == "plant-c")
-        #expect(node.cursors[1].initMode.description == "full_backfill")
+        #expect(node.cursors[1].initMode == .explicitTimestamp(unixMilliseconds: 1_736_935_200_000))
+        #expect(node.peers[0].compression == .lz4 && node.peers[0].isNotified)
         #expect(node.logLevel == .debug)
         let limits = node.limits
         #expect(limits.connections == 10 && limits.connectionsPerIdentity == 11)

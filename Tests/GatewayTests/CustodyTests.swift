@@ -26,7 +26,7 @@ import WriteAheadLog
                   - {id: plant-a, identity: plant-a-bsfg, endpoint: "127.0.0.1:1", authorized: true}
                   - {id: cloud, identity: cloud-bsfg, authorized: true, streams: [facts.operational], origins: [plant-a]}
                 """,
-            cursors: "  - {peer: plant-a, stream: facts.operational, init_mode: full_backfill}",
+            cursors: "  - {peer: plant-a, stream: facts.operational, init_mode: full_backfill, justification: all}",
             profile: profile)
     }
 
@@ -36,7 +36,7 @@ import WriteAheadLog
             peers:
                 "  - {id: idmz, identity: idmz-bsfg, endpoint: \"127.0.0.1:1\", authorized: true}",
             cursors:
-                "  - {peer: idmz, stream: facts.operational, origin: plant-a, init_mode: full_backfill}"
+                "  - {peer: idmz, stream: facts.operational, origin: plant-a, init_mode: full_backfill, justification: all}"
         )
     }
 

@@ -16,20 +16,29 @@ import Testing
         (Caller.operator, Set(Procedure.allCases)),
         (
             .peer("plant-a"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch]
+            [
+                .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
+                .previewFetch, .getObject,
+            ]
         ),
         (
             .peer("plant-b"),
-            [.fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch]
+            [
+                .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
+                .previewFetch, .getObject,
+            ]
         ),
         (.peer("plant-c"), []),
         (.peer("unknown"), []),
         (
             .client("both"),
-            [.appendFact, .appendFacts, .fetchFacts, .confirmReceipt, .previewFetch]
+            [
+                .appendFact, .appendFacts, .putObject, .fetchFacts, .confirmReceipt,
+                .previewFetch, .getObject,
+            ]
         ),
-        (.client("writer"), [.appendFact, .appendFacts]),
-        (.client("reader"), [.fetchFacts, .confirmReceipt, .previewFetch]),
+        (.client("writer"), [.appendFact, .appendFacts, .putObject]),
+        (.client("reader"), [.fetchFacts, .confirmReceipt, .previewFetch, .getObject]),
         (.client("watcher"), []),
         (.client("unknown"), []),
     ] as [(Caller, Set<Procedure>)])
@@ -81,7 +90,7 @@ import Testing
             main: ServicesBench.main, peers: ServicesBench.peers,
             cursors: ServicesBench.noCursors
         ).load()
-        let access = Access(configuration: configuration)
+        let access = Access(LiveConfiguration(configuration), gates: PeerGates())
         func reason(_ caller: Caller, _ stream: String, _ origin: String) -> ErrorReason? {
             do throws(ServiceError) {
                 try access.checkRead(caller, stream: stream, origin: origin)

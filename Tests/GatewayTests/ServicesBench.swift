@@ -18,6 +18,9 @@ final class ServicesBench: Sendable {
     let waits = HeadWaits()
     let custody: NodeCustody
     let pulls: Pulls
+    let live: LiveConfiguration
+    let gates: PeerGates
+    let partitions: Partitions
     let service: NodeService
 
     static let main = """
@@ -66,25 +69,44 @@ final class ServicesBench: Sendable {
         pool = BlockingPool(name: "test-disk", threadCount: 2)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         custody = try NodeCustody(configuration, logger: logger)
-        pulls = try Pulls(configuration, logs, pool, custody, logger) { (_, _) throws(NodeError) in
+        let closures = OperatorClosures(dataDirectory: configuration.dataDirectory)
+        let gates = PeerGates(try closures.load())
+        gates.configure(configuration)
+        let pulls = try Pulls(configuration, logs, pool, custody, gates, logger) {
+            (_, _) throws(NodeError) in
             guard let connect else { throw NodeError("this test pulls nothing") }
             return connect
         }
-        let access = Access(configuration: configuration)
+        let waits = waits
+        gates.attach(
+            GateHooks(
+                interrupt: { await pulls.interrupt(peer: $0, $1) },
+                resume: { await pulls.resume(peer: $0) }, greet: { await pulls.greet(peer: $0) },
+                endPolls: { waits.interrupt() }))
+        let partitions = Partitions(gates: gates, file: closures, pool: pool, logger: logger)
+        let live = LiveConfiguration(configuration)
+        let access = Access(live, gates: gates)
         let now: @Sendable () -> Int64 = { GatewayNode.nowMilliseconds() }
+        (self.pulls, self.gates, self.partitions, self.live) = (pulls, gates, partitions, live)
         service = NodeService(
             access: access,
-            append: AppendService(
-                configuration: configuration, access: access, logs: logs, pool: pool),
+            append: AppendService(access: access, logs: logs, pool: pool),
             fetch: FetchService(
                 access: access, logs: logs, pool: pool, waits: waits, custody: custody),
             federation: FederationHandler(
-                configuration: configuration, access: access, logs: logs, pool: pool,
-                custody: custody, now: now),
+                access: access, logs: logs, pool: pool, custody: custody, now: now),
             admin: AdminHandler(
-                configuration: configuration, logs: logs, pulls: pulls, pool: pool, waits: waits,
-                custody: custody, startedMilliseconds: 1, now: now, server: { RPCServerStatistics() },
-                listeners: { [] }))
+                live: live, logs: logs, pulls: pulls, pool: pool, waits: waits,
+                custody: custody, startedMilliseconds: 1, now: now,
+                server: { RPCServerStatistics() }, listeners: { [] }),
+            administration: FederationAdministration(
+                live: live, gates: gates, partitions: partitions, pulls: pulls, now: now
+            ) { () async throws(ServiceError) in
+                throw ServiceError(.notImplemented, "this bench has no server to reload")
+            },
+            notices: NoticeReceiver(gates: gates) { peer in
+                Task { await pulls.resume(peer: peer) }
+            })
     }
 
     func close() async {

@@ -167,7 +167,7 @@ import WriteAheadLog
         #expect(try await refusal(bench) { $0.clearReceiver() } == .missingField)
         #expect(try await refusal(bench) { $0.receiver.logUuid = Data([1]) } == .missingField)
         #expect(try await refusal(bench) { $0.initMode = "whenever" } == .initOutOfRange)
-        #expect(try await refusal(bench) { $0.initMode = "explicit_timestamp" } == .initOutOfRange)
+        #expect(try await refusal(bench) { $0.initMode = "explicit_timestamp" } == .missingField)
         #expect(
             try await refusal(bench) { $0.position = Bsfg_V1_Position() } == .malformedRequest)
         #expect(

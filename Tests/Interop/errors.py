@@ -17,7 +17,7 @@ import time
 from contract import error_table
 from http2_frames import GOAWAY, RawHTTP2
 from support import (
-    BOUNDARY, FEDERATION, INGEST, STREAM, Answer, Caller, Site, fact, main)
+    BOUNDARY, BSFG, FEDERATION, INGEST, STREAM, Answer, Caller, Site, fact, main, wait_until)
 
 RULES = error_table()
 PRIVATE = "facts.private"
@@ -153,11 +153,6 @@ def transport(reasons, caller):
         "unsupported_encoding", caller.request(
             "POST", path, b"x", {**kind, "content-encoding": "br"}))
     caller.close()
-    reasons.expect("not_implemented", caller.call(BOUNDARY + "PutObject", {"bucket": "b"}))
-    caller.close()
-    reasons.expect(
-        "not_implemented", caller.call("/bsfg.v1.ArtifactService/GetObject", {}), "GetObject")
-    caller.close()
     reasons.expect("unknown_method", caller.call(BOUNDARY + "AppendFacts", {}))
     caller.close()
     answer = caller.request("GET", path)
@@ -225,7 +220,9 @@ def peers(reasons, node, other):
     reasons.expect("stream_not_granted", opens(stream="facts.nowhere"), "unknown to a peer")
     reasons.expect("origin_not_granted", opens(origin_zone="plant-b"))
     reasons.expect("profile_mismatch", opens(profile="sil_strict"))
-    reasons.expect("init_out_of_range", opens(init_mode="explicit_timestamp"))
+    reasons.expect(
+        "init_out_of_range",
+        opens(init_mode="explicit_timestamp", init_timestamp_unix_ms="99999999999999"))
     reasons.expect("consumer_bound", opens(consumer_name=f"{other.zone}/{STREAM}"), "its name")
     opened = opens()
     reasons.checks.check("a peer opens its cursor", opened.ok, opened)
@@ -251,7 +248,65 @@ def peers(reasons, node, other):
         "history_mismatch", opens(receiver={**receiver, "epoch": 2}), "the receiver's epoch")
 
 
+def artifacts(reasons, site):
+    """What an artifact store refuses, and a relay that has not fetched yet."""
+    source, relay = site.node("plant-f"), site.node("relay-f")
+    source.client("mes")
+    source.clients[-1]["artifacts"] = ["files"]
+    relay.client("reader", roles=["consumer"], origins=[source.zone])
+    relay.clients[-1]["artifacts"] = ["files"]
+    source.grant(relay, artifacts=["files"])
+    relay.grant(source, streams=[])
+    relay.pull(source)
+    source.start()
+    relay.start()
+    mes = Caller(source, site.certificate("mes"))
+    reader = Caller(relay, site.certificate("reader"))
+
+    def put(key, blob=b"bytes", bucket="files", **fields):
+        return mes.call(
+            BOUNDARY + "PutObject",
+            {"bucket": bucket, "key": key, "blob": base64.b64encode(blob).decode(), **fields})
+
+    reasons.checks.check("an artifact is put", put("a").ok)
+    reasons.expect("artifact_exists", put("a", b"other"))
+    reasons.expect("digest_mismatch", put("b", digest="sha256:" + "0" * 64))
+    reasons.expect("bucket_not_granted", put("a", bucket="private"), field="bucket")
+    path = f"/v1/artifacts/{source.zone}/files/"
+    reasons.expect(
+        "length_required", mes.request(
+            "PUT", path + "c", iter([b"x"]), {"transfer-encoding": "chunked"}))
+    mes.close()
+    reasons.expect(
+        "artifact_store_full", mes.request("PUT", path + "c", b"", {"content-length": str(1 << 40)}))
+    mes.close()
+    reasons.expect("artifact_not_found", reader.request("GET", path + "nothing"))
+    message = fact("f-1", zone=source.zone)
+    message["fact"]["artifacts"] = [
+        {"zone": source.zone, "bucket": "files", "key": "late", "digest": "sha256:" + "0" * 64,
+         "size": 1, "mediaType": "text/plain"}]
+    reasons.checks.check("a fact goes before its artifact", mes.append(message).ok)
+    wait_until("the relay to know of it",
+               lambda: reader.request("GET", path + "late").reason != "artifact_not_found")
+    reasons.expect("artifact_pending", reader.request("GET", path + "late"))
+    source.stop()
+    relay.stop()
+
+
 # What a node's state refuses
+
+
+def gate(reasons, node, other):
+    """What a peer is refused while the operator keeps its gate closed."""
+    command = lambda *words: subprocess.run(
+        [BSFG, "admin", *words, "--peer", other.zone, "--config", str(node.root)], check=True,
+        capture_output=True)
+    command("partition", "--reason", "the errors' test")
+    peer = Caller(node, other.certificate)
+    consumer = f"{other.zone}/{STREAM}/{node.zone}"
+    reasons.expect("gate_closed", peer.fetch(consumer), "a fetch")
+    reasons.expect("gate_closed", peer.confirm(consumer, "0"), "a confirmation")
+    command("reconcile")
 
 
 def overloaded(reasons, site):
@@ -514,6 +569,8 @@ def test(checks):
             ("deadlines", lambda: slow_body(reasons, caller)),
             ("permissions", lambda: permissions(reasons, site, node, caller)),
             ("peers", lambda: peers(reasons, node, other)),
+            ("gate", lambda: gate(reasons, node, other)),
+            ("artifacts", lambda: artifacts(reasons, site)),
             ("overload", lambda: overloaded(reasons, site)),
             ("backpressure", lambda: backpressure(reasons, site)),
             ("the disk", lambda: disk(reasons, site)),

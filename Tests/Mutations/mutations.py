@@ -52,15 +52,15 @@ EDITS = [
     # the first one threw the pages away.
     Edit(
         "Commit/SegmentWriter.swift",
-        """            try file.write(bytes, at: place)
-            try file.synchronise()
-""",
-        """            try file.write(bytes, at: place)
-            if isMutated(.ackBeforeSync) { return }
-            do throws(DiskError) { try file.synchronise() } catch {
-                guard isMutated(.retrySync) else { throw error }
+        """                    UnsafeRawBufferPointer(start: commit.frame, count: frameBytes), at: place)
                 try file.synchronise()
-            }
+""",
+        """                    UnsafeRawBufferPointer(start: commit.frame, count: frameBytes), at: place)
+                if isMutated(.ackBeforeSync) { return }
+                do throws(DiskError) { try file.synchronise() } catch {
+                    guard isMutated(.retrySync) else { throw error }
+                    try file.synchronise()
+                }
 """),
     # A file is synced, its name is not: it is gone after a power cut, with everything in it.
     Edit(
@@ -145,9 +145,11 @@ EDITS = [
     Edit(
         "Commit/Committing.swift",
         """        let commit = pipeline.takeStaged()
+        pipeline.placeNextFrame(at: writer.frameStart(after: commit))
         let group = commit.group
 """,
         """        let commit = pipeline.takeStaged()
+        pipeline.placeNextFrame(at: writer.frameStart(after: commit))
         if isMutated(.readerPastDurable), commit.recordCount > 0 {
             headOffset = commit.firstOffset + UInt64(commit.recordCount)
         }
@@ -156,11 +158,12 @@ EDITS = [
     # A retry is told that its record is there while it is only queued.
     Edit(
         "Commit/CommitPipeline.swift",
-        """                    dependency = CommitPipeline.later(dependency, admitted.group, staged.group)
+        """                    reserved.dependency = CommitPipeline.later(
+                        reserved.dependency, group(of: offset), staged.group)
 """,
         """                    if !isMutated(.duplicateEarly) {
-                        dependency = CommitPipeline.later(
-                            dependency, admitted.group, staged.group)
+                        reserved.dependency = CommitPipeline.later(
+                            reserved.dependency, group(of: offset), staged.group)
                     }
 """),
     # A damaged length is believed, and what follows is read from the wrong place.

@@ -98,6 +98,11 @@ final class HTTP2TestDispatcher: HTTPRequestDispatcher {
                 exchange.respond(
                     status: 200, headers: headers + [("content-encoding", "gzip")],
                     body: ByteBuffer(bytes: Gzip.deflate(Array(body.readableBytesView))))
+            case "/t/LZ4":
+                exchange.respond(
+                    status: 200, headers: headers + [("content-encoding", "lz4")],
+                    body: ByteBuffer(
+                        bytes: LZ4Coding.encode(Array(body.readableBytesView)) ?? []))
             case "/health":
                 exchange.respond(
                     status: 200,

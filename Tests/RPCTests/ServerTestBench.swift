@@ -50,6 +50,8 @@ final class TestService: RPCService {
         "/test.Echo/Fail", "/test.Echo/Refused", "/test.Echo/Large", "/test.Echo/Thread",
     ]
     private let held = Mutex<[@Sendable (RPCReply) -> Void]>([])
+    let streams = TestStreaming()
+    var streaming: (any StreamingService)? { streams }
 
     func admit(procedure: String, caller: Caller) -> ServiceError? {
         procedure == "/test.Echo/Refused"
@@ -80,6 +82,8 @@ final class TestService: RPCService {
     }
 
     func timedOut(procedure: String) -> ServiceError { ServiceError(.outcomeUnknown) }
+
+    func allowsLZ4(_ caller: Caller) -> Bool { caller.kind == .peer(id: "peer") }
 
     func health(caller: Caller) -> [UInt8] {
         Array("{\"status\":\"ok\",\"identity\":\"\(caller.identity)\"}".utf8)

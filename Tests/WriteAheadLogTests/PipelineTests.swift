@@ -119,10 +119,17 @@ struct PipelineTests {
 
     @Test("completions run before the next batch is taken, so that what they append joins it")
     func completionsFirst() throws {
-        let log = try openLog(MemoryDisk())
+        let disk = MemoryDisk()
+        let log = try openLog(disk)
         let rounds = 20
         let width = 16
         let left = Atomic(rounds * width)
+        // On a busy machine the first ones would be through before the last ones are submitted.
+        let areSubmitted = Atomic(false)
+        disk.setHook { call in
+            while call.isSegment, !areSubmitted.load(ordering: .acquiring) { usleep(100) }
+            return nil
+        }
         @Sendable func submit(_ number: Int, _ round: Int) {
             log.append(try! oneRecord(payload(number))) { result in
                 guard case .success = result else { return }
@@ -131,6 +138,7 @@ struct PipelineTests {
             }
         }
         for number in 0..<width { submit(number, 0) }
+        areSubmitted.store(true, ordering: .releasing)
         #expect(eventually { left.load(ordering: .relaxed) == 0 })
         // One commit a round once all are in one batch, a few more at the start.
         #expect(log.statistics().counters.commits <= UInt64(rounds + width))

@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import Testing
 
 @testable import WriteAheadLog
@@ -119,6 +120,37 @@ struct RepackTests {
         _ = try log.append(try oneRecord(payload(1)))
         log.close()
         #expect(try LogInspector(directory: logPath, disk: disk).verify().isSound)
+    }
+
+    @Test("whichever sync of the manifest fails while a dense copy takes its place, the log opens again")
+    func failingExchange() throws {
+        let options = LogOptions(profile: .silStrict, capacityBytes: 64 << 20, segmentBytes: 1 << 20)
+        var chance = SeededGenerator(seed: SeededGenerator.seed("failingExchange"))
+        var repackedCount: UInt64 = 0
+        for failing in 1...24 {
+            let disk = MemoryDisk()
+            let log = try openLog(disk, options, environment: .still)
+            for number in 0..<300 { _ = try log.append(try oneRecord(payload(number))) }
+            let left = Atomic(failing)
+            disk.setHook { call in
+                guard call.operation == .synchronise, call.isManifest,
+                    left.wrappingSubtract(1, ordering: .relaxed).newValue == 0
+                else { return nil }
+                return .error(EIO)
+            }
+            while log.stepMaintainer() {}
+            repackedCount += log.statistics().counters.segmentsRepacked
+            disk.setHook(nil)
+            log.close()
+            // As a machine that goes on has it, and as one that lost its power.
+            for image in [disk.copy(), disk.afterPowerCut(using: &chance)] {
+                let again = try openLog(image, options, environment: .still)
+                #expect(again.headOffset == 300)
+                #expect(try contents(again) == (0..<300).map { payload($0) })
+                again.close()
+            }
+        }
+        #expect(repackedCount > 0)
     }
 
     @Test("a segment with little padding is left alone, and a standard one never asked for")

@@ -128,7 +128,7 @@ struct Embedding {
             while true {
                 let batch = AppendBatch(capacityBytes: payload.count + 128)
                 try batch.add(payload: payload)
-                try log.append(batch)
+                _ = try log.append(batch)
             }
         } catch {
             return error
@@ -158,12 +158,10 @@ struct Embedding {
         return batch
     }
 
-    /// The log compares 32 bytes and does not care whose digest they are. A program would take the
-    /// SHA-256 of its identifier and of its content; these short texts stand for themselves.
+    /// The log compares 32 bytes; a program takes the SHA-256 of its identifier and of its content.
     static func digest(_ text: String) -> Digest256 {
-        let bytes = Array(text.utf8)
-        precondition(bytes.count <= Digest256.byteCount, "the text fits")
-        return Digest256(
-            bytes: bytes + [UInt8](repeating: 0, count: Digest256.byteCount - bytes.count))
+        let hash = SHA256Stream()
+        Array(text.utf8).withUnsafeBytes { hash.update($0) }
+        return hash.finish()
     }
 }

@@ -14,8 +14,12 @@ package final class LogCursorTracker: CursorTracker {
 
     package init(_ log: Log) { self.log = log }
 
-    package func create(_ cursor: TrackedCursor) throws(BufferError) {
-        do throws(LogError) { try log.createCursor(Cursor(cursor)) } catch { throw BufferError(error) }
+    package func create(_ cursor: TrackedCursor, notBelowFirst: Bool) throws(BufferError) {
+        do throws(LogError) {
+            try log.createCursor(Cursor(cursor), notBelowFirst: notBelowFirst)
+        } catch {
+            throw BufferError(error)
+        }
     }
 
     package func cursor(owner: String, name: String) -> TrackedCursor? {

@@ -247,7 +247,8 @@ package final class MemoryBuffer: StoreBuffer, ForwardBuffer, CursorTracker {
 
     // MARK: - Cursors
 
-    package func create(_ cursor: TrackedCursor) throws(BufferError) {
+    /// Nothing is ever removed here, so every offset is one to begin at.
+    package func create(_ cursor: TrackedCursor, notBelowFirst: Bool) throws(BufferError) {
         let problem = state.withLock { state -> BufferError? in
             if state.cursors.contains(where: { $0.isOf(cursor.owner, cursor.name) }) {
                 return BufferError(.cursorExists, "the consumer exists")

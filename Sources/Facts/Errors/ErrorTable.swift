@@ -19,7 +19,7 @@ extension ErrorReason {
             .invalidArgument, .no,
             "The object or one of its artifact references breaks its rule; correct it."),
         .digestMismatch: ErrorRule(
-            .invalidArgument, .no, served: false,
+            .invalidArgument, .no,
             "The bytes do not have the digest that was sent with them; send both again."),
         .numberNotRepresentable: ErrorRule(
             .invalidArgument, .no,
@@ -42,7 +42,7 @@ extension ErrorReason {
             "The same message_id was stored with other content and nothing was changed; "
                 + "a correction is a new fact with an id of its own."),
         .artifactExists: ErrorRule(
-            .alreadyExists, .no, served: false,
+            .alreadyExists, .no,
             "The artifact exists with other bytes; use another key."),
         .consumerExists: ErrorRule(
             .alreadyExists, .no, "A consumer of this name exists; use it or choose another name."),
@@ -51,7 +51,7 @@ extension ErrorReason {
             .unimplemented, .no,
             "The content coding is not supported; send identity or gzip."),
         .notImplemented: ErrorRule(
-            .unimplemented, .no,
+            .unimplemented, .no, served: false,
             "This release has no such operation; see the contract for what it serves."),
         .unknownMethod: ErrorRule(
             .unimplemented, .no, httpStatus: 404,
@@ -64,7 +64,7 @@ extension ErrorReason {
             "The media type is not supported; send application/json or application/proto "
                 + "(curl: use --json)."),
         .lengthRequired: ErrorRule(
-            .unimplemented, .no, served: false, httpStatus: 411,
+            .unimplemented, .no, httpStatus: 411,
             "The body needs a Content-Length; send one."),
 
         .deadlineExceeded: ErrorRule(
@@ -78,7 +78,7 @@ extension ErrorReason {
             .resourceExhausted, .after,
             "The log is filled to its high watermark; send the same call again later."),
         .artifactStoreFull: ErrorRule(
-            .resourceExhausted, .after, served: false,
+            .resourceExhausted, .after,
             "The artifact store is full; send the same call again later."),
         .overloaded: ErrorRule(
             .resourceExhausted, .after,
@@ -98,10 +98,9 @@ extension ErrorReason {
         .draining: ErrorRule(
             .unavailable, .yes, "The node is stopping; call again when it is back."),
         .gateClosed: ErrorRule(
-            .unavailable, .yes, served: false,
-            "An operator closed the gate to this peer; call again when it is open."),
+            .unavailable, .yes, "An operator closed the gate to this peer; call again when it is open."),
         .artifactPending: ErrorRule(
-            .unavailable, .yes, served: false,
+            .unavailable, .after,
             "The artifact is known and has not arrived here yet; call again later."),
 
         .identityNotAuthorised: ErrorRule(
@@ -118,7 +117,7 @@ extension ErrorReason {
             .permissionDenied, .no,
             "Producers may only append facts whose from_zone is this node's zone; correct it."),
         .bucketNotGranted: ErrorRule(
-            .permissionDenied, .no, served: false,
+            .permissionDenied, .no,
             "The caller has no grant for this bucket; the operator grants it."),
         .notTheOwner: ErrorRule(
             .permissionDenied, .no,
@@ -128,7 +127,7 @@ extension ErrorReason {
             .notFound, .no,
             "There is no such consumer; the operator makes one with `bsfg consumer create`."),
         .artifactNotFound: ErrorRule(
-            .notFound, .yes, served: false,
+            .notFound, .yes,
             "There is no such artifact here; call again later if its fact was just appended."),
 
         .historyMismatch: ErrorRule(

@@ -125,7 +125,7 @@ struct SubmissionReader {
         return .refusedObject(refusals[place])
     }
 
-    private func artifact(_ range: Range<Int>) throws(WireProblem) -> FactSubmission.Artifact {
+    func artifact(_ range: Range<Int>) throws(WireProblem) -> FactSubmission.Artifact {
         var artifact = FactSubmission.Artifact()
         var reader = WireReader(bytes, range)
         while let field = try reader.next() {

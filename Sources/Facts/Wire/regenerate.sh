@@ -26,7 +26,7 @@ protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
     --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
     --swift_out="$work/swift" bsfg.proto
 # The administration's parts, each made into a file of its own.
-for part in admin admin-quarantine admin-reading; do
+for part in admin admin-federation admin-quarantine admin-reading; do
     protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
         --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
         --swift_out="$work/swift" "bsfg-$part.proto"
@@ -38,12 +38,16 @@ if [ "${1:-}" = --check ]; then
     for part in admin admin-quarantine admin-reading; do
         cmp "$work/swift/bsfg-$part.pb.swift" "$root/Sources/Gateway/Admin/$part.pb.swift"
     done
+    cmp "$work/swift/bsfg-admin-federation.pb.swift" \
+        "$root/Sources/Gateway/Admin/Federation/federation.pb.swift"
     cmp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 else
     cp "$work/swift/bsfg.pb.swift" "$root/Sources/Facts/Wire/bsfg.pb.swift"
     for part in admin admin-quarantine admin-reading; do
         cp "$work/swift/bsfg-$part.pb.swift" "$root/Sources/Gateway/Admin/$part.pb.swift"
     done
+    cp "$work/swift/bsfg-admin-federation.pb.swift" \
+        "$root/Sources/Gateway/Admin/Federation/federation.pb.swift"
     # The descriptor set is what the contract promised before: it only ever gains.
     cp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 fi

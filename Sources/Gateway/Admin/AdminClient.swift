@@ -51,6 +51,18 @@ package struct AdminClient: Sendable {
         try await call(.acknowledgeAlarm, request)
     }
 
+    package func listArtifacts(_ request: Bsfg_Admin_V1_ListArtifactsRequest)
+        async throws(RPCClientError) -> Bsfg_Admin_V1_ListArtifactsResponse
+    {
+        try await call(.listArtifacts, request)
+    }
+
+    package func showArtifact(_ request: Bsfg_Admin_V1_ShowArtifactRequest)
+        async throws(RPCClientError) -> Bsfg_Admin_V1_ShowArtifactResponse
+    {
+        try await call(.showArtifact, request)
+    }
+
     /// - Returns: the bytes of a `FetchFactsResponse`.
     package func peek(_ request: Bsfg_Admin_V1_PeekRequest) async throws(RPCClientError)
         -> [UInt8]

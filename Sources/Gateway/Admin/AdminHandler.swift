@@ -8,7 +8,7 @@ internal import WriteAheadLog
 
 /// What the operator of this machine may ask over the administration socket.
 struct AdminHandler: Sendable {
-    let configuration: NodeConfiguration
+    let live: LiveConfiguration
     let logs: StreamLogs
     let pulls: Pulls
     let pool: BlockingPool
@@ -18,6 +18,10 @@ struct AdminHandler: Sendable {
     let now: @Sendable () -> Int64
     let server: @Sendable () -> RPCServerStatistics
     let listeners: @Sendable () -> [String]
+    /// Nil where the configuration has no artifacts.
+    var artifacts: NodeArtifacts?
+
+    var configuration: NodeConfiguration { live.current }
 
     func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
         switch procedure {
@@ -39,6 +43,8 @@ struct AdminHandler: Sendable {
             try encode(try await listQuarantine(try decode(request)), request)
         case .showQuarantine:
             try encode(try await showQuarantine(try decode(request)), request)
+        case .listArtifacts: try encode(try await listArtifacts(try decode(request)), request)
+        case .showArtifact: try encode(try await showArtifact(try decode(request)), request)
         default: try await decide(procedure, request, by: request.caller.identity)
         }
     }
@@ -81,6 +87,7 @@ struct AdminHandler: Sendable {
         response.server.handshakeFailures = statistics.handshakeFailures
         response.server.callersRefused = statistics.callersRefused
         response.server.errors = statistics.errors
+        if let artifacts { response.artifacts = AdminHandler.usage(artifacts.store.usage) }
         return response
     }
 

@@ -32,41 +32,75 @@ package nonisolated struct Bsfg_Admin_V1_StatusRequest: Sendable {
   package init() {}
 }
 
-package nonisolated struct Bsfg_Admin_V1_StatusResponse: Sendable {
+package nonisolated struct Bsfg_Admin_V1_StatusResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var zone: String = String()
+  package var zone: String {
+    get {_storage._zone}
+    set {_uniqueStorage()._zone = newValue}
+  }
 
-  package var identity: String = String()
+  package var identity: String {
+    get {_storage._identity}
+    set {_uniqueStorage()._identity = newValue}
+  }
 
-  package var release: String = String()
+  package var release: String {
+    get {_storage._release}
+    set {_uniqueStorage()._release = newValue}
+  }
 
-  package var startedAtUnixMs: Int64 = 0
+  package var startedAtUnixMs: Int64 {
+    get {_storage._startedAtUnixMs}
+    set {_uniqueStorage()._startedAtUnixMs = newValue}
+  }
 
-  package var listeners: [String] = []
+  package var listeners: [String] {
+    get {_storage._listeners}
+    set {_uniqueStorage()._listeners = newValue}
+  }
 
-  package var streams: [Bsfg_Admin_V1_StreamStatus] = []
+  package var streams: [Bsfg_Admin_V1_StreamStatus] {
+    get {_storage._streams}
+    set {_uniqueStorage()._streams = newValue}
+  }
 
-  package var consumers: [Bsfg_Admin_V1_Consumer] = []
+  package var consumers: [Bsfg_Admin_V1_Consumer] {
+    get {_storage._consumers}
+    set {_uniqueStorage()._consumers = newValue}
+  }
 
-  package var pulls: [Bsfg_Admin_V1_PullStatus] = []
+  package var pulls: [Bsfg_Admin_V1_PullStatus] {
+    get {_storage._pulls}
+    set {_uniqueStorage()._pulls = newValue}
+  }
 
   package var server: Bsfg_Admin_V1_ServerStatus {
-    get {_server ?? Bsfg_Admin_V1_ServerStatus()}
-    set {_server = newValue}
+    get {_storage._server ?? Bsfg_Admin_V1_ServerStatus()}
+    set {_uniqueStorage()._server = newValue}
   }
   /// Returns true if `server` has been explicitly set.
-  package var hasServer: Bool {self._server != nil}
+  package var hasServer: Bool {_storage._server != nil}
   /// Clears the value of `server`. Subsequent reads from it will return its default value.
-  package mutating func clearServer() {self._server = nil}
+  package mutating func clearServer() {_uniqueStorage()._server = nil}
+
+  /// absent: the node keeps none
+  package var artifacts: Bsfg_Admin_V1_ArtifactUsage {
+    get {_storage._artifacts ?? Bsfg_Admin_V1_ArtifactUsage()}
+    set {_uniqueStorage()._artifacts = newValue}
+  }
+  /// Returns true if `artifacts` has been explicitly set.
+  package var hasArtifacts: Bool {_storage._artifacts != nil}
+  /// Clears the value of `artifacts`. Subsequent reads from it will return its default value.
+  package mutating func clearArtifacts() {_uniqueStorage()._artifacts = nil}
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _server: Bsfg_Admin_V1_ServerStatus? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Bsfg_Admin_V1_StreamStatus: @unchecked Sendable {
@@ -545,6 +579,162 @@ package nonisolated struct Bsfg_Admin_V1_AcknowledgeAlarmResponse: Sendable {
   package init() {}
 }
 
+package nonisolated struct Bsfg_Admin_V1_ArtifactUsage: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var names: UInt64 = 0
+
+  package var pending: UInt64 = 0
+
+  package var blobs: UInt64 = 0
+
+  package var bytes: UInt64 = 0
+
+  package var capacityBytes: UInt64 = 0
+
+  package var reservedBytes: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_ArtifactUse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var stream: String = String()
+
+  package var origin: String = String()
+
+  package var offset: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_ArtifactStatus: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var zone: String = String()
+
+  package var bucket: String = String()
+
+  package var key: String = String()
+
+  /// stored; and of what received facts refer to: waiting, fetching, missing, not_granted; referenced: by
+  /// a fact of this zone only, and never put
+  package var state: String = String()
+
+  package var digest: String = String()
+
+  package var size: UInt64 = 0
+
+  package var mediaType: String = String()
+
+  package var fileName: String = String()
+
+  package var storedAtUnixMs: Int64 = 0
+
+  /// to fetch it, in a row
+  package var failures: UInt32 = 0
+
+  /// the newest fact of each log that refers to it
+  package var uses: [Bsfg_Admin_V1_ArtifactUse] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_ListArtifactsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// zone/bucket/key
+  package var after: String = String()
+
+  /// 0: 1,000; <= 10,000
+  package var limit: UInt32 = 0
+
+  /// only those whose bytes are not here yet
+  package var pending: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_ListArtifactsResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var artifacts: [Bsfg_Admin_V1_ArtifactStatus] = []
+
+  /// for `after`; empty at the end
+  package var next: String = String()
+
+  package var usage: Bsfg_Admin_V1_ArtifactUsage {
+    get {_usage ?? Bsfg_Admin_V1_ArtifactUsage()}
+    set {_usage = newValue}
+  }
+  /// Returns true if `usage` has been explicitly set.
+  package var hasUsage: Bool {self._usage != nil}
+  /// Clears the value of `usage`. Subsequent reads from it will return its default value.
+  package mutating func clearUsage() {self._usage = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _usage: Bsfg_Admin_V1_ArtifactUsage? = nil
+}
+
+package nonisolated struct Bsfg_Admin_V1_ShowArtifactRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var zone: String = String()
+
+  package var bucket: String = String()
+
+  package var key: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Bsfg_Admin_V1_ShowArtifactResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var artifact: Bsfg_Admin_V1_ArtifactStatus {
+    get {_artifact ?? Bsfg_Admin_V1_ArtifactStatus()}
+    set {_artifact = newValue}
+  }
+  /// Returns true if `artifact` has been explicitly set.
+  package var hasArtifact: Bool {self._artifact != nil}
+  /// Clears the value of `artifact`. Subsequent reads from it will return its default value.
+  package mutating func clearArtifact() {self._artifact = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _artifact: Bsfg_Admin_V1_ArtifactStatus? = nil
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "bsfg.admin.v1"
@@ -570,73 +760,132 @@ nonisolated extension Bsfg_Admin_V1_StatusRequest: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}identity\0\u{1}release\0\u{3}started_at_unix_ms\0\u{1}listeners\0\u{1}streams\0\u{1}consumers\0\u{1}pulls\0\u{1}server\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}identity\0\u{1}release\0\u{3}started_at_unix_ms\0\u{1}listeners\0\u{1}streams\0\u{1}consumers\0\u{1}pulls\0\u{1}server\0\u{2}\u{15}artifacts\0")
+
+  fileprivate class _StorageClass {
+    var _zone: String = String()
+    var _identity: String = String()
+    var _release: String = String()
+    var _startedAtUnixMs: Int64 = 0
+    var _listeners: [String] = []
+    var _streams: [Bsfg_Admin_V1_StreamStatus] = []
+    var _consumers: [Bsfg_Admin_V1_Consumer] = []
+    var _pulls: [Bsfg_Admin_V1_PullStatus] = []
+    var _server: Bsfg_Admin_V1_ServerStatus? = nil
+    var _artifacts: Bsfg_Admin_V1_ArtifactUsage? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _zone = source._zone
+      _identity = source._identity
+      _release = source._release
+      _startedAtUnixMs = source._startedAtUnixMs
+      _listeners = source._listeners
+      _streams = source._streams
+      _consumers = source._consumers
+      _pulls = source._pulls
+      _server = source._server
+      _artifacts = source._artifacts
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.zone) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.identity) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.release) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.startedAtUnixMs) }()
-      case 5: try { try decoder.decodeRepeatedStringField(value: &self.listeners) }()
-      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.streams) }()
-      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.consumers) }()
-      case 8: try { try decoder.decodeRepeatedMessageField(value: &self.pulls) }()
-      case 9: try { try decoder.decodeSingularMessageField(value: &self._server) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._zone) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._identity) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._release) }()
+        case 4: try { try decoder.decodeSingularInt64Field(value: &_storage._startedAtUnixMs) }()
+        case 5: try { try decoder.decodeRepeatedStringField(value: &_storage._listeners) }()
+        case 6: try { try decoder.decodeRepeatedMessageField(value: &_storage._streams) }()
+        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._consumers) }()
+        case 8: try { try decoder.decodeRepeatedMessageField(value: &_storage._pulls) }()
+        case 9: try { try decoder.decodeSingularMessageField(value: &_storage._server) }()
+        case 30: try { try decoder.decodeSingularMessageField(value: &_storage._artifacts) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.zone.isEmpty {
-      try visitor.visitSingularStringField(value: self.zone, fieldNumber: 1)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._zone.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._zone, fieldNumber: 1)
+      }
+      if !_storage._identity.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._identity, fieldNumber: 2)
+      }
+      if !_storage._release.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._release, fieldNumber: 3)
+      }
+      if _storage._startedAtUnixMs != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._startedAtUnixMs, fieldNumber: 4)
+      }
+      if !_storage._listeners.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._listeners, fieldNumber: 5)
+      }
+      if !_storage._streams.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._streams, fieldNumber: 6)
+      }
+      if !_storage._consumers.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._consumers, fieldNumber: 7)
+      }
+      if !_storage._pulls.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._pulls, fieldNumber: 8)
+      }
+      try { if let v = _storage._server {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
+      } }()
+      try { if let v = _storage._artifacts {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 30)
+      } }()
     }
-    if !self.identity.isEmpty {
-      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 2)
-    }
-    if !self.release.isEmpty {
-      try visitor.visitSingularStringField(value: self.release, fieldNumber: 3)
-    }
-    if self.startedAtUnixMs != 0 {
-      try visitor.visitSingularInt64Field(value: self.startedAtUnixMs, fieldNumber: 4)
-    }
-    if !self.listeners.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.listeners, fieldNumber: 5)
-    }
-    if !self.streams.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.streams, fieldNumber: 6)
-    }
-    if !self.consumers.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.consumers, fieldNumber: 7)
-    }
-    if !self.pulls.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.pulls, fieldNumber: 8)
-    }
-    try { if let v = self._server {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
-    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Bsfg_Admin_V1_StatusResponse, rhs: Bsfg_Admin_V1_StatusResponse) -> Bool {
-    if lhs.zone != rhs.zone {return false}
-    if lhs.identity != rhs.identity {return false}
-    if lhs.release != rhs.release {return false}
-    if lhs.startedAtUnixMs != rhs.startedAtUnixMs {return false}
-    if lhs.listeners != rhs.listeners {return false}
-    if lhs.streams != rhs.streams {return false}
-    if lhs.consumers != rhs.consumers {return false}
-    if lhs.pulls != rhs.pulls {return false}
-    if lhs._server != rhs._server {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._zone != rhs_storage._zone {return false}
+        if _storage._identity != rhs_storage._identity {return false}
+        if _storage._release != rhs_storage._release {return false}
+        if _storage._startedAtUnixMs != rhs_storage._startedAtUnixMs {return false}
+        if _storage._listeners != rhs_storage._listeners {return false}
+        if _storage._streams != rhs_storage._streams {return false}
+        if _storage._consumers != rhs_storage._consumers {return false}
+        if _storage._pulls != rhs_storage._pulls {return false}
+        if _storage._server != rhs_storage._server {return false}
+        if _storage._artifacts != rhs_storage._artifacts {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1583,6 +1832,339 @@ nonisolated extension Bsfg_Admin_V1_AcknowledgeAlarmResponse: SwiftProtobuf.Mess
 
   package static func ==(lhs: Bsfg_Admin_V1_AcknowledgeAlarmResponse, rhs: Bsfg_Admin_V1_AcknowledgeAlarmResponse) -> Bool {
     if lhs.acknowledged != rhs.acknowledged {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_ArtifactUsage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ArtifactUsage"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}names\0\u{1}pending\0\u{1}blobs\0\u{1}bytes\0\u{3}capacity_bytes\0\u{3}reserved_bytes\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.names) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.pending) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.blobs) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.capacityBytes) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.reservedBytes) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.names != 0 {
+      try visitor.visitSingularUInt64Field(value: self.names, fieldNumber: 1)
+    }
+    if self.pending != 0 {
+      try visitor.visitSingularUInt64Field(value: self.pending, fieldNumber: 2)
+    }
+    if self.blobs != 0 {
+      try visitor.visitSingularUInt64Field(value: self.blobs, fieldNumber: 3)
+    }
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 4)
+    }
+    if self.capacityBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.capacityBytes, fieldNumber: 5)
+    }
+    if self.reservedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.reservedBytes, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_ArtifactUsage, rhs: Bsfg_Admin_V1_ArtifactUsage) -> Bool {
+    if lhs.names != rhs.names {return false}
+    if lhs.pending != rhs.pending {return false}
+    if lhs.blobs != rhs.blobs {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.capacityBytes != rhs.capacityBytes {return false}
+    if lhs.reservedBytes != rhs.reservedBytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_ArtifactUse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ArtifactUse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stream\0\u{1}origin\0\u{1}offset\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.stream) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.origin) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.offset) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.stream.isEmpty {
+      try visitor.visitSingularStringField(value: self.stream, fieldNumber: 1)
+    }
+    if !self.origin.isEmpty {
+      try visitor.visitSingularStringField(value: self.origin, fieldNumber: 2)
+    }
+    if self.offset != 0 {
+      try visitor.visitSingularUInt64Field(value: self.offset, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_ArtifactUse, rhs: Bsfg_Admin_V1_ArtifactUse) -> Bool {
+    if lhs.stream != rhs.stream {return false}
+    if lhs.origin != rhs.origin {return false}
+    if lhs.offset != rhs.offset {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_ArtifactStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ArtifactStatus"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}bucket\0\u{1}key\0\u{1}state\0\u{1}digest\0\u{1}size\0\u{3}media_type\0\u{3}file_name\0\u{3}stored_at_unix_ms\0\u{1}failures\0\u{1}uses\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.zone) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.bucket) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.state) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.digest) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.size) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.mediaType) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.fileName) }()
+      case 9: try { try decoder.decodeSingularInt64Field(value: &self.storedAtUnixMs) }()
+      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.failures) }()
+      case 11: try { try decoder.decodeRepeatedMessageField(value: &self.uses) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.zone.isEmpty {
+      try visitor.visitSingularStringField(value: self.zone, fieldNumber: 1)
+    }
+    if !self.bucket.isEmpty {
+      try visitor.visitSingularStringField(value: self.bucket, fieldNumber: 2)
+    }
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 3)
+    }
+    if !self.state.isEmpty {
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 4)
+    }
+    if !self.digest.isEmpty {
+      try visitor.visitSingularStringField(value: self.digest, fieldNumber: 5)
+    }
+    if self.size != 0 {
+      try visitor.visitSingularUInt64Field(value: self.size, fieldNumber: 6)
+    }
+    if !self.mediaType.isEmpty {
+      try visitor.visitSingularStringField(value: self.mediaType, fieldNumber: 7)
+    }
+    if !self.fileName.isEmpty {
+      try visitor.visitSingularStringField(value: self.fileName, fieldNumber: 8)
+    }
+    if self.storedAtUnixMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.storedAtUnixMs, fieldNumber: 9)
+    }
+    if self.failures != 0 {
+      try visitor.visitSingularUInt32Field(value: self.failures, fieldNumber: 10)
+    }
+    if !self.uses.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.uses, fieldNumber: 11)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_ArtifactStatus, rhs: Bsfg_Admin_V1_ArtifactStatus) -> Bool {
+    if lhs.zone != rhs.zone {return false}
+    if lhs.bucket != rhs.bucket {return false}
+    if lhs.key != rhs.key {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.digest != rhs.digest {return false}
+    if lhs.size != rhs.size {return false}
+    if lhs.mediaType != rhs.mediaType {return false}
+    if lhs.fileName != rhs.fileName {return false}
+    if lhs.storedAtUnixMs != rhs.storedAtUnixMs {return false}
+    if lhs.failures != rhs.failures {return false}
+    if lhs.uses != rhs.uses {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_ListArtifactsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ListArtifactsRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}after\0\u{1}limit\0\u{1}pending\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.after) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.limit) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.pending) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.after.isEmpty {
+      try visitor.visitSingularStringField(value: self.after, fieldNumber: 1)
+    }
+    if self.limit != 0 {
+      try visitor.visitSingularUInt32Field(value: self.limit, fieldNumber: 2)
+    }
+    if self.pending != false {
+      try visitor.visitSingularBoolField(value: self.pending, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_ListArtifactsRequest, rhs: Bsfg_Admin_V1_ListArtifactsRequest) -> Bool {
+    if lhs.after != rhs.after {return false}
+    if lhs.limit != rhs.limit {return false}
+    if lhs.pending != rhs.pending {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_ListArtifactsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ListArtifactsResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}artifacts\0\u{1}next\0\u{1}usage\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.artifacts) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.next) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._usage) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.artifacts.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.artifacts, fieldNumber: 1)
+    }
+    if !self.next.isEmpty {
+      try visitor.visitSingularStringField(value: self.next, fieldNumber: 2)
+    }
+    try { if let v = self._usage {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_ListArtifactsResponse, rhs: Bsfg_Admin_V1_ListArtifactsResponse) -> Bool {
+    if lhs.artifacts != rhs.artifacts {return false}
+    if lhs.next != rhs.next {return false}
+    if lhs._usage != rhs._usage {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_ShowArtifactRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ShowArtifactRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}bucket\0\u{1}key\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.zone) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.bucket) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.zone.isEmpty {
+      try visitor.visitSingularStringField(value: self.zone, fieldNumber: 1)
+    }
+    if !self.bucket.isEmpty {
+      try visitor.visitSingularStringField(value: self.bucket, fieldNumber: 2)
+    }
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_ShowArtifactRequest, rhs: Bsfg_Admin_V1_ShowArtifactRequest) -> Bool {
+    if lhs.zone != rhs.zone {return false}
+    if lhs.bucket != rhs.bucket {return false}
+    if lhs.key != rhs.key {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_ShowArtifactResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ShowArtifactResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}artifact\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._artifact) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._artifact {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_ShowArtifactResponse, rhs: Bsfg_Admin_V1_ShowArtifactResponse) -> Bool {
+    if lhs._artifact != rhs._artifact {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -110,6 +110,7 @@ struct CrossChecks {
             } else if peer != nil && !isKnownZone(cursor.origin) {
                 problems.add(cursors.file, entry.origin, unknownZone(cursor.origin))
             }
+            checkJustification(entry)
             let key = [cursor.stream, cursor.origin]
             if let other = sources[key] {
                 let isSame = other.utf8.elementsEqual(cursor.peer.utf8)
@@ -123,6 +124,22 @@ struct CrossChecks {
                 sources[key] = cursor.peer
             }
         }
+    }
+
+    /// What is not the default is for a reason; a safety stream has to write it down.
+    private func checkJustification(_ entry: CursorsFile.Entry) {
+        let isStrict = main.streams.contains {
+            $0.value.name.utf8.elementsEqual(entry.value.stream.utf8)
+                && $0.value.profile == .silStrict
+        }
+        guard isStrict, entry.value.initMode != .boundedBackfill(hours: 24),
+            entry.value.justification == nil
+        else { return }
+        problems.add(
+            cursors.file, entry.stream,
+            "the sil_strict stream '\(entry.value.stream)' begins with "
+                + "\(entry.value.initMode) instead of bounded_backfill_24h; say why with the key "
+                + "'justification'")
     }
 
     /// A log without readers keeps nothing for anybody; under `sil_strict` that is said, not concluded.

@@ -82,10 +82,6 @@ struct CursorsFile {
                 "'\(time.value)' is no instant; write it as \"2025-01-15T10:00:00Z\"")
             return nil
         }
-        section.problem(
-            mode.position,
-            "init_mode \(explicit) is not part of this release; use bounded_backfill_Nh with the "
-                + "hours since then")
         return .explicitTimestamp(unixMilliseconds: milliseconds)
     }
 }

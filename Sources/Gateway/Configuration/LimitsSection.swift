@@ -1,10 +1,8 @@
 internal import RPC
 
 extension RPCServerLimits {
-    /// `limits` of `bsfg.yaml`; what is not given keeps its default.
-    init(_ section: inout MappingReader) {
-        self.init()
-        let counts: [(String, WritableKeyPath<RPCServerLimits, Int>)] = [
+    static var counts: [(String, WritableKeyPath<RPCServerLimits, Int>)] {
+        [
             ("connections", \.connections),
             ("connections_per_identity", \.connectionsPerIdentity),
             ("unauthenticated_connections", \.unauthenticatedConnections),
@@ -14,26 +12,37 @@ extension RPCServerLimits {
             ("in_flight_per_identity", \.inFlightPerIdentity),
             ("header_fields", \.fields),
         ]
-        for (key, path) in counts {
-            if let number = section.number(key, 1...1_000_000) { self[keyPath: path] = number }
-        }
-        let times: [(String, WritableKeyPath<RPCServerLimits, Int>)] = [
+    }
+
+    static var times: [(String, WritableKeyPath<RPCServerLimits, Int>)] {
+        [
             ("handshake", \.handshakeMilliseconds),
             ("head", \.headMilliseconds),
             ("write_stall", \.writeStallMilliseconds),
             ("idle", \.idleMilliseconds),
         ]
-        for (key, path) in times {
-            if let time = section.milliseconds(key, 100...86_400_000) { self[keyPath: path] = time }
-        }
-        let sizes: [(String, WritableKeyPath<RPCServerLimits, Int>, ClosedRange<Int>)] = [
+    }
+
+    static var sizes: [(String, WritableKeyPath<RPCServerLimits, Int>, ClosedRange<Int>)] {
+        [
             ("head_size", \.headBytes, (1 << 10)...(1 << 20)),
             ("header_field_size", \.fieldBytes, (1 << 10)...(1 << 20)),
             ("body_size", \.bodyBytes, (64 << 10)...(64 << 20)),
             ("body_rate", \.bodyBytesPerSecond, 1...(1 << 30)),
             ("body_memory", \.bodyBudgetBytes, (1 << 20)...(16 << 30)),
         ]
-        for (key, path, range) in sizes {
+    }
+
+    /// `limits` of `bsfg.yaml`; what is not given keeps its default.
+    init(_ section: inout MappingReader) {
+        self.init()
+        for (key, path) in Self.counts {
+            if let number = section.number(key, 1...1_000_000) { self[keyPath: path] = number }
+        }
+        for (key, path) in Self.times {
+            if let time = section.milliseconds(key, 100...86_400_000) { self[keyPath: path] = time }
+        }
+        for (key, path, range) in Self.sizes {
             if let size = section.bytes(key, range) { self[keyPath: path] = size.value }
         }
         if bodyBudgetBytes < bodyBytes {

@@ -25,6 +25,8 @@ package struct NodeConfiguration: Sendable {
     /// What waits in quarantine may take this much.
     package var quarantineBytes: Int = NodeConfiguration.quarantineDefaultBytes
     package var logLevel: LogLevel
+    /// The artifact store; nil where nothing uses one.
+    package var artifacts: ArtifactConfiguration?
 
     package static let quarantineDefaultBytes = 128 << 20
 
@@ -93,6 +95,7 @@ package struct StreamConfiguration: Sendable, Equatable {
     package var forward = BufferConfiguration()
     package var objectBytesMaximum: Int = 1 << 20
     package var idempotency: Idempotency = .messageID
+    package var artifactReferences: ArtifactReferencePolicy = .unchecked
 
     package static let defaultName = "facts.operational"
 }
@@ -106,12 +109,18 @@ package struct ClientConfiguration: Sendable, Equatable {
     package var roles: Set<Role>
     package var streams: [String]
     package var origins: [String]
+    /// Buckets that a producer may put into and a consumer may read.
+    package var artifacts: [String] = []
     package var authorityFiles: [String]
 }
 
 package struct PeerConfiguration: Sendable, Equatable {
     package enum Start: String, Sendable, CaseIterable {
         case auto, manual
+    }
+
+    package enum Compression: String, Sendable, CaseIterable {
+        case none, lz4
     }
 
     /// The peer's zone.
@@ -128,6 +137,10 @@ package struct PeerConfiguration: Sendable, Equatable {
     package var start: Start
     /// Whether truncation waits for this peer however long it stays away.
     package var hold: CursorHold = .required
+    /// Of pages between the two nodes, where both entries say so.
+    package var compression: Compression = .none
+    /// Whether the peer is told of new facts while it is not waiting for them.
+    package var isNotified = false
 }
 
 /// What we pull: a stream of one origin from one peer.

@@ -19,6 +19,7 @@ struct NodeFile {
     private var logLevel = LogLevel.info
     private var indexBudgetBytes = KeyIndexBudget.defaultBytes
     private var quarantineBytes = NodeConfiguration.quarantineDefaultBytes
+    private var artifacts: ArtifactConfiguration?
 
     init(_ tree: YAMLTree, file: String, paths: ConfigurationPaths, problems: ProblemList) {
         self.file = file
@@ -48,6 +49,10 @@ struct NodeFile {
             if let capacity = section.bytes("quarantine", (1 << 20)...(1 << 40)) {
                 quarantineBytes = capacity.value
             }
+            section.finish()
+        }
+        if var section = reader.mapping("artifacts") {
+            artifacts = ArtifactConfiguration(&section)
             section.finish()
         }
         if var section = reader.mapping("log") {
@@ -180,6 +185,9 @@ struct NodeFile {
             stream.idempotency =
                 section.word("idempotency", StreamConfiguration.Idempotency.self)?.value
                 ?? .messageID
+            stream.artifactReferences =
+                section.word("artifact_references", ArtifactReferencePolicy.self)?.value
+                ?? .unchecked
             guard let name = section.zoneName("name", required: true, kind: "stream") else {
                 continue
             }
@@ -216,6 +224,7 @@ struct NodeFile {
             let grantedStreams = section.texts("streams") ?? []
             for stream in grantedStreams { requireStream(stream, section) }
             let origins = section.zoneNames("origins")?.map(\.value)
+            let buckets = section.buckets()
             let authorities = section.authorityFiles("ca", paths) ?? tls.clientAuthorityFiles
             guard let identity = section.identity("identity") else { continue }
             clients.append(
@@ -224,7 +233,7 @@ struct NodeFile {
                         identity: identity.value, roles: granted,
                         streams: grantedStreams.map(\.value),
                         origins: origins ?? zone.map { [$0.value] } ?? [],
-                        authorityFiles: authorities),
+                        artifacts: buckets, authorityFiles: authorities),
                     position: identity.position))
         }
     }
@@ -248,12 +257,15 @@ struct NodeFile {
         guard let zone, let identity else {
             preconditionFailure("a file without problems has both")
         }
+        let usesArtifacts = NodeConfiguration.usesArtifacts(
+            streams.map(\.value), clients.map(\.value), peers)
         return NodeConfiguration(
             directory: directory, zone: zone.value, identity: identity.value,
             dataDirectory: dataDirectory, listeners: listeners, tls: tls,
             adminSocketPath: adminSocketPath,
             otherZones: otherZones.map(\.value), streams: streams.map(\.value),
             clients: clients.map(\.value), peers: peers, cursors: cursors, limits: limits,
-            indexBudgetBytes: indexBudgetBytes, quarantineBytes: quarantineBytes, logLevel: logLevel)
+            indexBudgetBytes: indexBudgetBytes, quarantineBytes: quarantineBytes, logLevel: logLevel,
+            artifacts: artifacts ?? (usesArtifacts ? ArtifactConfiguration() : nil))
     }
 }

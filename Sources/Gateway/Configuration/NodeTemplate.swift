@@ -104,6 +104,7 @@ package struct NodeTemplate: Sendable {
             # segment: 16MiB
             # object_limit: 1MiB         # at most 3MiB
             # idempotency: message_id    # or content
+            # artifact_references: unchecked  # or required: what a fact refers to has to be here
             # From the high watermark on new facts are refused, from the low one on taken again. Only
             # what may not be removed counts: facts that a reader has not confirmed, and confirmed
             # ones younger than min_retention.
@@ -124,6 +125,11 @@ package struct NodeTemplate: Sendable {
         # Memory for the key indexes of all logs.
         # buffers: {index_budget: 256MiB, quarantine: 128MiB}
 
+        # Files that facts refer to, of this zone and copies of others'. An artifact goes when no fact
+        # refers to it any more and it is older than artifact_retention; an upload that no fact ever
+        # referred to after upload_grace.
+        # artifacts: {capacity: 10GiB, artifact_retention: 30d, upload_grace: 1d}
+
         # Who may call this node besides its peers. Nobody may until listed.
         # Roles: producer (append), consumer (fetch and confirm), monitor (health).
         # Take the [] away when you list one.
@@ -131,6 +137,7 @@ package struct NodeTemplate: Sendable {
         #  - identity: line-3-historian
         #    roles: [producer]
         #    streams: [\(StreamConfiguration.defaultName)]      # without it nothing is granted
+        #    artifacts: [batch-files]     # buckets to put into, or as a consumer to read
         #  - identity: dashboard
         #    roles: [consumer]
         #    streams: [\(StreamConfiguration.defaultName)]
@@ -150,10 +157,12 @@ package struct NodeTemplate: Sendable {
         #    endpoint: 10.3.1.10:9443
         #    authorized: true
         #    streams: [\(StreamConfiguration.defaultName)]      # what it may take
-        #    artifacts: []
+        #    artifacts: []                     # buckets that it may read, of these origins
         #    origins: []                       # default: this zone's own facts
         #    ca: ../certs/plant-a-ca.crt       # default: tls.ca of bsfg.yaml
-        #    start: auto                       # or manual: not pulled while it says so
+        #    start: auto                       # or manual: held until 'bsfg peer start plant-a'
+        #    compression: none                 # or lz4: pages, where the peer's entry for us says so too
+        #    notify: false                     # or true: told of new facts; only makes them come sooner
         #    required: true                    # or false with max_lag: [7d, 10GiB]: left behind after
 
         """
@@ -161,11 +170,14 @@ package struct NodeTemplate: Sendable {
     private static let cursorsText = """
         # What this node pulls. Nothing else is pulled.
         # init_mode decides where the first fetch begins: bounded_backfill_24h (default),
-        # bounded_backfill_Nh, start_now or full_backfill, by the times at which the source took the
-        # facts. A cursor that exists always wins. Take the [] away when you list one.
+        # bounded_backfill_Nh, start_now, full_backfill, or explicit_timestamp with
+        # init_timestamp: "2025-01-15T10:00:00Z", by the times at which the source took the facts. A cursor that exists always wins. Facts of a zone
+        # behind the peer: origin. A change is in force after 'bsfg config reload'. Take the [] away
+        # when you list one.
         cursors: []
         #  - peer: plant-a
         #    stream: \(StreamConfiguration.defaultName)
+        #    origin: plant-a                   # whose facts; default: the peer's own
         #    init_mode: bounded_backfill_24h
         #    justification: why, where it is not the default
 

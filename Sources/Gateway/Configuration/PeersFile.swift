@@ -33,17 +33,18 @@ struct PeersFile {
         }
         let streams = section.texts("streams") ?? []
         for stream in streams { main.requireStream(stream, section) }
-        let artifacts = section.texts("artifacts") ?? []
-        for bucket in artifacts where !isBucket(bucket.value) {
-            section.problem(
-                bucket.position,
-                "'\(bucket.value)' is no bucket name: use \(ZoneName.rule)")
-        }
+        let artifacts = section.buckets()
         let origins = section.zoneNames("origins")
         let authorities = section.authorityFiles("ca", paths) ?? main.tls.authorityFiles
         let start = section.word("start", PeerConfiguration.Start.self)?.value ?? .auto
         let hold = hold(&section, streams, main)
-        readCompression(&section)
+        let compression =
+            section.word("compression", PeerConfiguration.Compression.self)?.value ?? .none
+        let notifies = section.flag("notify")
+        if let notifies, notifies.value, endpoint == nil {
+            section.problem(
+                notifies.position, "'notify: true' calls the peer, which needs its endpoint")
+        }
         if let id,
             let own = (origins ?? []).first(where: { $0.value.utf8.elementsEqual(id.value.utf8) })
         {
@@ -56,9 +57,10 @@ struct PeersFile {
             value: PeerConfiguration(
                 id: id.value, identity: identity.value, endpoint: endpoint?.value,
                 authorized: authorized.value, streams: streams.map(\.value),
-                artifacts: artifacts.map(\.value),
+                artifacts: artifacts,
                 origins: origins?.map(\.value) ?? main.zone.map { [$0.value] } ?? [],
-                authorityFiles: authorities, start: start, hold: hold),
+                authorityFiles: authorities, start: start, hold: hold,
+                compression: compression, isNotified: notifies?.value ?? false),
             position: id.position)
     }
 
@@ -110,14 +112,4 @@ struct PeersFile {
         return .upTo(lagBytes: lagBytes, lagMilliseconds: lagMilliseconds)
     }
 
-    private static func isBucket(_ name: String) -> Bool { ZoneName.isValid(name) }
-
-    private static func readCompression(_ section: inout MappingReader) {
-        guard let compression = section.choice("compression", ["none", "lz4"]) else { return }
-        if compression.value.utf8.elementsEqual("lz4".utf8) {
-            section.problem(
-                compression.position,
-                "compression 'lz4' between nodes is not part of this release; use none")
-        }
-    }
 }

@@ -32,6 +32,30 @@ package enum Timestamp {
         return seconds * 1000 + Int64(fraction)
     }
 
+    /// As in `2025-01-15T10:00:00.000Z`.
+    package static func text(_ unixMilliseconds: Int64) -> String {
+        let days = unixMilliseconds.quotientFloor(86_400_000)
+        let time = unixMilliseconds - days * 86_400_000
+        // Years begin in March here, as below.
+        let shifted = days + 719_468
+        let era = shifted.quotientFloor(146_097)
+        let dayOfEra = shifted - era * 146_097
+        let yearOfEra =
+            (dayOfEra - dayOfEra / 1_460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let monthIndex = (5 * dayOfYear + 2) / 153
+        let day = dayOfYear - (153 * monthIndex + 2) / 5 + 1
+        let month = monthIndex < 10 ? monthIndex + 3 : monthIndex - 9
+        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        func padded(_ number: Int64, _ width: Int) -> String {
+            let digits = String(number)
+            return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+        }
+        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))T"
+            + "\(padded(time / 3_600_000, 2)):\(padded(time / 60_000 % 60, 2)):"
+            + "\(padded(time / 1_000 % 60, 2)).\(padded(time % 1_000, 3))Z"
+    }
+
     private static func offsetMinutes(_ rest: inout ArraySlice<UInt8>) -> Int? {
         if skip(&rest, "Z") { return 0 }
         let sign: Int
@@ -80,5 +104,12 @@ package enum Timestamp {
         let monthIndex = (month + 9) % 12
         let leaps = shifted / 4 - shifted / 100 + shifted / 400
         return shifted * 365 + leaps + (monthIndex * 153 + 2) / 5 + day - 1 - 719_468
+    }
+}
+
+extension Int64 {
+    fileprivate func quotientFloor(_ divisor: Int64) -> Int64 {
+        let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+        return remainder < 0 ? quotient - 1 : quotient
     }
 }

@@ -8,7 +8,6 @@ internal import WriteAheadLog
 
 /// A running node: its logs, what it serves and what it pulls. Logs open first and close last.
 package final class GatewayNode: Sendable {
-    private let configuration: NodeConfiguration
     private let logs: StreamLogs
     private let pool: BlockingPool
     private let custody: NodeCustody
@@ -18,6 +17,11 @@ package final class GatewayNode: Sendable {
     private let bound: BoundListeners
     private let waits = HeadWaits()
     private let watch: LogWatch
+    private let driver: GateDriver
+    private let reloader: Reloader
+    private let notices: NoticeSender
+    private let beginNotices: @Sendable () async -> Void
+    private let artifacts: NodeArtifacts?
 
     /// How long calls in flight may take at the end, in seconds.
     private static let graceSeconds = 30.0
@@ -32,34 +36,39 @@ package final class GatewayNode: Sendable {
     package init(
         _ configuration: NodeConfiguration, _ credentials: NodeCredentials, logger: Logger
     ) throws(NodeError) {
-        self.configuration = configuration
         self.logger = logger
         logs = try StreamLogs(configuration)
         custody = try NodeCustody(configuration, logger: logger)
         watch = LogWatch(logs, custody.faults, logger)
         pool = BlockingPool(name: "bsfg-disk", threadCount: GatewayNode.diskThreads)
-        pulls = try Pulls(configuration, logs, pool, custody, logger) {
-            (peer, endpoint) throws(NodeError) in
-            try Pulls.connect(peer, endpoint, configuration, credentials)
-        }
         let bound = BoundListeners()
         self.bound = bound
         let now: @Sendable () -> Int64 = { GatewayNode.nowMilliseconds() }
-        let access = Access(configuration: configuration)
+        let parts = try NodeParts(
+            configuration, credentials, logs: logs, pool: pool, waits: waits, watch: watch,
+            custody: custody, logger: logger, now: now, server: { bound.server.withLock { $0 } })
+        (pulls, driver, reloader) = (parts.pulls, parts.driver, parts.reloader)
+        artifacts = parts.artifacts
+        notices = parts.notices
+        beginNotices = parts.beginNotices
+        let access = parts.access
         let service = NodeService(
             access: access,
             append: AppendService(
-                configuration: configuration, access: access, logs: logs, pool: pool),
+                access: access, logs: logs, pool: pool,
+                references: ArtifactReferenceCheck(store: parts.artifacts?.store)),
             fetch: FetchService(
                 access: access, logs: logs, pool: pool, waits: waits, custody: custody),
             federation: FederationHandler(
-                configuration: configuration, access: access, logs: logs, pool: pool,
-                custody: custody, now: now),
+                access: access, logs: logs, pool: pool, custody: custody, now: now),
             admin: AdminHandler(
-                configuration: configuration, logs: logs, pulls: pulls, pool: pool, waits: waits,
+                live: access.live, logs: logs, pulls: pulls, pool: pool, waits: waits,
                 custody: custody, startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
                 server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
-                listeners: { bound.addresses.withLock { $0 } }))
+                listeners: { bound.addresses.withLock { $0 } }, artifacts: parts.artifacts),
+            administration: parts.administration, notices: parts.noticeReceiver,
+            artifacts: parts.artifacts?.service(access),
+            streaming: parts.artifacts?.streaming(access))
         var listeners = configuration.listeners.map {
             RPCListener(
                 .tcp(host: $0.address.host, port: $0.address.port, accept: $0.accept))
@@ -69,7 +78,7 @@ package final class GatewayNode: Sendable {
         settings.limits = configuration.limits
         do throws(RPCServerError) {
             server = try RPCServer(
-                configuration: settings, service: service, verifier: credentials.verifier,
+                configuration: settings, service: service, verifier: parts.verifier,
                 logger: logger)
         } catch {
             throw NodeError(error.sentence)
@@ -88,20 +97,30 @@ package final class GatewayNode: Sendable {
             }
         }
         bound.addresses.withLock { $0 = addresses }
+        driver.start()
+        await artifacts?.start()
         await pulls.start()
+        await beginNotices()
         return addresses
     }
+
+    /// Reads the configuration again and puts it in force, or says in the log why not.
+    package func reload() async { _ = try? await reloader.reload() }
 
     /// Waits for what the node cannot go on after; nil when the task is cancelled.
     package func failure() async -> NodeError? { await watch.failure() }
 
     /// Stops pulling, answers what is in flight, and closes the logs.
     package func stop() async {
+        await driver.stop()
+        await notices.stop()
         await pulls.stop()
+        await artifacts?.stop()
         waits.end()
         await server.stop(graceSeconds: GatewayNode.graceSeconds)
         bound.server.withLock { $0 = nil }
         pool.stop()
+        artifacts?.close()
         custody.close()
         logs.close()
     }

@@ -4,13 +4,6 @@ internal import Replication
 internal import RPC
 internal import SwiftProtobuf
 
-/// A connection to a peer, as pulls use it: calls in binary protobuf, several at a time.
-struct PeerConnection: Sendable {
-    /// Procedure, body, milliseconds.
-    var call: @Sendable (String, [UInt8], Int) async throws(RPCClientError) -> [UInt8]
-    var close: @Sendable () async -> Void
-}
-
 /// One stream of one origin at a peer, over RPC.
 struct RPCPullSource: PullSource {
     /// Long polls answer at once when something is there; silence longer than this is a failure.
@@ -22,9 +15,13 @@ struct RPCPullSource: PullSource {
     let pull: CursorConfiguration
     let zone: String
     let profile: String
+    /// Of one page.
+    let pageBytes: Int
+    let gates: PeerGates
 
     /// Our cursor's name at the peer.
     var consumerName: String { "\(zone)/\(pull.stream)/\(pull.origin)" }
+    private var stream: GateStream { GateStream(stream: pull.stream, origin: pull.origin) }
 
     func open(position: SourcePosition?, receiver: SourcePosition) async throws(PullFailure)
         -> SourcePosition
@@ -40,22 +37,52 @@ struct RPCPullSource: PullSource {
                 "the node at \(peer.endpoint?.description ?? "?") is of zone \(told.zone), "
                     + "peers.yaml says \(peer.id)")
         }
-        var request = Bsfg_V1_OpenCursorRequest()
-        request.consumerName = consumerName
-        request.stream = pull.stream
-        request.originZone = pull.origin
-        request.initMode = pull.initMode.description
-        request.receiver = receiver.wire
-        request.profile = profile
-        if let position { request.position = position.wire }
-        let opened = try await call(.openCursor, request, Bsfg_V1_OpenCursorResponse.self)
+        let opened = try await openCursor(position, receiver, isDryRun: false)
         guard let start = SourcePosition(opened.start), opened.hasHeadOffset,
             start.nextOffset <= opened.headOffset
         else {
             throw .refused(
                 .malformedRequest, "the peer's answer has no start position at or below its head")
         }
+        gates.opened(
+            peer.id, stream, local: position?.nextOffset ?? start.nextOffset,
+            head: opened.headOffset)
         return start
+    }
+
+    /// A hello of the gate's own, so that silence means something while nothing is pulled.
+    func greet() async {
+        let began = gates.nowMilliseconds
+        do throws(RPCClientError) {
+            _ = try await connection.call(
+                Procedure.hello.rawValue, PeerConnection.hello(zone: zone),
+                RPCPullSource.callMilliseconds)
+            gates.answered(peer.id, .greeting)
+        } catch {
+            guard case .peerFailed = RPCPullSource.meaning(of: error) else {
+                return gates.answered(peer.id, .greeting)
+            }
+            gates.failed(peer.id, error.description, began: began)
+        }
+    }
+
+    /// Asks for our cursor at the peer; a dry run makes none.
+    func openCursor(
+        _ position: SourcePosition?, _ receiver: SourcePosition, isDryRun: Bool
+    ) async throws(PullFailure) -> Bsfg_V1_OpenCursorResponse {
+        var request = Bsfg_V1_OpenCursorRequest()
+        request.consumerName = consumerName
+        request.stream = pull.stream
+        request.originZone = pull.origin
+        request.initMode = pull.initMode.description
+        if case .explicitTimestamp(let milliseconds) = pull.initMode {
+            request.initTimestampUnixMs = milliseconds
+        }
+        request.receiver = receiver.wire
+        request.profile = profile
+        request.dryRun = isDryRun
+        if let position { request.position = position.wire }
+        return try await call(.openCursor, request, Bsfg_V1_OpenCursorResponse.self)
     }
 
     func fetch(from offset: UInt64, position: SourcePosition, receiver: SourcePosition)
@@ -64,6 +91,7 @@ struct RPCPullSource: PullSource {
         var request = Bsfg_V1_FetchFactsRequest()
         request.consumerName = consumerName
         request.limit = UInt32(FactLimits.pageFacts)
+        request.maxBytes = UInt32(pageBytes)
         request.fromOffset = offset
         request.waitMs = RPCPullSource.waitMilliseconds
         request.source = position.wire
@@ -106,12 +134,49 @@ struct RPCPullSource: PullSource {
     private func send(_ procedure: Procedure, _ request: some SwiftProtobuf.Message)
         async throws(PullFailure) -> [UInt8]
     {
+        try await gates.permit(peer.id, stream)
+        let began = gates.nowMilliseconds
         do throws(RPCClientError) {
-            return try await connection.call(
+            let bytes = try await connection.call(
                 procedure.rawValue, WireCodec.encode(request, .proto),
                 RPCPullSource.callMilliseconds)
+            let isFact = procedure == .fetchFacts || procedure == .confirmReceipt
+            gates.answered(peer.id, isFact ? .fact : .greeting)
+            return bytes
         } catch {
-            throw RPCPullSource.failure(error)
+            let failure = RPCPullSource.failure(error)
+            switch RPCPullSource.meaning(of: error) {
+            case .peerFailed:
+                if case .unavailable(let sentence) = failure {
+                    gates.failed(peer.id, sentence, began: began)
+                } else {
+                    gates.failed(peer.id, error.description, began: began)
+                }
+            case .peerAnswered: gates.answered(peer.id, .fact)
+            case .own: gates.abandoned(peer.id, stream)
+            }
+            throw failure
+        }
+    }
+
+    /// What an error says about the peer, whatever it says about the stream.
+    enum Meaning {
+        case peerFailed
+        /// It refuses, so it is there.
+        case peerAnswered
+        /// We gave up ourselves.
+        case own
+    }
+
+    static func meaning(of error: RPCClientError) -> Meaning {
+        switch error {
+        case .transport(.cancelled, _), .transport(.overloaded, _): .own
+        case .transport: .peerFailed
+        case .status(let failure):
+            switch ConnectCode(rawValue: failure.code) {
+            case .unavailable, .deadlineExceeded, nil: .peerFailed
+            default: .peerAnswered
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 package import Buffers
 internal import Facts
+internal import Synchronization
 package import WriteAheadLog
 
 /// One log of the node: a stream and the zone whose facts it holds.
@@ -44,43 +45,77 @@ package final class StreamLogs: Sendable {
     /// Locked while a node runs; where it stands, the logs beside it are a node's.
     package static let markerName = "node"
 
-    package let all: [StreamLog]
+    private struct Contents {
+        var all: [StreamLog] = []
+        var byName: [StreamLog.Name: StreamLog] = [:]
+    }
+
+    package var all: [StreamLog] { contents.withLock { $0.all } }
+    private let contents = Mutex(Contents())
     private let lock: any DiskLock
-    private let byName: [StreamLog.Name: StreamLog]
+    private let indexBudget: KeyIndexBudget
     /// Held while a consumer is made: its name is looked for in every log first.
     private let creation = Monitor()
 
     /// Opens (and where absent makes) every log that the configuration asks for. Blocks.
     package init(_ configuration: NodeConfiguration) throws(NodeError) {
         lock = try StreamLogs.lock(configuration.dataDirectory)
-        let indexBudget = KeyIndexBudget(maximumBytes: configuration.indexBudgetBytes)
-        func open(
-            _ stream: StreamConfiguration, _ origin: String, isStore: Bool, _ directory: String
-        ) throws(NodeError) -> StreamLog {
-            let options = (isStore ? stream.store : stream.forward).options(
-                hasReaders: configuration.hasReaders(stream: stream.name, origin: origin),
-                indexBudget: indexBudget)
-            return try StreamLogs.open(
-                stream, origin: origin, isStore: isStore,
-                "\(configuration.dataDirectory)/\(directory)", options)
-        }
-        var logs: [StreamLog] = []
-        for stream in configuration.streams {
-            logs.append(
-                try open(
-                    stream, configuration.zone, isStore: true, "store/\(stream.name)"))
-        }
+        indexBudget = KeyIndexBudget(maximumBytes: configuration.indexBudgetBytes)
+        _ = try openMissing(configuration)
+    }
+
+    /// Opens (and where absent makes) the logs that a configuration asks for and that are not open. None is
+    /// closed: what is not pulled any more still has readers. Blocks.
+    /// - Returns: the logs that were opened.
+    package func openMissing(_ configuration: NodeConfiguration) throws(NodeError) -> [StreamLog] {
+        var wanted: [(stream: StreamConfiguration, origin: String, isStore: Bool)] = []
+        for stream in configuration.streams { wanted.append((stream, configuration.zone, true)) }
         for cursor in configuration.cursors {
             guard let stream = configuration.stream(cursor.stream) else {
                 preconditionFailure("a cursor's stream was checked with the configuration")
             }
-            logs.append(
-                try open(
-                    stream, cursor.origin, isStore: false,
-                    "forward/\(stream.name)/\(cursor.origin)"))
+            wanted.append((stream, cursor.origin, false))
         }
-        all = logs
-        byName = Dictionary(uniqueKeysWithValues: logs.map { ($0.name, $0) })
+        var opened: [StreamLog] = []
+        for (stream, origin, isStore) in wanted
+        where log(stream: stream.name, origin: origin) == nil {
+            let log = try open(stream, origin, isStore: isStore, configuration)
+            contents.withLock { contents in
+                contents.all.append(log)
+                contents.byName[log.name] = log
+            }
+            opened.append(log)
+        }
+        return opened
+    }
+
+    private func open(
+        _ stream: StreamConfiguration, _ origin: String, isStore: Bool,
+        _ configuration: NodeConfiguration
+    ) throws(NodeError) -> StreamLog {
+        let options = (isStore ? stream.store : stream.forward).options(
+            hasReaders: configuration.hasReaders(stream: stream.name, origin: origin),
+            indexBudget: indexBudget)
+        let directory =
+            isStore ? "store/\(stream.name)" : "forward/\(stream.name)/\(origin)"
+        return try StreamLogs.open(
+            stream, origin: origin, isStore: isStore,
+            "\(configuration.dataDirectory)/\(directory)", options)
+    }
+
+    /// Puts what a log keeps and who reads it in force as a configuration has it. Blocks.
+    package func changeRetention(_ configuration: NodeConfiguration) throws(NodeError) {
+        for log in all {
+            guard let stream = configuration.stream(log.stream.name) else { continue }
+            let options = (log.store != nil ? stream.store : stream.forward).options(
+                hasReaders: configuration.hasReaders(stream: stream.name, origin: log.origin),
+                indexBudget: indexBudget)
+            do throws(LogError) {
+                try log.log.changeRetention(options.retention, policy: options.policy)
+            } catch {
+                throw NodeError(error.sentence)
+            }
+        }
     }
 
     private static func open(
@@ -96,7 +131,8 @@ package final class StreamLogs: Sendable {
     }
 
     package func log(stream: String, origin: String) -> StreamLog? {
-        byName[StreamLog.Name(stream: stream, origin: origin)]
+        let name = StreamLog.Name(stream: stream, origin: origin)
+        return contents.withLock { $0.byName[name] }
     }
 
     /// The log in which an owner's consumer of this name has its cursor: a name is bound to one.
@@ -105,7 +141,9 @@ package final class StreamLogs: Sendable {
     }
 
     /// Makes a consumer whose name is free in every log. Blocks.
-    package func createConsumer(_ cursor: TrackedCursor, in log: StreamLog) throws(BufferError) {
+    package func createConsumer(
+        _ cursor: TrackedCursor, in log: StreamLog, notBelowFirst: Bool = false
+    ) throws(BufferError) {
         creation.lock()
         defer { creation.unlock() }
         if let other = self.log(ofConsumer: cursor.name, owner: cursor.owner) {
@@ -114,7 +152,7 @@ package final class StreamLogs: Sendable {
                 "\(cursor.owner) has a consumer \(cursor.name) on \(other.stream.name) of "
                     + "\(other.origin) already; choose another name")
         }
-        try log.cursors.create(cursor)
+        try log.cursors.create(cursor, notBelowFirst: notBelowFirst)
     }
 
     private static func lock(_ directory: String) throws(NodeError) -> any DiskLock {

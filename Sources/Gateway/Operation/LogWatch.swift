@@ -5,12 +5,22 @@ internal import WriteAheadLog
 /// `silStrict` that stopped writing. Such a node must not look as if it were in service.
 final class LogWatch: Sendable {
     private let failures: AsyncStream<NodeError>
+    private let report: AsyncStream<NodeError>.Continuation
+    private let faults: FaultPoints
+    private let logger: Logger
 
     init(_ logs: StreamLogs, _ faults: FaultPoints, _ logger: Logger) {
-        let (failures, report) = AsyncStream<NodeError>.makeStream(
+        (failures, report) = AsyncStream<NodeError>.makeStream(
             bufferingPolicy: .bufferingOldest(1))
-        self.failures = failures
-        for log in logs.all {
+        self.faults = faults
+        self.logger = logger
+        watch(logs.all)
+    }
+
+    /// Watches logs that were opened.
+    func watch(_ logs: [StreamLog]) {
+        let (faults, logger, report) = (faults, logger, report)
+        for log in logs {
             let events = log.log.events()
             // Ends with the stream, when the log is closed.
             Task {

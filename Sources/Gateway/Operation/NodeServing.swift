@@ -10,7 +10,11 @@ package enum NodeServing {
         let ready: @Sendable ([String]) -> Void
 
         func run() async throws {
+            let node = node
+            let signals = await UnixSignalsSequence(trapping: .sighup)
             ready(try await node.start())
+            let reloads = Task { for await _ in signals { await node.reload() } }
+            defer { reloads.cancel() }
             let failure = await withTaskGroup(of: NodeError?.self) { group in
                 group.addTask {
                     try? await gracefulShutdown()

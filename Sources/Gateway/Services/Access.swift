@@ -1,9 +1,18 @@
 internal import Facts
 internal import RPC
 
-/// Who may do what: default deny, asked on every request. The configuration is the only source.
+/// Who may do what: default deny, asked on every request. The configuration in force is the only source,
+/// and the operator's word on a gate.
 struct Access: Sendable {
-    let configuration: NodeConfiguration
+    let live: LiveConfiguration
+    let gates: PeerGates
+
+    init(_ live: LiveConfiguration, gates: PeerGates) {
+        self.live = live
+        self.gates = gates
+    }
+
+    var configuration: NodeConfiguration { live.current }
 
     /// Procedures that a role opens; administrators of the machine may call everything.
     func admit(_ procedure: Procedure, _ caller: Caller) -> ServiceError? {
@@ -14,8 +23,11 @@ struct Access: Sendable {
             guard let peer = configuration.peer(id: id), peer.authorized else {
                 return refused(caller, "is not authorised in peers.yaml")
             }
-            return Procedure.peers.contains(procedure)
-                ? nil : refused(caller, "is a peer, and peers do not call \(procedure.method)")
+            gates.called(by: id)
+            guard Procedure.peers.contains(procedure) else {
+                return refused(caller, "is a peer, and peers do not call \(procedure.method)")
+            }
+            return Procedure.gated.contains(procedure) ? gates.refusal(to: id) : nil
         case .client:
             guard let client = configuration.client(identity: caller.identity) else {
                 return refused(caller, "is not in clients")
@@ -101,10 +113,13 @@ enum Procedure: String, CaseIterable {
     case appendFact = "/bsfg.v1.BoundaryService/AppendFact"
     case fetchFacts = "/bsfg.v1.BoundaryService/FetchFacts"
     case confirmReceipt = "/bsfg.v1.BoundaryService/ConfirmReceipt"
+    case putObject = "/bsfg.v1.BoundaryService/PutObject"
+    case getObject = "/bsfg.v1.ArtifactService/GetObject"
     case appendFacts = "/bsfg.v1.IngestService/AppendFacts"
     case hello = "/bsfg.v1.FederationService/Hello"
     case listStreams = "/bsfg.v1.FederationService/ListStreams"
     case openCursor = "/bsfg.v1.FederationService/OpenCursor"
+    case notifyAvailable = "/bsfg.v1.FederationService/NotifyAvailable"
     case status = "/bsfg.admin.v1.AdminService/Status"
     case createConsumer = "/bsfg.admin.v1.AdminService/CreateConsumer"
     case listConsumers = "/bsfg.admin.v1.AdminService/ListConsumers"
@@ -112,6 +127,8 @@ enum Procedure: String, CaseIterable {
     case redeliver = "/bsfg.admin.v1.AdminService/Redeliver"
     case detachConsumer = "/bsfg.admin.v1.AdminService/DetachConsumer"
     case attachConsumer = "/bsfg.admin.v1.AdminService/AttachConsumer"
+    case listArtifacts = "/bsfg.admin.v1.AdminService/ListArtifacts"
+    case showArtifact = "/bsfg.admin.v1.AdminService/ShowArtifact"
     case acknowledgeAlarm = "/bsfg.admin.v1.AdminService/AcknowledgeAlarm"
     case listQuarantine = "/bsfg.admin.v1.QuarantineService/ListQuarantine"
     case showQuarantine = "/bsfg.admin.v1.QuarantineService/ShowQuarantine"
@@ -124,12 +141,23 @@ enum Procedure: String, CaseIterable {
     case deleteConsumer = "/bsfg.admin.v1.ReadingService/DeleteConsumer"
     /// The bring-up runbook's spelling of a first look.
     case previewFetch = "/v1/fetch"
+    case listGates = "/bsfg.admin.v1.FederationAdministration/ListGates"
+    case partition = "/bsfg.admin.v1.FederationAdministration/Partition"
+    case reconcile = "/bsfg.admin.v1.FederationAdministration/Reconcile"
+    case startPeer = "/bsfg.admin.v1.FederationAdministration/StartPeer"
+    case reload = "/bsfg.admin.v1.FederationAdministration/Reload"
+    case showConfiguration = "/bsfg.admin.v1.FederationAdministration/ShowConfiguration"
 
     static let peers: Set<Procedure> = [
-        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .previewFetch,
+        .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,
+        .previewFetch, .getObject,
     ]
-    static let producers: Set<Procedure> = [.appendFact, .appendFacts]
-    static let consumers: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch]
+    /// What a gate that the operator closed does not let through.
+    static let gated: Set<Procedure> = [.fetchFacts, .confirmReceipt, .previewFetch, .getObject]
+    static let producers: Set<Procedure> = [.appendFact, .appendFacts, .putObject]
+    static let consumers: Set<Procedure> = [
+        .fetchFacts, .confirmReceipt, .previewFetch, .getObject,
+    ]
 
     var method: String { String(rawValue[rawValue.index(after: rawValue.lastIndex(of: "/")!)...]) }
 }

@@ -6,10 +6,12 @@ internal import SwiftProtobuf
 /// AppendFact and AppendFacts: a fact is acknowledged when it is durable in the store buffer, and
 /// whatever the other zone does changes nothing about that.
 struct AppendService: Sendable {
-    let configuration: NodeConfiguration
     let access: Access
     let logs: StreamLogs
     let pool: BlockingPool
+    var references = ArtifactReferenceCheck(store: nil)
+
+    private var configuration: NodeConfiguration { access.configuration }
 
     private func target(_ caller: Caller, _ stream: String) throws(ServiceError)
         -> (StreamConfiguration, LogStoreBuffer)
@@ -57,8 +59,11 @@ struct AppendService: Sendable {
             let submission = try WireCodec.decodeAppendFact(request.body, encoding)
             let (stream, store) = try target(request.caller, submission.stream)
             let fact = try encode(submission.fact, stream)
+            let pins = try references.hold(submission.fact.artifacts, stream.artifactReferences)
             store.append([fact]) { result in
-                respond(AppendService.reply(result, fact, encoding))
+                withExtendedLifetime(pins) {
+                    respond(AppendService.reply(result, fact, encoding))
+                }
             }
         } catch {
             respond(.failure(error))
@@ -126,7 +131,9 @@ struct AppendService: Sendable {
                     continue
                 }
                 do throws(ServiceError) {
-                    batch.add(try encode(fact, stream))
+                    let encoded = try encode(fact, stream)
+                    batch.pins += try references.hold(fact.artifacts, stream.artifactReferences)
+                    batch.add(encoded)
                 } catch {
                     var error = error
                     error.field = "facts[\(index)]" + (error.field.isEmpty ? "" : "." + error.field)
@@ -191,6 +198,8 @@ private struct Batch: Sendable {
     }
 
     var facts: [KeyedFact]
+    /// Artifacts that its facts refer to, held until it is answered.
+    var pins: [ArtifactPin] = []
     private(set) var results: [Result]
     private(set) var hasInvalid = false
     /// Nothing behind a conflict is appended.

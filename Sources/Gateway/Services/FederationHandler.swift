@@ -8,14 +8,13 @@ internal import WriteAheadLog
 
 /// Hello, ListStreams and OpenCursor: what two nodes tell each other before facts flow.
 struct FederationHandler: Sendable {
-    let configuration: NodeConfiguration
     let access: Access
     let logs: StreamLogs
     let pool: BlockingPool
     let custody: NodeCustody
     let now: @Sendable () -> Int64
 
-    static let defaultInitMode = CursorInitMode.boundedBackfill(hours: 24).description
+    var configuration: NodeConfiguration { access.configuration }
 
     func hello(_ request: RPCRequest) throws(ServiceError) -> [UInt8] {
         _ = try WireCodec.decodeRequest(
@@ -139,7 +138,9 @@ struct FederationHandler: Sendable {
             if let position { try await check(position, log, nil) }
             var start = head(log)
             start.nextOffset = position?.nextOffset ?? cursor.nextOffset
-            return response(start, cursor.initMode, isExisting: true, log)
+            return response(
+                start, CursorStart.Recorded(text: cursor.initMode), cursor.createdMilliseconds,
+                isExisting: true, log)
         }
         do throws(ServiceError) {
             let opened = try await reopened(cursor, position, message, log)
@@ -179,7 +180,9 @@ struct FederationHandler: Sendable {
         }
         var start = head(log)
         start.nextOffset = position?.nextOffset ?? cursor.nextOffset
-        return response(start, cursor.initMode, isExisting: true, log)
+        return response(
+            start, CursorStart.Recorded(text: cursor.initMode), cursor.createdMilliseconds,
+            isExisting: true, log)
     }
 
     /// How long truncation waits for a peer's cursor, by its name, which begins with the peer's zone.
@@ -192,52 +195,74 @@ struct FederationHandler: Sendable {
         _ log: StreamLog, _ caller: Caller
     ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
         var start = head(log)
-        var mode =
-            message.initMode.isEmpty ? FederationHandler.defaultInitMode : message.initMode
-        if let position {
-            // The source lost its cursor: the receiver's position is where the new one begins.
-            try await check(position, log, nil)
-            start = position
-            mode = "position"
-        } else {
-            start.nextOffset = try await resolve(mode, log)
+        guard let position else {
+            return try await initialise(name, message, log, caller)
         }
+        // The source lost its cursor: the receiver's position is where the new one begins.
+        try await check(position, log, nil)
+        start = position
         if !message.dryRun {
-            let cursor = TrackedCursor(
-                owner: caller.identity, name: name, nextOffset: start.nextOffset,
-                epoch: start.epoch, digest: position?.digest,
-                digestOffset: position?.digestOffset,
-                receiverUUID: Array(message.receiver.logUuid),
-                receiverEpoch: message.receiver.epoch, initMode: mode,
-                createdMilliseconds: now(), hold: hold(of: name) ?? .required)
-            try await onDisk { () throws(BufferError) in
-                try logs.createConsumer(cursor, in: log)
-            }
+            try await make(
+                name, start, position, CursorStart.atPosition, message, log, caller)
         }
-        return response(start, mode, isExisting: false, log)
+        return response(
+            start, CursorStart.Recorded(mode: CursorStart.atPosition), now(), isExisting: false, log)
+    }
+
+    /// Resolves the mode and makes the cursor where it says. Truncation may overtake what was resolved
+    /// before the cursor holds it: then it is resolved again.
+    private func initialise(
+        _ name: String, _ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog, _ caller: Caller
+    ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
+        let mode = try CursorStart.mode(
+            message.initMode, timestampMilliseconds: message.initTimestampUnixMs)
+        for _ in 0..<CursorStart.attemptsMaximum {
+            let resolved = try await resolve(mode, log)
+            var start = head(log)
+            start.nextOffset = resolved.offset
+            let recorded = CursorStart.Recorded(
+                mode: mode.recordedText, shortfallMilliseconds: resolved.shortfallMilliseconds)
+            if message.dryRun { return response(start, recorded, now(), isExisting: false, log) }
+            do throws(ServiceError) {
+                try await make(name, start, nil, recorded.text, message, log, caller)
+            } catch {
+                guard error.reason == .beyondHead, resolved.offset < log.log.headOffset else {
+                    throw error
+                }
+                continue
+            }
+            let made = log.cursors.cursor(owner: caller.identity, name: name)
+            return response(
+                start, recorded, made?.createdMilliseconds ?? now(), isExisting: false, log)
+        }
+        throw ServiceError(
+            .overloaded, "the log is being truncated faster than a cursor can be made; retry")
     }
 
     /// Where an initialisation mode begins, by this log's own append times and clock.
-    func resolve(_ text: String, _ log: StreamLog) async throws(ServiceError) -> UInt64 {
+    func resolve(_ mode: CursorInitMode, _ log: StreamLog) async throws(ServiceError) -> CursorStart {
         let buffer = log.buffer
-        guard let mode = CursorInitMode(text) else {
-            throw ServiceError(
-                .initOutOfRange,
-                "the init mode \(text) is not served; use start_now, full_backfill or "
-                    + "bounded_backfill_<hours>h", field: "init_mode")
-        }
-        switch mode {
-        case .startNow: return buffer.headOffset
-        case .fullBackfill: return buffer.firstOffset
-        case .boundedBackfill(let hours):
-            let since = now() - Int64(hours) * 3_600_000
-            return try await onDisk { () throws(BufferError) in
-                try buffer.offset(atOrAfterMilliseconds: since)
-            }
-        case .explicitTimestamp:
-            throw ServiceError(
-                .initOutOfRange, "explicit_timestamp is not served by this release",
-                field: "init_mode")
+        let clock = log.log.clockMilliseconds
+        let began = log.log.epochs.first?.beganMilliseconds ?? 0
+        return try await onDisk { () throws(BufferError) -> Result<CursorStart, ServiceError> in
+            try CursorStart.resolve(mode, in: buffer, clock: clock, began: began)
+        }.get()
+    }
+
+    private func make(
+        _ name: String, _ start: SourcePosition, _ position: SourcePosition?, _ mode: String,
+        _ message: Bsfg_V1_OpenCursorRequest, _ log: StreamLog, _ caller: Caller
+    ) async throws(ServiceError) {
+        let cursor = TrackedCursor(
+            owner: caller.identity, name: name, nextOffset: start.nextOffset,
+            epoch: start.epoch, digest: position?.digest, digestOffset: position?.digestOffset,
+            receiverUUID: Array(message.receiver.logUuid),
+            receiverEpoch: message.receiver.epoch, initMode: mode,
+            createdMilliseconds: now(), hold: hold(of: name) ?? .required)
+        // Where a receiver stands is its own business, whatever is left here: what is gone is a gap.
+        let notBelowFirst = position == nil
+        try await onDisk { () throws(BufferError) in
+            try logs.createConsumer(cursor, in: log, notBelowFirst: notBelowFirst)
         }
     }
 
@@ -257,14 +282,16 @@ struct FederationHandler: Sendable {
     }
 
     private func response(
-        _ start: SourcePosition, _ mode: String, isExisting: Bool, _ log: StreamLog
+        _ start: SourcePosition, _ recorded: CursorStart.Recorded, _ resolvedMilliseconds: Int64,
+        isExisting: Bool, _ log: StreamLog
     ) -> Bsfg_V1_OpenCursorResponse {
         var response = Bsfg_V1_OpenCursorResponse()
         response.start = start.wire
         response.existing = isExisting
-        response.initMode = mode
+        response.initMode = recorded.mode
+        response.shortfallMs = recorded.shortfallMilliseconds
         response.headOffset = log.buffer.headOffset
-        response.resolvedAtUnixMs = now()
+        response.resolvedAtUnixMs = resolvedMilliseconds
         response.epochs = log.log.epochs.map { entry in
             var epoch = Bsfg_V1_Epoch()
             epoch.epoch = entry.epoch

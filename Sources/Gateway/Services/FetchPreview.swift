@@ -42,10 +42,16 @@ extension FederationHandler {
         let limits = try PageLimits(
             limit: message.limit == 0 ? FederationHandler.previewDefaultCount : message.limit,
             bytes: 0, waitMilliseconds: 0)
-        let policy =
-            message.cursorPolicy.isEmpty ? FederationHandler.defaultInitMode : message.cursorPolicy
+        guard !message.cursorPolicy.utf8.elementsEqual("explicit_timestamp".utf8) else {
+            throw ServiceError(
+                .initOutOfRange,
+                "a preview begins by start_now, full_backfill or bounded_backfill_<hours>h; where a "
+                    + "time begins is told by bsfg peer start --dry-run", field: "cursor_policy")
+        }
+        let mode = try CursorStart.mode(message.cursorPolicy, timestampMilliseconds: 0)
+        let start = try await resolve(mode, log)
         let page = try await FetchService.page(
-            log, from: try await resolve(policy, log), limits, confirmedOffset: nil,
+            log, from: start.offset, limits, confirmedOffset: nil,
             awaitedFrom: nil, .proto, pool)
         do throws(MalformedRecord) {
             return try EntryPresentation.json(page: page)

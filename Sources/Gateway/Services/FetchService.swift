@@ -53,6 +53,9 @@ struct FetchService: Sendable {
                 request.remainingMilliseconds - FetchService.deadlineMarginMilliseconds)
             await waits.wait(
                 for: log.buffer, beyond: from, milliseconds: max(0, patience))
+            // The grant may have gone meanwhile, or the operator closed the gate.
+            if let refusal = access.admit(.fetchFacts, request.caller) { throw refusal }
+            try access.checkRead(request.caller, stream: log.stream.name, origin: log.origin)
         }
         // Read again: it may have moved while the call waited.
         let confirmed = log.cursors.cursor(owner: cursor.owner, name: cursor.name)?.nextOffset ?? 0
@@ -432,6 +435,11 @@ final class HeadWaits: Sendable {
             state.waiting[state.next] = continuation
             return state.next
         }
+    }
+
+    /// Ends the waits that are there, so that each is looked at again.
+    func interrupt() {
+        for continuation in state.withLock({ Array($0.waiting.values) }) { continuation.finish() }
     }
 
     /// Ends every wait, and those that come: a node that stops does not wait for facts.

@@ -13,21 +13,17 @@ struct NodeService: RPCService {
     let fetch: FetchService
     let federation: FederationHandler
     let admin: AdminHandler
+    let administration: FederationAdministration
+    let notices: NoticeReceiver
+    /// Nil where the configuration has no artifacts.
+    var artifacts: ArtifactService?
+    var streaming: (any StreamingService)?
 
-    /// Procedures of the contract that this release answers `not_implemented`.
-    private static let unserved: Set<String> = [
-        "/bsfg.v1.BoundaryService/PutObject", "/bsfg.v1.ArtifactService/GetObject",
-        "/bsfg.v1.FederationService/NotifyAvailable",
-    ]
-
-    var procedures: Set<String> {
-        Set(Procedure.allCases.map(\.rawValue)).union(NodeService.unserved)
-    }
+    var procedures: Set<String> { Set(Procedure.allCases.map(\.rawValue)) }
 
     func admit(procedure: String, caller: Caller) -> ServiceError? {
         guard let procedure = Procedure(rawValue: procedure) else {
-            return ServiceError(
-                NodeService.unserved.contains(procedure) ? .notImplemented : .unknownMethod)
+            return ServiceError(.unknownMethod)
         }
         return access.admit(procedure, caller)
     }
@@ -52,17 +48,32 @@ struct NodeService: RPCService {
         switch procedure {
         case .appendFact: append.appendFact(request, respond)
         case .appendFacts: append.appendFacts(request, respond)
-        case .fetchFacts: fetch.fetch(request, respond)
-        case .confirmReceipt: fetch.confirm(request, respond)
+        case .fetchFacts: gated(request, respond) { fetch.fetch(request, $0) }
+        case .confirmReceipt: gated(request, respond) { fetch.confirm(request, $0) }
+        case .putObject: artifacts?.put(request, respond) ?? respond(.failure(access.noArtifacts))
+        case .getObject:
+            gated(request, respond) { respond in
+                artifacts?.get(request, respond) ?? respond(.failure(access.noArtifacts))
+            }
         case .openCursor: federation.openCursor(request, respond)
-        case .previewFetch: federation.previewFetch(request, respond)
+        case .previewFetch: gated(request, respond) { federation.previewFetch(request, $0) }
         case .hello: reply(respond) { () throws(ServiceError) in try federation.hello(request) }
         case .listStreams:
             reply(respond) { () throws(ServiceError) in try federation.listStreams(request) }
+        case .notifyAvailable:
+            reply(respond) { () throws(ServiceError) in try notices.receive(request) }
+        case .listGates, .partition, .reconcile, .startPeer, .reload, .showConfiguration:
+            Task {
+                do throws(ServiceError) {
+                    respond(.message(try await administration.handle(procedure, request)))
+                } catch {
+                    respond(.failure(error))
+                }
+            }
         case .status, .createConsumer, .listConsumers, .peek, .redeliver, .detachConsumer,
-            .attachConsumer, .acknowledgeAlarm, .listQuarantine, .showQuarantine,
-            .retryQuarantine, .discardQuarantine, .resolveQuarantine, .acceptHistory, .getFact,
-            .queryFacts, .deleteConsumer:
+            .attachConsumer, .acknowledgeAlarm, .listArtifacts, .showArtifact, .listQuarantine,
+            .showQuarantine, .retryQuarantine, .discardQuarantine, .resolveQuarantine,
+            .acceptHistory, .getFact, .queryFacts, .deleteConsumer:
             Task {
                 do throws(ServiceError) {
                     respond(.message(try await admin.handle(procedure, request)))
@@ -71,6 +82,21 @@ struct NodeService: RPCService {
                 }
             }
         }
+    }
+
+    /// A peer's call goes through its gate.
+    private func gated(
+        _ request: RPCRequest, _ respond: @escaping @Sendable (RPCReply) -> Void,
+        _ body: (@escaping @Sendable (RPCReply) -> Void) -> Void
+    ) {
+        guard case .peer(let id) = request.caller.kind else { return body(respond) }
+        access.gates.serve(id, respond, body)
+    }
+
+    /// Pages go to a peer as LZ4 where its entry says so too.
+    func allowsLZ4(_ caller: Caller) -> Bool {
+        guard case .peer(let id) = caller.kind else { return false }
+        return access.configuration.peer(id: id)?.compression == .lz4
     }
 
     private func reply(
@@ -89,6 +115,10 @@ struct NodeService: RPCService {
             ServiceError(
                 .outcomeUnknown,
                 "the deadline passed while the append was under way; retry with the same id")
+        case .putObject:
+            ServiceError(
+                .outcomeUnknown,
+                "the deadline passed while the artifact was being stored; put it again, which is safe")
         default: ServiceError(.deadlineExceeded)
         }
     }

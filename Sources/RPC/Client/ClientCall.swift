@@ -10,6 +10,8 @@ final class ClientCall: @unchecked Sendable {
     let headers: [(name: String, value: String)]
     let body: ByteBuffer
     let timeoutMilliseconds: Int
+    /// Set where bodies flow piece by piece; then the time limit is one of silence.
+    let streaming: ClientStreaming?
     /// Set when the call is submitted, nil once it is answered.
     private var completion: Completion?
     private var isFinished = false
@@ -26,13 +28,17 @@ final class ClientCall: @unchecked Sendable {
 
     init(
         method: String, path: String, headers: [(name: String, value: String)], body: ByteBuffer,
-        timeoutMilliseconds: Int
+        timeoutMilliseconds: Int, streaming: ClientStreaming? = nil
     ) {
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
         self.timeoutMilliseconds = timeoutMilliseconds
+        self.streaming = streaming
+        // What was sent already is not there to be sent again.
+        wasRefused = streaming?.hasBody ?? false
+        streaming?.begin(self)
     }
 
     /// False when the call was cancelled before it began.
@@ -51,10 +57,17 @@ final class ClientCall: @unchecked Sendable {
         stream = nil
         handler = nil
         isFinished = true
+        streaming?.drop()
         response = ByteBuffer()
         let completion = completion
         self.completion = nil
         completion?(result)
+    }
+
+    /// Ends a call whose other half goes on: the server hears that it is not wanted.
+    func end(_ result: Result<RPCResponse, RPCClientError>) {
+        streaming?.cancel(self)
+        finish(result)
     }
 
     /// As before the first attempt.

@@ -57,10 +57,14 @@ final class ClientCore: @unchecked Sendable {
         outstanding += 1
         guard call.begin(counted) else { return }
         call.deadline = .now() + .milliseconds(Int64(call.timeoutMilliseconds))
+        schedule(call)
+        dispatch(call)
+    }
+
+    private func schedule(_ call: ClientCall) {
         call.timer = loop.assumeIsolated().scheduleTask(deadline: call.deadline) { [weak self] in
             self?.timeOut(call)
         }
-        dispatch(call)
     }
 
     private func dispatch(_ call: ClientCall) {
@@ -82,6 +86,14 @@ final class ClientCore: @unchecked Sendable {
     }
 
     private func timeOut(_ call: ClientCall) {
+        if let streaming = call.streaming {
+            let silence = TimeAmount.milliseconds(Int64(call.timeoutMilliseconds))
+            let last = streaming.isBusy ? NIODeadline.now() : streaming.lastProgress
+            if last + silence > .now() {
+                call.deadline = last + silence
+                return schedule(call)
+            }
+        }
         let isWaiting = remove(call)
         let sentence =
             isWaiting

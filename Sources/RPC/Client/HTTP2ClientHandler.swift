@@ -15,7 +15,7 @@ protocol HTTP2ClientHandlerOwner: AnyObject {
 }
 
 /// The client's end of one HTTP/2 connection, above TLS.
-final class HTTP2ClientHandler: ChannelInboundHandler {
+final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
@@ -130,7 +130,11 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
             head.append(("content-length", String(call.body.readableBytes)))
             head.append(("connect-timeout-ms", String(call.remainingMilliseconds)))
         }
-        guard let stream = session.request(head, body: call.body, attachment: call) else {
+        let submitted =
+            call.streaming?.hasBody == true
+            ? session.beginRequest(head, attachment: call)
+            : session.request(head, body: call.body, attachment: call)
+        guard let stream = submitted else {
             state = .goingAway  // Stream numbers are used up.
             owner?.isGoingAway(self)
             closeIfDrained()
@@ -138,8 +142,25 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
         }
         call.stream = stream
         call.handler = self
+        call.streaming?.begin(on: self)
         scheduleFlush()
         return true
+    }
+
+    func append(_ piece: ByteBuffer, isLast: Bool, of call: ClientCall) {
+        guard let stream = call.stream else { return }
+        session?.append(piece, isLast: isLast, to: stream)
+        scheduleFlush()
+    }
+
+    func consumed(_ count: Int, of call: ClientCall?) {
+        guard count > 0 else { return }
+        if let stream = call?.stream {
+            session?.consume(count, stream)
+        } else {
+            session?.discard(count)
+        }
+        scheduleFlush()
     }
 
     /// Ends a call that is not wanted any more.
@@ -288,6 +309,10 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
 extension HTTP2ClientHandler: HTTP2SessionDelegate {
     func answeredEarly(_ stream: HTTP2Stream) {}
 
+    func bodyTaken(_ stream: HTTP2Stream) {
+        (stream.attachment as? ClientCall)?.streaming?.pieceTaken()
+    }
+
     func settingsReceived() {
         serverHasSpoken = true
         becomeReady()
@@ -313,6 +338,7 @@ extension HTTP2ClientHandler: HTTP2SessionDelegate {
             return refuse(call, stream, "a head larger than we take")
         }
         call.responseHead = (stream.status, stream.headers)
+        if call.streaming?.takes(status: stream.status) == true { return }
         let length = stream.headers.first { $0.name == "content-length" }.flatMap { Int($0.value) }
         if let length, length > configuration.responseBytes { return tooLarge(call, stream) }
         if let length { call.response.reserveCapacity(length) }
@@ -322,6 +348,9 @@ extension HTTP2ClientHandler: HTTP2SessionDelegate {
         guard let call = stream.attachment as? ClientCall else {
             session?.discard(bytes.readableBytes)
             return
+        }
+        if let streaming = call.streaming, streaming.takes(status: stream.status) {
+            return streaming.receive(bytes)
         }
         if call.response.readableBytes + bytes.readableBytes > configuration.responseBytes {
             session?.discard(bytes.readableBytes)
@@ -348,6 +377,9 @@ extension HTTP2ClientHandler: HTTP2SessionDelegate {
         stream.attachment = nil
         // Answered before our body was out: the rest is not wanted.
         if !stream.localEnded { session?.reset(stream, .cancel) }
+        if let streaming = call.streaming, streaming.takes(status: head.status) {
+            return streaming.end()
+        }
         let body = call.response
         call.finish(
             .success(

@@ -76,8 +76,39 @@ package final class RPCClient: Sendable {
         return try await send("GET", path, headers, [], timeoutMilliseconds)
     }
 
+    /// A request whose bodies flow piece by piece, in constant memory: for `/v1/artifacts`.
+    ///
+    /// - Parameters:
+    ///   - download: takes the body of a successful answer; that of an error is in the result.
+    ///   - silenceMilliseconds: how long nothing may move before the call is given up.
+    /// - Returns: the answer, without what `download` took.
+    package func stream(
+        _ method: String, _ path: String, headers: [(name: String, value: String)] = [],
+        upload: RPCUpload? = nil, download: RPCDownload? = nil, silenceMilliseconds: Int? = nil
+    ) async throws(RPCClientError) -> RPCResponse {
+        var all: [(name: String, value: String)] = [("user-agent", "bsfg")]
+        all += headers
+        if let upload { all.append(("content-length", String(upload.length))) }
+        let milliseconds = max(1, silenceMilliseconds ?? configuration.callTimeoutMilliseconds)
+        let loop =
+            switch transport {
+            case .http2(let core): core.loop
+            case .unixSocket(let socket): socket.loop
+            }
+        let call = ClientCall(
+            method: method, path: path, headers: all, body: ByteBuffer(),
+            timeoutMilliseconds: milliseconds,
+            streaming: ClientStreaming(upload: upload, download: download, loop: loop))
+        return switch transport {
+        case .http2(let core): try await Self.send(call, core)
+        case .unixSocket(let socket): try await socket.send(call)
+        }
+    }
+
     /// An answer of `get` that is not what was hoped for, as the error that it is.
-    package func failure(of response: RPCResponse) -> RPCFailure {
+    package func failure(of response: RPCResponse) -> RPCFailure { Self.failure(of: response) }
+
+    package static func failure(of response: RPCResponse) -> RPCFailure {
         ConnectErrorBody.failure(response)
     }
 
@@ -95,7 +126,10 @@ package final class RPCClient: Sendable {
         try? await promise.futureResult.get()
     }
 
-    private var encodings: String { configuration.acceptsGzip ? "gzip" : "identity" }
+    private var encodings: String {
+        if configuration.acceptsLZ4 { return LZ4Coding.name }
+        return configuration.acceptsGzip ? "gzip" : "identity"
+    }
 
     // MARK: Sending
 
@@ -134,6 +168,16 @@ package final class RPCClient: Sendable {
     private func inflated(_ response: RPCResponse) throws(RPCClientError) -> RPCResponse {
         guard let coding = response.header("content-encoding"), coding != "identity" else {
             return response
+        }
+        if coding == LZ4Coding.name, configuration.acceptsLZ4 {
+            var plain = response
+            do throws(LZ4Coding.Malformed) {
+                plain.body = try LZ4Coding.decode(
+                    response.body, limitBytes: configuration.responseBytes)
+            } catch {
+                throw .transport(kind: .malformed, sentence: "the answer: \(error.sentence)")
+            }
+            return plain
         }
         guard coding == "gzip" else {
             throw .transport(

@@ -18,6 +18,8 @@ package struct RPCClientConfiguration: Sendable {
     /// Asks for gzip answers: for slow links, since inflating costs more than it saves on fast
     /// ones.
     package var acceptsGzip = false
+    /// Takes LZ4 answers: another node may send large ones so, where both are told to.
+    package var acceptsLZ4 = false
     package var http2 = HTTP2Limits()
 
     package init(host: String, port: Int) {

@@ -101,6 +101,12 @@ package struct RPCResponse: Sendable {
     package var headers: [(name: String, value: String)]
     package var body: [UInt8]
 
+    package init(status: Int, headers: [(name: String, value: String)], body: [UInt8]) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+    }
+
     /// The first value of a header, by lower-case name.
     package func header(_ name: String) -> String? {
         headers.first { $0.name.utf8.elementsEqual(name.utf8) }?.value

@@ -25,10 +25,14 @@ struct UnixSocketTransport: Sendable {
         let path = path
         ClientBootstrap(group: loop)
             .connectTimeout(.milliseconds(Int64(call.timeoutMilliseconds)))
+            .channelOption(.autoRead, value: call.streaming == nil)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let operations = channel.pipeline.syncOperations
                     try operations.addHTTPClientHandlers()
+                    if call.streaming != nil {
+                        return try operations.addHandler(UnixSocketStreamHandler(call, path: path))
+                    }
                     try operations.addHandlers(
                         NIOHTTPClientResponseAggregator(maxContentLength: responseBytes),
                         UnixSocketCallHandler(call, path: path))

@@ -7,9 +7,9 @@ struct ConnectAnswer {
     var headers: [(name: String, value: String)]
     var body: [UInt8]
 
-    static func message(_ bytes: [UInt8], codec: RPCCodec, gzipped: Bool) -> ConnectAnswer {
+    static func message(_ bytes: [UInt8], codec: RPCCodec, coding: String?) -> ConnectAnswer {
         var headers = [(name: "content-type", value: codec.mediaType)]
-        if gzipped { headers.append(("content-encoding", "gzip")) }
+        if let coding { headers.append(("content-encoding", coding)) }
         return ConnectAnswer(status: 200, headers: headers, body: bytes)
     }
 

@@ -11,6 +11,8 @@ struct ConnectHead {
     var codec: RPCCodec
     var coding: Coding
     var acceptsGzip: Bool
+    /// Another node's; what becomes of it is the service's to say.
+    var acceptsLZ4: Bool
     var timeoutMilliseconds: Int
     /// As announced; nil when the body is chunked or HTTP/2 did not say.
     var contentLength: Int?
@@ -43,7 +45,8 @@ struct ConnectHead {
         }
         coding = try Self.coding(codingText)
         timeoutMilliseconds = try Self.timeout(timeout, limits)
-        acceptsGzip = accepted.map(Self.acceptsGzip) ?? false
+        acceptsGzip = accepted.map { Self.accepts("gzip", in: $0) } ?? false
+        acceptsLZ4 = accepted.map { Self.accepts(LZ4Coding.name, in: $0) } ?? false
         contentLength = length.flatMap { Int($0) }
         if let contentLength, contentLength > limits.bodyBytes {
             throw Self.tooLarge(limits)
@@ -107,10 +110,10 @@ struct ConnectHead {
         return min(milliseconds, limits.maximumTimeoutMilliseconds)
     }
 
-    private static func acceptsGzip(_ text: String) -> Bool {
+    private static func accepts(_ coding: String, in text: String) -> Bool {
         for part in text.utf8.split(separator: UInt8(ascii: ",")) {
             let pieces = part.split(separator: UInt8(ascii: ";"))
-            guard let name = pieces.first, trimmed(name).lowercased() == "gzip" else { continue }
+            guard let name = pieces.first, trimmed(name).lowercased() == coding else { continue }
             // A weight of zero is the one way to say no.
             return !pieces.dropFirst().contains { piece in
                 let weight = trimmed(piece)

@@ -111,12 +111,14 @@ enum HTTP2Callbacks {
 
     private static let readData: nghttp2_data_source_read_callback = {
         _, stream, _, count, flags, _, user in
-        guard let data = owner(user).dataToSend(stream, atMost: count) else {
-            return Int(resetStream)
+        switch owner(user).dataToSend(stream, atMost: count) {
+        case .streamIsGone: return Int(resetStream)
+        case .later: return Int(NGHTTP2_ERR_DEFERRED.rawValue)
+        case .bytes(let count, let isLast):
+            flags!.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
+            if isLast { flags!.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue }
+            return count
         }
-        flags!.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
-        if data.isLast { flags!.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue }
-        return data.count
     }
 
     private static let sendData: nghttp2_send_data_callback = {

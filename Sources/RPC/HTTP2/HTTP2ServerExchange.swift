@@ -9,6 +9,8 @@ final class HTTP2ServerExchange: HTTPExchange {
     private var sink: (any HTTPRequestSink)?
     private var sinkEnded = false
     private(set) var hasAnswered = false
+    /// Of a paced body: came, and has not been dealt with.
+    var unconsumedBytes = 0
     /// What came after an early answer, and when the stream is reset for it.
     var discardedBytes = 0
     var discardTimer: Scheduled<Void>?
@@ -35,6 +37,33 @@ final class HTTP2ServerExchange: HTTPExchange {
         handler.send(stream, status, headers, isHead ? ByteBuffer() : body)
     }
 
+    func begin(
+        status: Int, headers: [(name: String, value: String)], contentLength: UInt64, isWhole: Bool
+    ) {
+        eventLoop.preconditionInEventLoop()
+        assert(!hasAnswered, "a request is answered once")
+        guard let handler, !hasAnswered else { return }
+        hasAnswered = true
+        var headers = headers
+        if status != 304 { headers.append(("content-length", String(contentLength))) }
+        if isWhole {
+            handler.send(stream, status, headers, ByteBuffer())
+        } else {
+            handler.begin(stream, status, headers)
+        }
+    }
+
+    func send(_ piece: ByteBuffer, isLast: Bool) {
+        handler?.send(stream, piece, isLast: isLast)
+    }
+
+    func abort() { handler?.abort(stream) }
+
+    func consumed(_ count: Int) {
+        unconsumedBytes -= count
+        handler?.consumed(count, stream)
+    }
+
     func sendContinue() {}
 
     // MARK: From the handler
@@ -49,6 +78,11 @@ final class HTTP2ServerExchange: HTTPExchange {
         guard !stream.authority.isEmpty else { return stream.headers }
         return [("host", stream.authority)] + stream.headers.filter { $0.name != "host" }
     }
+
+    /// Whether the sink says when bytes have been dealt with.
+    var pacesBody: Bool { !hasAnswered && sink?.pacesBody ?? false }
+
+    func pieceTaken() { sink?.pieceTaken() }
 
     /// False when the bytes are not wanted any more.
     func receive(_ bytes: ByteBuffer) -> Bool {
@@ -66,6 +100,8 @@ final class HTTP2ServerExchange: HTTPExchange {
     func streamClosed() {
         discardTimer?.cancel()
         discardTimer = nil
+        // What nobody deals with any more counts against the connection no longer.
+        handler?.discard(unconsumedBytes)
         handler = nil
         let sink = sink
         self.sink = nil

@@ -117,6 +117,35 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
         scheduleFlush()
     }
 
+    /// An answer whose body comes piece by piece.
+    func begin(
+        _ stream: HTTP2Stream, _ status: Int, _ headers: [(name: String, value: String)]
+    ) {
+        session?.beginResponse(stream, status: status, headers: headers)
+        scheduleFlush()
+    }
+
+    func send(_ stream: HTTP2Stream, _ piece: ByteBuffer, isLast: Bool) {
+        session?.append(piece, isLast: isLast, to: stream)
+        scheduleFlush()
+    }
+
+    func abort(_ stream: HTTP2Stream) {
+        session?.reset(stream, .internalError)
+        scheduleFlush()
+    }
+
+    func discard(_ count: Int) {
+        guard count > 0 else { return }
+        session?.discard(count)
+        scheduleFlush()
+    }
+
+    func consumed(_ count: Int, _ stream: HTTP2Stream) {
+        session?.consume(count, stream)
+        scheduleFlush()
+    }
+
     /// One flush for all that is submitted in this turn of the event loop.
     private func scheduleFlush() {
         guard !isReading, !flushIsScheduled, let context else { return }
@@ -200,7 +229,11 @@ extension HTTP2ServerHandler: HTTP2SessionDelegate {
             session?.discard(count)
             return
         }
-        session?.consume(count, stream)
+        if exchange.pacesBody {
+            exchange.unconsumedBytes += count
+        } else {
+            session?.consume(count, stream)
+        }
         if !exchange.receive(bytes) {
             exchange.discardedBytes += count
             if exchange.discardedBytes > limits.discardedBytes { endDiscarding(stream) }
@@ -212,6 +245,10 @@ extension HTTP2ServerHandler: HTTP2SessionDelegate {
         exchange.discardTimer = context.eventLoop.assumeIsolated().scheduleTask(
             in: .milliseconds(limits.discardMilliseconds)
         ) { [weak self] in self?.endDiscarding(stream) }
+    }
+
+    func bodyTaken(_ stream: HTTP2Stream) {
+        (stream.attachment as? HTTP2ServerExchange)?.pieceTaken()
     }
 
     /// The rest of the request is not wanted.

@@ -12,9 +12,15 @@ protocol HTTP2SessionDelegate: AnyObject {
     func streamClosed(_ stream: HTTP2Stream, _ code: HTTP2ErrorCode)
     /// Server: the whole answer is on its way although the request has not ended.
     func answeredEarly(_ stream: HTTP2Stream)
+    /// Everything that `append` was given has been taken, and more is to come.
+    func bodyTaken(_ stream: HTTP2Stream)
     func settingsReceived()
     func goAwayReceived(lastStream: Int32, code: HTTP2ErrorCode)
     func pingAcknowledged()
+}
+
+extension HTTP2SessionDelegate {
+    func bodyTaken(_ stream: HTTP2Stream) {}
 }
 
 /// Owns one nghttp2 session, without I/O: received bytes go into `receive`, `nextOutput` gives the
@@ -180,6 +186,50 @@ final class HTTP2Session {
                 ? nghttp2_submit_response(session, stream.id, fields, count, nil)
                 : nghttp2_submit_response(session, stream.id, fields, count, &provider)
         }
+    }
+
+    /// Server: submits an answer whose body comes by `append`.
+    func beginResponse(
+        _ stream: HTTP2Stream, status: Int, headers: [(name: String, value: String)]
+    ) {
+        fieldBlock.removeAll()
+        fieldBlock.append(":status", String(status))
+        for header in headers { fieldBlock.append(header.name, header.value) }
+        stream.outgoingIsWhole = false
+        var provider = HTTP2Callbacks.dataProvider
+        _ = fieldBlock.withFields { fields, count in
+            nghttp2_submit_response(session, stream.id, fields, count, &provider)
+        }
+    }
+
+    /// The next piece of a body that was begun without it.
+    func append(_ bytes: ByteBuffer, isLast: Bool, to stream: HTTP2Stream) {
+        precondition(!stream.outgoingIsWhole, "nothing comes after the last piece")
+        if stream.outgoing.readableBytes == 0 {
+            stream.outgoing = bytes
+        } else {
+            stream.outgoing.writeImmutableBuffer(bytes)
+        }
+        stream.outgoingIsWhole = isLast
+        _ = nghttp2_session_resume_data(session, stream.id)
+    }
+
+    /// Client: submits a request whose body comes by `append`. Nil when the connection takes no more.
+    func beginRequest(
+        _ head: [(name: String, value: String)], attachment: AnyObject
+    ) -> HTTP2Stream? {
+        fieldBlock.removeAll()
+        for header in head { fieldBlock.append(header.name, header.value) }
+        var provider = HTTP2Callbacks.dataProvider
+        let id = fieldBlock.withFields { fields, count in
+            nghttp2_submit_request(session, nil, fields, count, &provider, nil)
+        }
+        guard id > 0 else { return nil }
+        let stream = HTTP2Stream(id: id)
+        stream.outgoingIsWhole = false
+        stream.attachment = attachment
+        streams[id] = stream
+        return stream
     }
 
     /// Client: submits a whole request. Nil when the connection takes no more.
@@ -403,12 +453,20 @@ extension HTTP2Session {
         streamCloses(frame.hd.stream_id, HTTP2ErrorCode.refusedStream.rawValue)
     }
 
-    /// How much of a stream's body goes into the next frame; nil when the stream is gone.
-    func dataToSend(_ id: Int32, atMost: Int) -> (count: Int, isLast: Bool)? {
-        guard let stream = stream(id) else { return nil }
+    enum DataToSend {
+        case bytes(count: Int, isLast: Bool)
+        /// More is to come and is not here yet.
+        case later
+        case streamIsGone
+    }
+
+    /// How much of a stream's body goes into the next frame.
+    func dataToSend(_ id: Int32, atMost: Int) -> DataToSend {
+        guard let stream = stream(id) else { return .streamIsGone }
         let available = stream.outgoing.readableBytes
+        if available == 0, !stream.outgoingIsWhole { return .later }
         let count = min(available, atMost)
-        return (count, count == available)
+        return .bytes(count: count, isLast: count == available && stream.outgoingIsWhole)
     }
 
     enum SendResult {
@@ -427,6 +485,10 @@ extension HTTP2Session {
             minimumWritableBytes: min(stream.outgoing.readableBytes, outputLimitBytes) + 64)
         output.writeBytes(frameHeader)
         if var body = stream.outgoing.readSlice(length: count) { output.writeBuffer(&body) }
+        if stream.outgoing.readableBytes == 0, !stream.outgoingIsWhole {
+            stream.outgoing = ByteBuffer()
+            delegate?.bodyTaken(stream)
+        }
         return .sent
     }
 }

@@ -28,8 +28,10 @@ final class HTTP2Stream {
     /// We have sent END_STREAM.
     var localEnded = false
 
-    /// The body still to be sent.
+    /// The body still to be sent, as far as it is here.
     var outgoing = ByteBuffer()
+    /// Nothing comes after `outgoing`.
+    var outgoingIsWhole = true
 
     /// What the session's owner keeps with the stream.
     var attachment: AnyObject?

@@ -19,4 +19,14 @@ package protocol CallerVerifier: Sendable {
     /// Rises whenever the same leaf may get another answer (configuration or trust changed). Read
     /// with every request, on the event loop.
     var generation: UInt64 { get }
+
+    /// Whether what was verified in a generation still holds for this caller. One that does not is closed
+    /// and has to connect again. Read with every request, on the event loop.
+    func isCurrent(_ caller: Caller, since generation: UInt64) -> Bool
+}
+
+extension CallerVerifier {
+    package func isCurrent(_ caller: Caller, since generation: UInt64) -> Bool {
+        generation == self.generation
+    }
 }

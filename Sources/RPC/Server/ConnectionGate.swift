@@ -4,6 +4,11 @@ internal import NIOCore
 internal import NIOSSL
 internal import NIOTLS
 
+/// What configuration says of these callers is another thing now: their connections end.
+struct CallersChanged: Sendable {
+    var kinds: Set<Caller.Kind>
+}
+
 /// Stands between TLS and HTTP on every connection. It lets no byte of a request through before the
 /// caller is known, then builds the pipeline of the HTTP version that ALPN chose, and afterwards
 /// watches for a connection that is idle or does not take its answers.
@@ -105,6 +110,10 @@ final class ConnectionGate: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
         case TLSUserEvent.handshakeCompleted(let alpn): handshakeCompleted(alpn, context)
+        case let changed as CallersChanged:
+            if let caller = dispatcher?.caller, changed.kinds.contains(caller.kind) {
+                context.close(promise: nil)
+            }
         case is ChannelShouldQuiesceEvent:
             if case .open = phase {
                 context.fireUserInboundEventTriggered(event)

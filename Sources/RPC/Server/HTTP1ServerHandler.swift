@@ -9,7 +9,7 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private enum Phase {
+    enum Phase {
         /// Between requests.
         case idle
         case receiving(any HTTPRequestSink)
@@ -23,26 +23,28 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     }
 
     private let dispatcher: any HTTPRequestDispatcher
-    private let mailbox: EventLoopMailbox
-    private let limits: RPCServerLimits
-    private var context: ChannelHandlerContext?
-    private var phase = Phase.idle
+    let mailbox: EventLoopMailbox
+    let limits: RPCServerLimits
+    var context: ChannelHandlerContext?
+    var phase = Phase.idle
     private var waitingParts = CircularBuffer<HTTPServerRequestPart>()
 
-    private var keepsAlive = true
-    private var bodyFollows = false
-    private var wantsContinue = false
-    private var isHead = false
+    var keepsAlive = true
+    var bodyFollows = false
+    var wantsContinue = false
+    var isHead = false
 
-    private var draining = false
+    var draining = false
     private var processing = false
-    private var isReading = false
-    private var unflushed = false
+    var isReading = false
+    var unflushed = false
     private var readIsHeld = false
     private var bytesCame = false
     private var partsCame = false
     private var discarded = 0
-    private var timer: LazyTimer?
+    /// Bytes of a paced body that its sink has not dealt with.
+    var unconsumed = 0
+    var timer: LazyTimer?
 
     init(
         dispatcher: any HTTPRequestDispatcher, mailbox: EventLoopMailbox, limits: RPCServerLimits
@@ -93,17 +95,20 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     }
 
     func read(context: ChannelHandlerContext) {
-        if waitingParts.isEmpty && context.channel.isWritable {
+        if takesMore(context) {
             context.read()
         } else {
             readIsHeld = true
         }
     }
 
-    private func resumeReading() {
-        guard readIsHeld, waitingParts.isEmpty, let context, context.channel.isWritable else {
-            return
-        }
+    private func takesMore(_ context: ChannelHandlerContext) -> Bool {
+        waitingParts.isEmpty && context.channel.isWritable
+            && unconsumed < Int(limits.http2.streamWindowBytes)
+    }
+
+    func resumeReading() {
+        guard readIsHeld, let context, takesMore(context) else { return }
         readIsHeld = false
         context.read()
     }
@@ -203,7 +208,9 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     private func take(_ part: HTTPServerRequestPart) {
         switch (part, phase) {
         case (.head(let head), .idle): begin(head)
-        case (.body(let bytes), .receiving(let sink)): sink.receive(bytes)
+        case (.body(let bytes), .receiving(let sink)):
+            if sink.pacesBody { unconsumed += bytes.readableBytes }
+            sink.receive(bytes)
         case (.end, .receiving(let sink)):
             phase = .waiting(sink)
             sink.end()
@@ -218,6 +225,7 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
 
     private func begin(_ head: NIOHTTP1.HTTPRequestHead) {
         timer?.disarm()
+        unconsumed = 0
         let request = request(head)
         keepsAlive =
             head.isKeepAlive && request.header("upgrade") == nil && head.method != .CONNECT
@@ -257,7 +265,7 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
     }
 
     /// The request and its answer are done.
-    private func answered() {
+    func answered() {
         if keepsAlive && !draining {
             phase = .idle
             if !processing { process() }
@@ -281,7 +289,7 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
         context.writeAndFlush(wrapOutboundOut(nothing), promise: written)
     }
 
-    private func close() {
+    func close() {
         if case .closing = phase { return }
         let open = phase
         phase = .closing
@@ -296,85 +304,6 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
         guard let context else { return }
         if unflushed { flushBurst() }
         context.close(promise: nil)
-    }
-}
-
-// MARK: Answers
-
-extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
-    var eventLoop: any EventLoop { mailbox.eventLoop }
-
-    func respond(
-        status: Int, headers: [(name: String, value: String)], body: ByteBuffer
-    ) {
-        guard let context else { return }
-        let early: Bool
-        switch phase {
-        case .waiting, .ending: early = false
-        case .receiving: early = bodyFollows
-        case .closing: return
-        case .idle, .discarding: preconditionFailure("a request is answered once")
-        }
-        if early || draining { keepsAlive = false }
-        write(context, status, headers, body)
-        switch phase {
-        case .waiting: answered()
-        case .receiving where early:
-            phase = .discarding
-            timer?.arm(milliseconds: limits.discardMilliseconds)
-        case .receiving: phase = .ending
-        case .ending, .idle, .discarding, .closing: break
-        }
-    }
-
-    func sendContinue() {
-        guard wantsContinue, bodyFollows, let context else { return }
-        wantsContinue = false
-        context.write(
-            wrapOutboundOut(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n")),
-            promise: nil)
-        flushSoon()
-    }
-
-    /// Above this a body is not copied behind its head.
-    private static let copiedBodyBytes = 16 << 10
-
-    private func write(
-        _ context: ChannelHandlerContext, _ status: Int,
-        _ headers: [(name: String, value: String)], _ body: ByteBuffer
-    ) {
-        let length = body.readableBytes
-        let copied = !isHead && length <= Self.copiedBodyBytes
-        var output = context.channel.allocator.buffer(capacity: 256 + (copied ? length : 0))
-        output.writeStaticString("HTTP/1.1 ")
-        output.writeString(String(status))
-        output.writeStaticString(" ")
-        output.writeString(HTTPResponseStatus(statusCode: status).reasonPhrase)
-        for (name, value) in headers {
-            output.writeStaticString("\r\n")
-            output.writeString(name)
-            output.writeStaticString(": ")
-            output.writeString(value)
-        }
-        output.writeStaticString("\r\ncontent-length: ")
-        output.writeString(String(length))
-        if !keepsAlive { output.writeStaticString("\r\nconnection: close") }
-        output.writeStaticString("\r\n\r\n")
-        if copied { output.writeImmutableBuffer(body) }
-        context.write(wrapOutboundOut(output), promise: nil)
-        if !copied, !isHead { context.write(wrapOutboundOut(body), promise: nil) }
-        flushSoon()
-    }
-
-    private func flushSoon() {
-        unflushed = true
-        if !isReading { mailbox.flush(self) }
-    }
-
-    func flushBurst() {
-        guard unflushed else { return }
-        unflushed = false
-        context?.flush()
     }
 }
 

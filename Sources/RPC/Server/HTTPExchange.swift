@@ -28,6 +28,21 @@ protocol HTTPExchange: AnyObject {
     /// stream (HTTP/2, RST_STREAM NO_ERROR) ends.
     func respond(status: Int, headers: [(name: String, value: String)], body: ByteBuffer)
 
+    /// Begins an answer whose body comes by `send`; only once the request is whole. `contentLength` is
+    /// added to the headers. An answer that `isWhole` has no body, as for HEAD.
+    func begin(
+        status: Int, headers: [(name: String, value: String)], contentLength: UInt64, isWhole: Bool)
+
+    /// The next piece of an answer that was begun. The sink hears `pieceTaken` when the connection has
+    /// taken it, and only then the next one may be sent.
+    func send(_ piece: ByteBuffer, isLast: Bool)
+
+    /// The answer that was begun cannot be finished: the other side must not take it for whole.
+    func abort()
+
+    /// Bytes of a body that is paced have been dealt with: as many may come again.
+    func consumed(_ count: Int)
+
     /// Sends `100 Continue` where the request asked for it; nothing on HTTP/2.
     func sendContinue()
 
@@ -41,6 +56,15 @@ protocol HTTPRequestSink: AnyObject {
     func end()
     /// The stream was reset or the connection lost before the body ended or the answer was written.
     func abandon()
+    /// The body is taken only as fast as `HTTPExchange.consumed` says.
+    var pacesBody: Bool { get }
+    /// The piece that was sent last is on its way.
+    func pieceTaken()
+}
+
+extension HTTPRequestSink {
+    var pacesBody: Bool { false }
+    func pieceTaken() {}
 }
 
 /// Routes, authorises, reads and answers requests of one connection, independent of the version.

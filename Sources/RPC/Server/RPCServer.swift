@@ -98,8 +98,16 @@ package final class RPCServer: Sendable {
 
     /// Makes a new TLS context from the files, which ends the session tickets of the one before.
     /// Blocking. The old context stays when the files make no new one.
-    package func renewTLS() throws(RPCServerError) {
-        try tls?.renew()
+    /// - Parameter files: other files than before; nil: the same.
+    package func renewTLS(_ files: RPCServerTLS? = nil) throws(RPCServerError) {
+        try tls?.renew(files)
+    }
+
+    /// Ends the connections of callers that configuration knows otherwise now. Calls that are under way on
+    /// them end without an answer.
+    package func close(callers kinds: Set<Caller.Kind>) {
+        guard !kinds.isEmpty else { return }
+        connections.tell(CallersChanged(kinds: kinds))
     }
 
     /// Takes no more connections and requests, waits for those in flight up to the grace, then
@@ -188,7 +196,7 @@ package final class RPCServer: Sendable {
             let socket = SocketGuard(core.limits)
             let gate = ConnectionGate(
                 core: core, mailbox: mailbox(channel),
-                entrance: .tls(context, trustFiles: tls.files.trustFiles, socket, acceptance),
+                entrance: .tls(context, trustFiles: context.trustFiles, socket, acceptance),
                 ticket: ticket)
             let pipeline = channel.pipeline.syncOperations
             try pipeline.addHandler(socket)
@@ -269,6 +277,12 @@ private final class ConnectionRegistry: Sendable {
         channels.withLock { $0[key] = channel }
         channel.closeFuture.whenComplete { [self] _ in
             channels.withLock { $0[key] = nil }
+        }
+    }
+
+    func tell(_ event: CallersChanged) {
+        for channel in channels.withLock({ Array($0.values) }) {
+            channel.pipeline.fireUserInboundEventTriggered(event)
         }
     }
 

@@ -72,6 +72,21 @@ package protocol RPCService: Sendable {
     /// may have been committed, so its outcome is unknown.
     func timedOut(procedure: String) -> ServiceError
 
+    /// Whether this caller, which takes LZ4 answers, gets them. Called on the connection's event loop,
+    /// must not block.
+    func allowsLZ4(_ caller: Caller) -> Bool
+
     /// The JSON body of `GET /health`. Called on the connection's event loop, must not block.
     func health(caller: Caller) -> [UInt8]
+
+    /// What is served beside the procedures, with bodies of any size; nil: nothing.
+    var streaming: (any StreamingService)? { get }
+}
+
+extension RPCService {
+    package var streaming: (any StreamingService)? { nil }
+}
+
+extension RPCService {
+    package func allowsLZ4(_ caller: Caller) -> Bool { false }
 }

@@ -19,6 +19,11 @@ final class RequestDispatcher: HTTPRequestDispatcher {
     private let closeGracefully: () -> Void
     private(set) var openRequests = 0
 
+    /// Who the connection belongs to, as far as that is known.
+    var caller: Caller? {
+        if case .known(let caller, _, _) = party { caller } else { nil }
+    }
+
     init(
         core: ServerCore, mailbox: EventLoopMailbox, party: Party,
         closeGracefully: @escaping () -> Void
@@ -33,6 +38,9 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         core.counters.request()
         do throws(ServiceError) {
             let (caller, holder) = try callerNow()
+            if let streaming = streaming(head) {
+                return try stream(streaming, head, exchange, caller, holder)
+            }
             if let procedure = try route(head) {
                 return try call(procedure, head, exchange, caller, holder)
             }
@@ -65,7 +73,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
                     "The certificate of \(caller.identity) has expired while the connection was "
                         + "open; connect with a new one.")
             }
-            if generation != core.verifier.generation {
+            if !core.verifier.isCurrent(caller, since: generation) {
                 closeGracefully()
                 throw ServiceError(
                     .draining, "The node's configuration has changed; connect and call again.")
@@ -116,6 +124,40 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         exchange.sendContinue()
         return request
     }
+
+    /// The service that a path belongs to when it is no procedure.
+    private func streaming(_ head: HTTPRequestHead) -> (any StreamingService)? {
+        guard let streaming = core.streaming else { return nil }
+        let path = head.target.utf8.prefix { $0 != UInt8(ascii: "?") }
+        return streaming.serves(path: String(decoding: path, as: UTF8.self)) ? streaming : nil
+    }
+
+    private func stream(
+        _ service: any StreamingService, _ head: HTTPRequestHead, _ exchange: any HTTPExchange,
+        _ caller: Caller, _ holder: Admission.Holder
+    ) throws(ServiceError) -> any HTTPRequestSink {
+        let checked = try StreamingHead(head)
+        let call = try service.begin(
+            StreamingRequest(
+                caller: caller, method: head.method, path: checked.path, query: checked.query,
+                headers: head.headers, contentLength: checked.contentLength))
+        guard core.admission.beginRequest(holder) else {
+            call.abandon()
+            throw core.overloaded("Too many requests are in flight")
+        }
+        guard core.admission.takeBody(steps: StreamedRequest.budgetSteps, holder) else {
+            core.admission.endRequest(holder)
+            call.abandon()
+            throw core.overloaded("The memory for request bodies is in use")
+        }
+        openRequests += 1
+        exchange.sendContinue()
+        return StreamedRequest(
+            dispatcher: self, exchange: exchange, holder: holder, call: call,
+            expectedBytes: checked.contentLength, isHead: head.method.utf8.elementsEqual("HEAD".utf8))
+    }
+
+    func streamedRequestClosed() { openRequests -= 1 }
 
     func closed(_ request: ServerRequest) {
         openRequests -= 1

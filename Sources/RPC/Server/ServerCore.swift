@@ -9,6 +9,7 @@ final class ServerCore: Sendable {
     let service: any RPCService
     let verifier: any CallerVerifier
     let procedures: Set<String>
+    let streaming: (any StreamingService)?
     let admission: Admission
     let counters = ServerCounters()
     let logger: Logger
@@ -27,6 +28,7 @@ final class ServerCore: Sendable {
         self.verifier = verifier
         self.logger = logger
         procedures = service.procedures
+        streaming = service.streaming
         admission = Admission(limits)
         verification = WorkQueue(threads: 2, waiting: limits.verificationQueue)
         coding = WorkQueue(threads: 2, waiting: limits.codingQueue)

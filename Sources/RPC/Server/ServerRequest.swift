@@ -200,18 +200,27 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         }
         release()
         guard exchange != nil else { return }
-        if case .message(let bytes) = reply, connect.acceptsGzip,
-            bytes.count > Self.gzipAboveBytes, deflateElsewhere(bytes)
-        {
-            return
-        }
-        answer(reply, gzipped: false)
+        if case .message(let bytes) = reply, encodeElsewhere(bytes) { return }
+        answer(reply, coding: nil)
     }
 
-    private func deflateElsewhere(_ bytes: [UInt8]) -> Bool {
-        core.coding.submit { [self] in
+    /// Makes a large answer smaller where the caller takes that, off the event loop.
+    private func encodeElsewhere(_ bytes: [UInt8]) -> Bool {
+        if connect.acceptsLZ4, bytes.count >= LZ4Coding.contentBytesMinimum,
+            core.service.allowsLZ4(caller)
+        {
+            return core.coding.submit { [self] in
+                let coded = LZ4Coding.encode(bytes)
+                mailbox.eventLoop.execute {
+                    self.answer(
+                        .message(coded ?? bytes), coding: coded == nil ? nil : LZ4Coding.name)
+                }
+            }
+        }
+        guard connect.acceptsGzip, bytes.count > Self.gzipAboveBytes else { return false }
+        return core.coding.submit { [self] in
             let deflated = Gzip.deflate(bytes)
-            mailbox.eventLoop.execute { self.answer(.message(deflated), gzipped: true) }
+            mailbox.eventLoop.execute { self.answer(.message(deflated), coding: "gzip") }
         }
     }
 
@@ -220,10 +229,10 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
     /// An answer of the server's own, before the service was asked.
     private func finish(_ reply: RPCReply) {
         release()
-        answer(reply, gzipped: false)
+        answer(reply, coding: nil)
     }
 
-    private func answer(_ reply: RPCReply, gzipped: Bool) {
+    private func answer(_ reply: RPCReply, coding: String?) {
         guard let exchange else { return }
         self.exchange = nil
         dispatcher.closed(self)
@@ -231,7 +240,7 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         switch reply {
         case .message(let bytes):
             exchange.respond(
-                .message(bytes, codec: connect.codec, gzipped: gzipped), mailbox)
+                .message(bytes, codec: connect.codec, coding: coding), mailbox)
         case .failure(let error):
             core.counters.failed(error.reason.rawValue)
             exchange.respond(.failure(error), mailbox)
@@ -273,9 +282,9 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
                         "The body arrives more slowly than \(core.limits.bodyBytesPerSecond) bytes "
                             + "a second; call again over a better connection.")))
         case .readingBody: finish(.failure(ServiceError(.deadlineExceeded)))
-        case .decoding: answer(.failure(ServiceError(.deadlineExceeded)), gzipped: false)
+        case .decoding: answer(.failure(ServiceError(.deadlineExceeded)), coding: nil)
         case .handed:
-            answer(.failure(core.service.timedOut(procedure: procedure)), gzipped: false)
+            answer(.failure(core.service.timedOut(procedure: procedure)), coding: nil)
         case .finished:
             // Answered by the service and still being deflated.
             mailbox.remove(self)

@@ -14,6 +14,7 @@ final class TLSContext: Sendable {
     }
 
     let context: NIOSSLContext
+    let trustFiles: [String]
     private let verdicts = Mutex<[Digest: Verdict]>([:])
 
     /// Anyone with a certificate of a trusted CA may add an entry.
@@ -21,6 +22,7 @@ final class TLSContext: Sendable {
 
     /// Blocking: reads the files.
     init(_ files: RPCServerTLS) throws(RPCServerError) {
+        trustFiles = files.trustFiles
         var configuration = TLSConfiguration.makeServerConfiguration(
             certificateChain: try Self.certificates(files.certificateFile)
                 .map { .certificate($0) },
@@ -85,19 +87,20 @@ final class TLSContext: Sendable {
 
 /// The context that new connections get; replaced as a whole.
 final class TLSContextHolder: Sendable {
-    let files: RPCServerTLS
-    private let current: Mutex<TLSContext>
+    private let current: Mutex<(files: RPCServerTLS, context: TLSContext)>
 
     init(_ files: RPCServerTLS) throws(RPCServerError) {
-        self.files = files
-        current = Mutex(try TLSContext(files))
+        current = Mutex((files, try TLSContext(files)))
     }
 
-    var context: TLSContext { current.withLock { $0 } }
+    var context: TLSContext { current.withLock { $0.context } }
 
     /// Blocking. Keeps the old context when the files make no new one.
-    func renew() throws(RPCServerError) {
+    ///
+    /// - Parameter files: other files than before; nil: the same.
+    func renew(_ files: RPCServerTLS? = nil) throws(RPCServerError) {
+        let files = files ?? current.withLock { $0.files }
         let new = try TLSContext(files)
-        current.withLock { $0 = new }
+        current.withLock { $0 = (files, new) }
     }
 }

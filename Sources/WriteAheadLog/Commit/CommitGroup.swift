@@ -1,4 +1,5 @@
 internal import CPlatform
+internal import Synchronization
 
 /// Everyone who waits for one commit. Blocking callers sleep on one word, so that a commit wakes
 /// them all with one call; answers are given by the committing thread.
@@ -56,13 +57,25 @@ final class CommitGroup: @unchecked Sendable {
 
     var isFinished: Bool { bsfg_load_acquire(word) == CommitGroup.finished }
 
+    /// Callers that have not read the result yet.
+    private let waiterCount = Atomic<Int>(0)
+
+    /// Announces a call of `wait`. With the log's lock.
+    func expectWaiter() { waiterCount.wrappingAdd(1, ordering: .relaxed) }
+
     /// Sleeps until the commit ended; returns its failure.
+    ///
+    /// - Precondition: it was announced.
     func wait() -> LogError? {
         while bsfg_load_acquire(word) == CommitGroup.pending {
             bsfg_futex_wait(word, CommitGroup.pending, -1)
         }
+        defer { waiterCount.wrappingSubtract(1, ordering: .releasing) }
         return failure
     }
+
+    /// Whether everyone who was announced has read the result.
+    var isRead: Bool { waiterCount.load(ordering: .acquiring) == 0 }
 
     /// The result of a group that is known to be finished.
     var result: LogError? {

@@ -570,7 +570,8 @@ struct CommitPipeline {
 
     /// A group for the next commit: one that was used before, unless somebody still looks at it.
     private mutating func takeGroup() -> CommitGroup {
-        for place in endedGroups.indices where isKnownUniquelyReferenced(&endedGroups[place]) {
+        for place in endedGroups.indices
+        where endedGroups[place].isRead && isKnownUniquelyReferenced(&endedGroups[place]) {
             let group = endedGroups.remove(at: place)
             group.reuse()
             return group

@@ -293,6 +293,7 @@ final class LogEngine: @unchecked Sendable {
                     monitor.unlock()
                     return ticket.receipt
                 }
+                group.expectWaiter()
                 if !isCommitting, pipeline.stagedGroup === group {
                     isCommitting = true
                     commitAndPassOn()

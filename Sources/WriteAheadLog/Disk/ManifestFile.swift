@@ -73,6 +73,9 @@ final class ManifestFile: @unchecked Sendable {
         var tables: [SegmentTable] = []
         /// Why a slot that is not all zero could not be read.
         var damage: [String] = []
+        /// Whether a slot of the table does not verify, or has behind its end what a crash left of
+        /// another version.
+        var hasTornTable = false
         /// A slot written by a later release.
         var unsupportedVersion: UInt64?
     }
@@ -95,8 +98,14 @@ final class ManifestFile: @unchecked Sendable {
             }
             let table = slice(
                 bytes, ManifestLayout.tableSlotPosition(slot), ManifestLayout.tableSlotBytes)
-            do throws(FormatError) { contents.tables.append(try SegmentTable(table)) } catch {
+            do throws(FormatError) {
+                let read = try SegmentTable(table)
+                contents.tables.append(read)
+                let rest = UnsafeRawBufferPointer(rebasing: table[min(read.byteCount, table.count)...])
+                if !rest.isAllZero { contents.hasTornTable = true }
+            } catch {
                 contents.note(error, "table slot \(slot)", table)
+                if !table.isAllZero { contents.hasTornTable = true }
             }
         }
         contents.states.sort { $0.generation > $1.generation }

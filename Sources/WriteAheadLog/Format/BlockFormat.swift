@@ -1,4 +1,5 @@
-// A block: records that were told together, at most 64 KiB raw unless one record is larger.
+// A block: records of one batch, or of neighbouring short ones, at most 64 KiB raw unless one record is
+// larger.
 //
 //   0  u32  CRC-32C of the stored bytes, then of bytes 4 ..< 32 of this header
 //   4  u8   codec: 0 none, 1 LZ4 block (see BlockCompression.swift)

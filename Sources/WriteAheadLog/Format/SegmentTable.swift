@@ -113,11 +113,16 @@ struct SegmentTable: Equatable {
     var segments: [SegmentEntry]
     var runs: [RunEntry] = []
 
+    /// Bytes of it in its slot; the rest of the slot is zero.
+    var byteCount: Int {
+        SegmentTable.headerBytes + segments.count * SegmentEntry.byteCount
+            + runs.count * RunEntry.byteCount
+    }
+
     func encode() -> [UInt8] {
         precondition(segments.count <= FormatLimits.segmentCountMaximum, "the table is full")
         precondition(runs.count <= FormatLimits.runCountMaximum, "the run table is full")
         let runsAt = SegmentTable.headerBytes + segments.count * SegmentEntry.byteCount
-        let byteCount = runsAt + runs.count * RunEntry.byteCount
         var bytes = [UInt8](repeating: 0, count: byteCount)
         bytes.withUnsafeMutableBytes { buffer in
             let start = buffer.baseAddress!

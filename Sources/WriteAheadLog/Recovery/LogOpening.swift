@@ -201,6 +201,7 @@ struct LogOpening {
             }
             // The other slot too: a crash while it was written can have left anything behind its end.
             try writer.writeStateSlot(recovered)
+            if contents.hasTornTable { try writer.changeTable(removing: true) { _ in } }
         }
         if isCut {
             for place in segments.indices { segments[place].entry = writer.table.segments[place] }

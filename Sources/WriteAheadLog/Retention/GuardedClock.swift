@@ -17,25 +17,33 @@
 // look younger than they are, never older. The same holds for a stored value
 // that lags behind: open time that was not stored is not counted twice, at worst not at all.
 
-struct GuardedClock: Sendable {
+package struct GuardedClock: Sendable {
     /// What the machine's clocks show at one moment.
-    struct Reading: Equatable, Sendable {
+    package struct Reading: Equatable, Sendable {
         /// Since 1970.
-        var wallMilliseconds: Int64
+        package var wallMilliseconds: Int64
         /// Of a clock that never jumps.
-        var monotonicNanoseconds: Int64
+        package var monotonicNanoseconds: Int64
         /// The kernel reports the wall clock as synchronised.
-        var isSynchronised: Bool
+        package var isSynchronised: Bool
+
+        package init(
+            wallMilliseconds: Int64, monotonicNanoseconds: Int64, isSynchronised: Bool
+        ) {
+            self.wallMilliseconds = wallMilliseconds
+            self.monotonicNanoseconds = monotonicNanoseconds
+            self.isSynchronised = isSynchronised
+        }
     }
 
-    enum SuspectReason: Hashable, Sendable {
+    package enum SuspectReason: Hashable, Sendable {
         /// The log was opened without a synchronised clock: how long it was closed is not known.
         case closedIntervalUnknown
         case jumpedForwards(milliseconds: Int64)
         case jumpedBackwards(milliseconds: Int64)
 
         /// For the event `clockSuspect`.
-        var sentence: String {
+        package var sentence: String {
             let consequence =
                 "nothing unconfirmed expires until the kernel reports a synchronised clock"
             return switch self {
@@ -51,22 +59,22 @@ struct GuardedClock: Sendable {
 
     /// Times of this clock from `fromMilliseconds` on that were taken before the shift become
     /// `byMilliseconds` greater, but no later than now.
-    struct Shift: Equatable, Sendable {
-        var fromMilliseconds: Int64
+    package struct Shift: Equatable, Sendable {
+        package var fromMilliseconds: Int64
         var byMilliseconds: Int64
         var nowMilliseconds: Int64
 
-        func apply(_ time: Int64) -> Int64 {
+        package func apply(_ time: Int64) -> Int64 {
             guard time >= fromMilliseconds else { return time }
             return min(RetentionSituation.moment(time, plus: byMilliseconds), nowMilliseconds)
         }
     }
 
-    struct Observation: Equatable, Sendable {
+    package struct Observation: Equatable, Sendable {
         /// Set when the clock became suspect with this observation, or again for another reason.
-        var becameSuspect: SuspectReason?
-        var becameTrusted = false
-        var shift: Shift?
+        package var becameSuspect: SuspectReason?
+        package var becameTrusted = false
+        package var shift: Shift?
     }
 
     /// A forward step of the wall clock, against the monotonic clock, beyond which it is a jump.
@@ -79,9 +87,9 @@ struct GuardedClock: Sendable {
     private static let unanchoredBit: UInt64 = 1 << 63
     private static let wallMillisecondsRange: ClosedRange<Int64> = 0...(1 << 61)
 
-    private(set) var nowMilliseconds: Int64
+    package private(set) var nowMilliseconds: Int64
     /// Why nothing unconfirmed may expire now; nil while the clock is trusted.
-    private(set) var suspicion: SuspectReason?
+    package private(set) var suspicion: SuspectReason?
 
     private var isAnchored: Bool
     /// The value at opening, while a closed interval waits for a synchronised clock.
@@ -91,7 +99,7 @@ struct GuardedClock: Sendable {
     private var remainderNanoseconds: Int64 = 0
 
     /// - Parameter stored: from the state slot; 0 for a new log.
-    init(stored: UInt64, _ reading: Reading) {
+    package init(stored: UInt64, _ reading: Reading) {
         let reading = GuardedClock.bounded(reading)
         last = reading
         guard stored != 0 else {
@@ -122,20 +130,20 @@ struct GuardedClock: Sendable {
     }
 
     /// What the clock will show at a moment of the monotonic clock if nothing else is observed.
-    func now(monotonicNanoseconds: Int64) -> Int64 {
+    package func now(monotonicNanoseconds: Int64) -> Int64 {
         nowMilliseconds + max(0, monotonicNanoseconds - last.monotonicNanoseconds) / 1_000_000
     }
 
-    var isTrusted: Bool { suspicion == nil }
+    package var isTrusted: Bool { suspicion == nil }
 
     /// The value for the state slot.
-    var stored: UInt64 {
+    package var stored: UInt64 {
         UInt64(max(nowMilliseconds, 1)) | (isAnchored ? 0 : GuardedClock.unanchoredBit)
     }
 
     /// Takes what the machine's clocks show now. To be called before every decision and at least
     /// once a minute while records are appended. O(1).
-    mutating func observe(_ given: Reading) -> Observation {
+    package mutating func observe(_ given: Reading) -> Observation {
         let reading = GuardedClock.bounded(given)
         let nanoseconds =
             max(0, reading.monotonicNanoseconds - last.monotonicNanoseconds) + remainderNanoseconds

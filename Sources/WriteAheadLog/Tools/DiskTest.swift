@@ -13,8 +13,8 @@ package struct DiskTest {
     package static let cacheFlushLeastNanoseconds: Int64 = 60_000
     /// 15,000 revolutions a minute are 4 ms each; half of the writes wait for a quarter of one.
     package static let rotationLeastNanoseconds: Int64 = 1_000_000
-    /// Of two writers the simpler one, unless the other is faster by a quarter.
-    private static let advantageMinimum = 1.25
+    /// Of two ways the simpler one, unless the other is faster by a twentieth: less is noise.
+    private static let advantageMinimum = 1.05
 
     private let disk: any MeasurableDisk
     private let directory: String

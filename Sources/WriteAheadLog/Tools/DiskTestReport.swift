@@ -17,14 +17,6 @@ package struct DiskTestReport: Hashable, Sendable {
         }
     }
 
-    /// How a log should write here.
-    package enum Writer: String, Hashable, Sendable {
-        /// Through the page cache, then fdatasync: what the log does.
-        case synchronised = "pwrite and fdatasync"
-        /// Past the page cache, each write durable by itself.
-        case direct = "O_DIRECT and O_DSYNC"
-    }
-
     /// What was seen that a device which keeps its word would not show. Never a proof: that takes
     /// power to be pulled.
     package enum Suspicion: Hashable, Sendable {
@@ -54,7 +46,8 @@ package struct DiskTestReport: Hashable, Sendable {
     /// was not filled.
     package var reportsNoSpace: Bool?
     package var suspicions: [Suspicion]
-    package var recommended: Writer
+    /// How a log is faster here.
+    package var recommended: CommitWriting
 }
 
 extension DiskTestReport.Suspicion {

@@ -95,18 +95,25 @@ struct LogDiskTest: ParsableCommand {
         }
         StandardOutput.line(writers.text)
         if report.direct == nil { StandardOutput.line("O_DIRECT: not on this file system") }
-        StandardOutput.line("\nfaster here: \(report.recommended.rawValue)")
+        StandardOutput.line("\nfaster here: \(Self.description(report.recommended))")
         for suspicion in report.suspicions {
             StandardOutput.line("suspicion: \(suspicion.sentence)")
+        }
+    }
+
+    private static func description(_ writing: CommitWriting) -> String {
+        switch writing {
+        case .synchronised: "pwrite and fdatasync (synchronised)"
+        case .direct: "O_DIRECT and O_DSYNC (direct)"
         }
     }
 
     private static func latencies(_ report: DiskTestReport) -> [(
         String, DiskTestReport.Latency
     )] {
-        var found = [(DiskTestReport.Writer.synchronised.rawValue, report.synchronised)]
+        var found = [(description(.synchronised), report.synchronised)]
         if let direct = report.direct {
-            found.append((DiskTestReport.Writer.direct.rawValue, direct))
+            found.append((description(.direct), direct))
         }
         return found
     }
@@ -130,7 +137,7 @@ struct LogDiskTest: ParsableCommand {
             ("write_bytes", .integer(Int64(report.writeBytes))),
             ("synchronised", latency(report.synchronised)),
             ("direct", report.direct.map(latency) ?? .null),
-            ("recommended", .text(report.recommended == .direct ? "direct" : "synchronised")),
+            ("recommended", .text(report.recommended.rawValue)),
             ("suspicions", .list(report.suspicions.map { .text($0.sentence) })),
         ])
     }

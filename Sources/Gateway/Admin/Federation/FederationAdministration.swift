@@ -1,0 +1,196 @@
+internal import Buffers
+internal import Facts
+internal import Replication
+internal import RPC
+internal import SwiftProtobuf
+
+/// What the operator asks of gates, pulls and the configuration over the administration socket.
+struct FederationAdministration: Sendable {
+    private static let reasonBytesMaximum = 256
+    private static let partitionMillisecondsMaximum: Int64 = 30 * 86_400_000
+
+    let live: LiveConfiguration
+    let gates: PeerGates
+    let partitions: Partitions
+    let pulls: Pulls
+    let now: @Sendable () -> Int64
+    /// Reads the files again and puts them in force.
+    let reload: @Sendable () async throws(ServiceError) -> ConfigurationChanges
+
+    func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
+        switch procedure {
+        case .listGates:
+            var response = Bsfg_Admin_V1_ListGatesResponse()
+            response.gates = gates.status()
+            return try encode(response, request)
+        case .partition: return try encode(try await partition(try decode(request)), request)
+        case .reconcile: return try encode(try await reconcile(try decode(request)), request)
+        case .startPeer: return try encode(try await startPeer(try decode(request)), request)
+        case .reload: return try encode(try await reloadConfiguration(), request)
+        case .showConfiguration: return try encode(showConfiguration(), request)
+        default: preconditionFailure("\(procedure.rawValue) is not administration of federation")
+        }
+    }
+
+    // MARK: - Gates
+
+    private func partition(_ request: Bsfg_Admin_V1_PartitionRequest) async throws(ServiceError)
+        -> Bsfg_Admin_V1_PartitionResponse
+    {
+        try requirePeer(request.peer)
+        guard !request.reason.isEmpty else {
+            throw ServiceError(.missingField, "say why, for those who come after", field: "reason")
+        }
+        guard request.reason.utf8.count <= Self.reasonBytesMaximum else {
+            throw ServiceError(
+                .tooLarge, "a reason has at most \(Self.reasonBytesMaximum) bytes", field: "reason")
+        }
+        guard (0...Self.partitionMillisecondsMaximum).contains(request.forMs) else {
+            throw ServiceError(
+                .malformedRequest, "a partition ends within 30 days, or with reconcile (0)",
+                field: "for_ms")
+        }
+        var closure = Bsfg_Admin_V1_OperatorClosure()
+        closure.peer = request.peer
+        closure.reason = request.reason
+        closure.sinceUnixMs = now()
+        closure.untilUnixMs = request.forMs > 0 ? closure.sinceUnixMs + request.forMs : 0
+        try await partitions.close(closure)
+        var response = Bsfg_Admin_V1_PartitionResponse()
+        response.gate = gates.status(of: request.peer)
+        return response
+    }
+
+    private func reconcile(_ request: Bsfg_Admin_V1_ReconcileRequest) async throws(ServiceError)
+        -> Bsfg_Admin_V1_ReconcileResponse
+    {
+        // A closure may be left of a peer that is not configured any more.
+        if gates.refusal(to: request.peer) == nil { try requirePeer(request.peer) }
+        var response = Bsfg_Admin_V1_ReconcileResponse()
+        response.wasClosed = try await partitions.open(request.peer, why: "the operator asked for it")
+        response.gate = gates.status(of: request.peer)
+        return response
+    }
+
+    private func requirePeer(_ peer: String) throws(ServiceError) {
+        let configuration = live.current
+        guard configuration.peer(id: peer) == nil else { return }
+        throw ServiceError(
+            .unknownZone,
+            "the peer '\(peer)' is not in peers.yaml; "
+                + NearestName.hint(for: peer, among: configuration.peers.map(\.id)), field: "peer")
+    }
+
+    // MARK: - Pulls that wait for the operator
+
+    private func startPeer(_ request: Bsfg_Admin_V1_StartPeerRequest) async throws(ServiceError)
+        -> Bsfg_Admin_V1_StartPeerResponse
+    {
+        try requirePeer(request.peer)
+        let chosen = pulls.pulls(
+            peer: request.peer, stream: request.stream, origin: request.origin)
+        guard !chosen.isEmpty else {
+            throw ServiceError(
+                .unknownStream, "cursors.yaml pulls nothing like that from \(request.peer)",
+                field: "stream")
+        }
+        var response = Bsfg_Admin_V1_StartPeerResponse()
+        if request.dryRun {
+            for pull in chosen { response.pulls.append(await preview(pull)) }
+            return response
+        }
+        let held = chosen.filter(\.isHeld)
+        await pulls.startHeld(held)
+        response.pulls = held.map { pull in
+            var started = Bsfg_Admin_V1_StartedPull()
+            started.stream = pull.configuration.stream
+            started.origin = pull.configuration.origin
+            started.initMode = pull.configuration.initMode.description
+            return started
+        }
+        return response
+    }
+
+    /// Asks the source where a pull would begin; nothing changes on either side.
+    private func preview(_ pull: Pulls.Pull) async -> Bsfg_Admin_V1_StartedPull {
+        var started = Bsfg_Admin_V1_StartedPull()
+        started.stream = pull.configuration.stream
+        started.origin = pull.configuration.origin
+        started.initMode = pull.configuration.initMode.description
+        let buffer = pull.log.buffer
+        let receiver = SourcePosition(
+            logUUID: buffer.identifier, epoch: buffer.epoch, nextOffset: buffer.headOffset)
+        do throws(PullFailure) {
+            let opened = try await pull.source.openCursor(
+                pull.log.forward?.position, receiver, isDryRun: true)
+            started.initMode = opened.initMode
+            started.startOffset = opened.start.offset
+            started.headOffset = opened.headOffset
+            started.shortfallMs = opened.shortfallMs
+            started.existing = opened.existing
+        } catch {
+            switch error {
+            case .unavailable(let sentence), .refused(_, let sentence), .blocked(_, let sentence),
+                .full(let sentence, _):
+                started.problem = sentence
+            }
+        }
+        return started
+    }
+
+    // MARK: - Configuration
+
+    private func reloadConfiguration() async throws(ServiceError) -> Bsfg_Admin_V1_ReloadResponse {
+        let changes = try await reload()
+        var response = Bsfg_Admin_V1_ReloadResponse()
+        response.generation = live.generation
+        response.changes = changes.changes.map { change in
+            var told = Bsfg_Admin_V1_ConfigurationChange()
+            told.key = change.key
+            told.before = change.before ?? ""
+            told.after = change.after ?? ""
+            return told
+        }
+        return response
+    }
+
+    private func showConfiguration() -> Bsfg_Admin_V1_ShowConfigurationResponse {
+        var response = Bsfg_Admin_V1_ShowConfigurationResponse()
+        response.generation = live.generation
+        response.lines = ConfigurationListing(live.current).lines.map { line in
+            var told = Bsfg_Admin_V1_ConfigurationLine()
+            told.key = line.key
+            told.value = line.value
+            return told
+        }
+        return response
+    }
+
+    // MARK: - Codec
+
+    private func decode<Message: SwiftProtobuf.Message>(_ request: RPCRequest)
+        throws(ServiceError) -> Message
+    {
+        do {
+            return switch request.codec {
+            case .json: try Message(jsonUTF8Bytes: request.body)
+            case .proto: try Message(serializedBytes: request.body)
+            }
+        } catch {
+            throw ServiceError(.malformedRequest, "the request cannot be read: \(error)")
+        }
+    }
+
+    private func encode(_ message: some SwiftProtobuf.Message, _ request: RPCRequest)
+        throws(ServiceError) -> [UInt8]
+    {
+        do {
+            return switch request.codec {
+            case .json: try message.jsonUTF8Bytes()
+            case .proto: try message.serializedBytes()
+            }
+        } catch {
+            throw ServiceError(.internal, "the answer cannot be encoded: \(error)")
+        }
+    }
+}

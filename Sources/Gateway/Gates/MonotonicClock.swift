@@ -1,0 +1,10 @@
+internal import Glibc
+
+/// A clock that never jumps.
+enum MonotonicClock {
+    static var milliseconds: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
+    }
+}

@@ -1,0 +1,65 @@
+internal import Facts
+internal import Replication
+internal import RPC
+internal import SwiftProtobuf
+
+/// A connection to a peer, as pulls use it: calls in binary protobuf, several at a time.
+struct PeerConnection: Sendable {
+    /// Procedure, body, milliseconds.
+    var call: @Sendable (String, [UInt8], Int) async throws(RPCClientError) -> [UInt8]
+    var close: @Sendable () async -> Void
+}
+
+extension PeerConnection {
+    static func connect(
+        _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
+        _ credentials: NodeCredentials
+    ) throws(NodeError) -> PeerConnection {
+        let client = try client(peer, endpoint, configuration, credentials)
+        return PeerConnection(
+            call: { (procedure, body, milliseconds) async throws(RPCClientError) in
+                try await client.call(procedure, body, timeoutMilliseconds: milliseconds)
+            }, close: { await client.close() })
+    }
+
+    /// Mutual TLS to a peer's endpoint, whose certificate must be that of its entry.
+    static func client(
+        _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
+        _ credentials: NodeCredentials
+    ) throws(NodeError) -> RPCClient {
+        do {
+            let verifier = credentials.verifier.server(peer: peer.id)
+            var trust: [UInt8] = []
+            for file in peer.authorityFiles {
+                trust += try SmallFile.read(file, bytesMaximum: X509Certificate.fileBytesMaximum)
+                trust.append(UInt8(ascii: "\n"))
+            }
+            let tls = RPCClientTLS(
+                certificateChain: credentials.chain.flatMap(\.pem),
+                privateKey: try SmallFile.read(
+                    configuration.tls.keyFile, bytesMaximum: X509Certificate.fileBytesMaximum),
+                trustRoots: trust,
+                // A name that could be a host's is told, so that a listener can choose by it.
+                serverName: peer.identity.contains(".") ? peer.identity : nil)
+            var settings = RPCClientConfiguration(host: endpoint.host, port: endpoint.port)
+            settings.acceptsLZ4 = peer.compression == .lz4
+            return try RPCClient(settings, tls: tls) { leaf in
+                switch verifier.verify(leafDER: leaf, direction: .outgoing) {
+                case .success: nil
+                case .failure(let error):
+                    ServiceRefusal(reason: error.reason.rawValue, sentence: error.message)
+                }
+            }
+        } catch {
+            throw NodeError("no connection to \(peer.id) can be set up: \(error)")
+        }
+    }
+
+    static func hello(zone: String) -> [UInt8] {
+        var hello = Bsfg_V1_HelloRequest()
+        hello.zone = zone
+        hello.release = NodeRelease.name
+        hello.formatMax = messageFormatMaximum
+        return WireCodec.encode(hello, .proto)
+    }
+}

@@ -1,0 +1,43 @@
+package import Facts
+internal import Synchronization
+
+/// The identities in force, replaced as a whole by a reload. Only the callers whose entry changed have to
+/// connect again: what was found out about the others still holds.
+package final class ReloadableVerifier: CallerVerifier {
+    private struct State {
+        var verifier: IdentityVerifier
+        var generation: UInt64
+        /// The generation in which an entry became what it is; at most one for each entry that ever was.
+        var changed: [Caller.Kind: UInt64] = [:]
+    }
+
+    private let state: Mutex<State>
+
+    package init(_ verifier: IdentityVerifier) {
+        state = Mutex(State(verifier: verifier, generation: verifier.generation))
+    }
+
+    package var identities: IdentityVerifier { state.withLock { $0.verifier } }
+
+    package var generation: UInt64 { state.withLock { $0.generation } }
+
+    /// - Parameter changed: the entries that came, went or became others, in trust, name or grant.
+    package func replace(with verifier: IdentityVerifier, changed: Set<Caller.Kind>) {
+        state.withLock { state in
+            precondition(verifier.generation > state.generation, "a reload has a generation of its own")
+            state.verifier = verifier
+            state.generation = verifier.generation
+            for kind in changed { state.changed[kind] = verifier.generation }
+        }
+    }
+
+    package func verify(
+        leafDER: [UInt8], direction: CallDirection
+    ) -> Result<Caller, ServiceError> {
+        identities.verify(leafDER: leafDER, direction: direction)
+    }
+
+    package func isCurrent(_ caller: Caller, since generation: UInt64) -> Bool {
+        state.withLock { ($0.changed[caller.kind] ?? 0) <= generation }
+    }
+}
