@@ -90,10 +90,10 @@ class Oracle:
         if record.kind == "quarantined":
             if not is_turned:
                 return f"a notice instead of {fact.identifier}"
-            notice = dict(fields(record.item))
-            where = place(notice[1])
-            histories.add(where[:2])
-            return None if where[2] == record.offset else f"a notice about {where}"
+            # Where it was at its origin stands beside the notice, which names the log that it came from.
+            histories.add(record.origin[:2])
+            where = (record.origin[2], place(dict(fields(record.item))[1])[2])
+            return None if where == (record.offset, record.offset) else f"a notice about {where}"
         if record.kind != "message":
             return f"is a notice of kind {record.kind}"
         if is_turned:
