@@ -35,6 +35,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/histories.py", 600),
     ("Tests/EndToEnd/quarantine.py", 600),
     ("Tests/EndToEnd/gates.py", 600),
+    ("Tests/EndToEnd/schedules.py", 600),
     ("Tests/EndToEnd/artifacts.py", 600),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),

@@ -121,9 +121,13 @@ class Plan:
             self._reset, self._half_close, self._hold, self._clock, self._kill, self._drill)
         count = chance.choice((FAULTS_MINIMUM, FAULTS_MINIMUM, 4, 5, 6))
         faults = [
-            kind(chance, chance.uniform(0.03, 0.95), chance.uniform(0.2, 1.2))
+            kind(chance, chance.uniform(0.03, 0.95), self._seconds(chance))
             for kind in chance.sample(kinds, count)]
         return sorted(faults, key=lambda fault: fault.at)
+
+    def _seconds(self, chance):
+        """Mostly short; some are long enough for gates to close and breakers to wait."""
+        return chance.uniform(0.2, 1.2) if chance.random() < 0.85 else chance.uniform(1.5, 4.0)
 
     # Each of a cable is of a random one, in a random direction.
 

@@ -233,7 +233,12 @@ class ScheduleRun:
         oracle = Oracle(self.plan, self.nodes, self.productions)
         oracle.look_at_answers()
         oracle.look_at_quarantines({zone: quarantine_of(node) for zone, node in self.nodes.items()})
-        for node in self.nodes.values():
+        for zone, node in self.nodes.items():
+            # Most are gone from one moment to the next, some are asked to end.
+            if self.chance.random() < 0.2:
+                code = node.stop()
+                if code != 0:
+                    self.result.wrong.append(f"{zone} was asked to end and did with {code}")
             node.kill()
         oracle.look_at_logs()
         result = self.result
