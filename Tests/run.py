@@ -48,6 +48,11 @@ SCRIPTS = [
 class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.failures = []
+
+    def fail(self, line):
+        self.failed += 1
+        self.failures.append(line)
 
 
 def stream(command, limit_seconds, environment, on_line):
@@ -73,6 +78,7 @@ def swift_tests(scratch_path, environment, count):
     closing = re.compile(r"Test run with (\d+) tests? .*?(passed|failed)(?:.*with (\d+) issue)?")
     skipped = re.compile(r'^. Test .* skipped')
     failed_test = re.compile(r'^\S+ Test (?!run).* failed after')
+    broken_expectation = re.compile(r'^\S+ Test .* recorded an issue')
     seen = {"total": 0, "failed": 0, "skipped": 0}
 
     def look(line):
@@ -81,6 +87,9 @@ def swift_tests(scratch_path, environment, count):
             seen["total"] = int(match.group(1))
         elif failed_test.match(line):
             seen["failed"] += 1
+            count.failures.append(line.strip())
+        elif broken_expectation.match(line):
+            count.failures.append(line.strip())
         elif skipped.match(line):
             seen["skipped"] += 1
 
@@ -99,7 +108,8 @@ def script(path, limit_seconds, environment, count):
 
     def look(line):
         seen.passed += line.startswith("PASS ")
-        seen.failed += line.startswith("FAIL ")
+        if line.startswith("FAIL "):
+            seen.fail(f"{path}: {line[5:].strip()}")
         seen.skipped += line.startswith("SKIPPED ")
 
     print(f"== {path}", flush=True)
@@ -107,13 +117,14 @@ def script(path, limit_seconds, environment, count):
     code = stream([interpreter, str(ROOT / path)], limit_seconds, environment, look)
     if code != 0 and seen.failed == 0:
         print(f"FAIL {path}: exit code {code}")
-        seen.failed = 1
+        seen.fail(f"{path}: exit code {code}")
     elif seen.passed + seen.skipped == 0:
         print(f"FAIL {path}: it checked nothing")
-        seen.failed = 1
+        seen.fail(f"{path}: it checked nothing")
     print(f"== {path}: {time.monotonic() - began:.0f} s", flush=True)
     count.passed += seen.passed
     count.failed += seen.failed
+    count.failures += seen.failures
     count.skipped += seen.skipped
 
 
@@ -131,6 +142,9 @@ def main():
     for path, limit_seconds in SCRIPTS:
         if not options.only or options.only in path:
             script(path, limit_seconds, environment, count)
+    # Named once more where nobody has to search for them: the last lines are what a log's reader sees first.
+    for line in count.failures[:40]:
+        print(f"failed: {line}")
     print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped")
     return 1 if count.failed else 0
 
