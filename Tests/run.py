@@ -74,6 +74,11 @@ def stream(command, limit_seconds, environment, on_line):
         return 124
 
 
+# Tests at a time, each of which may start threads of its own. Without a bound all of them begin at once,
+# and on two cores a deadline of 10 seconds is over before its test has had one.
+PARALLEL_TESTS = 8
+
+
 def swift_tests(scratch_path, environment, count):
     closing = re.compile(r"Test run with (\d+) tests? .*?(passed|failed)(?:.*with (\d+) issue)?")
     skipped = re.compile(r'^. Test .* skipped')
@@ -93,8 +98,9 @@ def swift_tests(scratch_path, environment, count):
         elif skipped.match(line):
             seen["skipped"] += 1
 
+    bounded = dict(environment, SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=str(PARALLEL_TESTS))
     code = stream(
-        ["swift", "test", "--skip-build", "--scratch-path", scratch_path], 1500, environment, look)
+        ["swift", "test", "--skip-build", "--scratch-path", scratch_path], 1500, bounded, look)
     failed = seen["failed"] or (1 if code != 0 or seen["total"] == 0 else 0)
     count.failed += failed
     count.skipped += seen["skipped"]
