@@ -7,7 +7,8 @@ import Testing
         for offset in offsets {
             let entry = keyEntry(offset)
             table.reserve(entry.key, content: entry.content, owner: 1, index: 0)
-            #expect(table.admit(entry.key, owner: 1, index: 0, offset: offset))
+            let isAdmitted = table.admit(entry.key, owner: 1, index: 0, offset: offset)
+            #expect(isAdmitted)
         }
         table.finished(keyCount: offsets.count, endOffset: offsets.upperBound)
     }
