@@ -16,7 +16,9 @@ import time
 from email.utils import parsedate_to_datetime
 
 from schedule import namespaces, stepped_clock
+from schedule.bites import faults_bite
 from schedule.field import Field
+from schedule.oracle_check import oracle_notices
 from schedule.plan import Plan
 from schedule.run import ScheduleRun
 from schedule.tally import HITS_MINIMUM, Tally
@@ -92,6 +94,7 @@ def test(checks):
         for seed in chosen:
             print(Plan(seed))
         return checks.check("the plans are printed", True)
+    oracle_notices(checks)
     reason = namespaces.why_not() or (None if stepped_clock.compiler() else "there is no C compiler")
     if reason:
         return checks.skip("random schedules over real nodes", reason)
@@ -99,6 +102,8 @@ def test(checks):
     with Field(chosen[0]) as field:
         with checks.guard("clock"):
             clock_bites(checks, field)
+        with checks.guard("faults"):
+            faults_bite(checks, field)
         for seed in chosen:
             with checks.guard(f"schedule {seed}"):
                 one(checks, seed, field, tally)

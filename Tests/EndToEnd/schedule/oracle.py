@@ -54,16 +54,15 @@ class Oracle:
                 self.wrong(f"logs of {zone}: {origins(node)}, expected forward logs of {expected}")
                 continue
             for origin in (zone, *expected):
-                self._look_at_log(node, origin)
+                self.look_at_records(zone, origin, dumped(node, origin))
 
-    def _look_at_log(self, node, origin):
+    def look_at_records(self, zone, origin, records):
         """Every offset that the log still has holds what was acknowledged at that offset of the origin. A log that
         nobody truncates is whole; others have a tail of it."""
-        name = f"{node.zone}'s log of {origin}"
+        name = f"{zone}'s log of {origin}"
         acknowledged = self.productions[origin].acknowledged
-        records = dumped(node, origin)
         first = records[0].offset if records else None
-        is_whole = not self.may_truncate(node, origin)
+        is_whole = not self.may_truncate(zone, origin)
         if first is None or (is_whole and first != 0):
             return self.wrong(f"{name}: begins at {first}")
         if [record.offset for record in records] != list(range(first, len(acknowledged))):
@@ -73,7 +72,7 @@ class Oracle:
         histories = set()
         for record in records:
             fact = acknowledged[record.offset]
-            problem = self._compare(record, fact, node.zone, origin, histories)
+            problem = self._compare(record, fact, zone, origin, histories)
             if problem:
                 return self.wrong(f"{name}: offset {record.offset}: {problem}")
         if len(histories) > 1:
@@ -106,10 +105,10 @@ class Oracle:
         expected = (origin, fact.identifier, fact.digest)
         return None if found == expected else f"holds {found}, acknowledged was {expected}"
 
-    def may_truncate(self, node, origin):
+    def may_truncate(self, zone, origin):
         """Whether readers' confirmations may have removed the beginning."""
         return any(
-            source == node.zone and of == origin for (_, of), source in self.routes.items())
+            source == zone and of == origin for (_, of), source in self.routes.items())
 
 
 def quarantine_of(node):

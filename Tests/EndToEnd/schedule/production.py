@@ -20,7 +20,7 @@ class Made:
     def __init__(self, identifier, text, number, zone):
         self.identifier = identifier
         # Canonical as it stands: names in order, nothing to escape, a small integer.
-        canonical = f'{{"number":{number},"text":"{text}"}}'
+        self.canonical = canonical = f'{{"number":{number},"text":"{text}"}}'
         self.digest = content_digest(SUBJECT.encode(), PREDICATE.encode(), canonical.encode())
         self.body = (
             f'{{"envelope":{{"message_id":"{identifier}","from_zone":"{zone}","to_zone":"{zone}",'
