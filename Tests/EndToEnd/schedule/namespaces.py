@@ -112,7 +112,7 @@ class Network:
 
     def swallow(self, near, far, swallows):
         """Packets from `near` to `far` vanish in a blackhole route; the other way they pass."""
-        ip("-n", self.names[near], "route", "add" if swallows else "del", "blackhole",
+        ip("-n", self.names[near], "route", "replace" if swallows else "del", "blackhole",
            f"{self.addresses[far, near]}/32", ok=swallows)
 
     def slow(self, near, far, kilobits):
