@@ -5,6 +5,7 @@ connections, clocks and processes fail; then everything is healed and the logs a
     BSFG=path schedules.py                       a few fixed seeds and one random one
     BSFG=path schedules.py --schedules 200       as many, with random seeds (--first-seed N: N, N+1, ...)
     BSFG=path schedules.py --seed N              one again; --plan only says what it would do
+    BSFG=path schedules.py --hard ...            logs that fill up, longer faults, more of them, more kills
     BSFG=path schedules.py --state FILE ...      adds to what earlier runs of the file found
 
 Needs root for namespaces, and a C compiler for the library that steps a node's clock.
@@ -34,6 +35,7 @@ def arguments():
     parser.add_argument("--schedules", type=int, help="how many, with random seeds")
     parser.add_argument("--first-seed", type=int, help="the seeds from this one on instead")
     parser.add_argument("--seed", type=int, help="one schedule again")
+    parser.add_argument("--hard", action="store_true", help="logs that fill up, longer faults, more kills")
     parser.add_argument("--plan", action="store_true", help="only print what would be done")
     parser.add_argument("--state", help="a file that several runs add up in")
     return parser.parse_args()
@@ -75,16 +77,15 @@ def clock_bites(checks, field):
     caller.close()
 
 
-def one(checks, seed, field, tally):
-    run = ScheduleRun(seed, field)
-    print(run.plan, flush=True)
-    result = run.run()
+def one(checks, plan, field, tally):
+    print(plan, flush=True)
+    result = ScheduleRun(plan, field).run()
     tally.add(result)
     print(
         f"  ended at {', '.join(result.steps) or 'no step'}; {result.kills} kills, "
         f"{result.unanswered} batches again; {result.compared} records compared; {result.seconds:.1f} s",
         flush=True)
-    checks.check(f"schedule {seed}", not result.wrong, "; ".join(result.wrong))
+    checks.check(f"schedule {plan.seed}", not result.wrong, "; ".join(result.wrong))
 
 
 def test(checks):
@@ -92,7 +93,7 @@ def test(checks):
     chosen = seeds(options)
     if options.plan:
         for seed in chosen:
-            print(Plan(seed))
+            print(Plan(seed, options.hard))
         return checks.check("the plans are printed", True)
     oracle_notices(checks)
     reason = namespaces.why_not() or (None if stepped_clock.compiler() else "there is no C compiler")
@@ -106,7 +107,7 @@ def test(checks):
             faults_bite(checks, field)
         for seed in chosen:
             with checks.guard(f"schedule {seed}"):
-                one(checks, seed, field, tally)
+                one(checks, Plan(seed, options.hard), field, tally)
     print(tally.table(), flush=True)
     for step in tally.missed():
         checks.check(f"{step} was met {HITS_MINIMUM} times", False, tally.steps[step])

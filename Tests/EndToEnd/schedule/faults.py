@@ -29,6 +29,8 @@ class Faults:
                     self.relays.tell(near, far, reset=True)
             case "hold":
                 self.relays.tell(near, far, holds=True)
+            case "forgotten connections":
+                self.relays.tell(near, far, forgets=True)
             case "clock step":
                 clock = self.nodes[details["zone"]].clock
                 clock.step_to(clock.seconds + details["hours"] * 3_600)

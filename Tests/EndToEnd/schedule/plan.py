@@ -39,8 +39,14 @@ class ZonePlan:
 
 
 class Plan:
-    def __init__(self, seed):
+    """
+    `is_hard`: more and larger facts than the logs have room for while a peer is away, longer faults, connections that
+    are forgotten on the way, nodes that end again and again.
+    """
+
+    def __init__(self, seed, is_hard=False):
         self.seed = seed
+        self.is_hard = is_hard
         chance = random.Random(f"schedule {seed}")
         self.zone_names = THREE if chance.random() < 0.75 else TWO
         self.notifies = chance.random() < 0.5
@@ -90,6 +96,8 @@ class Plan:
             zone.facts = int(total * weight / sum(weights)) + 1
             low = chance.randint(20, 200)
             zone.bytes_range = (low, low + chance.randint(0, 600))
+            if self.is_hard:
+                zone.bytes_range = (1_800, 2_600)
             size = chance.choice((60, 150, 300))
             zone.batch_range = (1, 2 * size)
         if len(self.zones) == 3 and chance.random() < 0.4:
@@ -103,7 +111,7 @@ class Plan:
             meets_poison = any(
                 self.zones[origin].poison and self.turned_by(origin, zone.zone) == zone.zone
                 for origin in self.zone_names if origin != zone.zone)
-            for _ in range(chance.choice((0, 1, 1, 1, 2))):
+            for _ in range(chance.choice((1, 2, 3) if self.is_hard else (0, 1, 1, 1, 2))):
                 # Steps that few schedules can meet are taken more often where they can.
                 weights = {step: 1.0 for step in STEPS}
                 weights["quarantined"] = 4.0 if meets_poison else 0.0
@@ -111,7 +119,7 @@ class Plan:
                 step = chance.choices(list(weights), list(weights.values()))[0]
                 number = 1 if step in ("quarantined", "truncated") else chance.randint(1, 8)
                 zone.fault_points.append((step, number))
-                if step == "truncated":
+                if step == "truncated" and not self.is_hard:
                     # Several segments of the least size.
                     zone.bytes_range = (1_200, 1_800)
 
@@ -119,7 +127,9 @@ class Plan:
         kinds = (
             self._link_down, self._blackhole, self._one_way, self._rate, self._delay, self._loss,
             self._reset, self._half_close, self._hold, self._clock, self._kill, self._drill)
-        count = chance.choice((FAULTS_MINIMUM, FAULTS_MINIMUM, 4, 5, 6))
+        if self.is_hard:
+            kinds += (self._forgotten,)
+        count = chance.choice((5, 6, 7) if self.is_hard else (FAULTS_MINIMUM, FAULTS_MINIMUM, 4, 5, 6))
         faults = [
             kind(chance, chance.uniform(0.03, 0.95), self._seconds(chance))
             for kind in chance.sample(kinds, count)]
@@ -127,6 +137,8 @@ class Plan:
 
     def _seconds(self, chance):
         """Mostly short; some are long enough for gates to close and breakers to wait."""
+        if self.is_hard:
+            return chance.uniform(0.5, 7)
         return chance.uniform(0.2, 1.2) if chance.random() < 0.85 else chance.uniform(1.5, 4.0)
 
     # Each of a cable is of a random one, in a random direction.
@@ -162,6 +174,9 @@ class Plan:
     def _hold(self, chance, at, seconds):
         return Fault("hold", at, seconds, **self._way(chance))
 
+    def _forgotten(self, chance, at, seconds):
+        return Fault("forgotten connections", at, seconds, **self._way(chance))
+
     def _clock(self, chance, at, seconds):
         hours = chance.choice((-20, -2, -0.01, 0.01, 1, 12, 23))
         return Fault(
@@ -177,7 +192,7 @@ class Plan:
 
     def __str__(self):
         lines = [
-            f"seed {self.seed}: {' - '.join(self.zone_names)}, {self.facts} facts in "
+            f"seed {self.seed}{' (hard)' if self.is_hard else ''}: {' - '.join(self.zone_names)}, {self.facts} facts in "
             f"{self.production_seconds:.1f} s"
             + (", notices" if self.notifies else "") + (", lz4" if self.compresses else "")]
         for zone in self.zones.values():

@@ -9,6 +9,8 @@ Reads one JSON command a line from standard input and answers each with a line o
     {"link": NAME, "loss": 0.02}          this share of pieces vanishes; TLS notices
     {"link": NAME, "holds": true}         nothing passes, connections stay
     {"link": NAME, "reset": true}         every connection is reset
+    {"link": NAME, "forgets": true}       nothing passes any more on the connections of now, as behind a
+                                          firewall that was restarted; new ones work. Nothing heals that
     {"link": NAME, "half_close": "up"}    connections end in one direction and go on in the other
     {"link": NAME, "heal": true}          none of it any more; connections that lost something are reset
 """
@@ -76,6 +78,8 @@ class Link:
         for connection in list(self.connections):
             if command.get("reset"):
                 connection.reset()
+            if command.get("forgets"):
+                connection.closed |= {"up", "down"}
             if "half_close" in command:
                 connection.half_close(command["half_close"])
 

@@ -5,7 +5,6 @@ import time
 
 from schedule.faults import Faults
 from schedule.oracle import Oracle, quarantine_of
-from schedule.plan import Plan
 from schedule.production import Production, make
 from support import PATIENCE, STREAM
 
@@ -31,14 +30,14 @@ class Result:
 class ScheduleRun:
     """Nodes, cables and relays belong to the whole run; logs and faults to this schedule."""
 
-    def __init__(self, seed, field):
-        self.plan = Plan(seed)
+    def __init__(self, plan, field):
+        self.plan = plan
         self.field = field
-        self.chance = random.Random(f"run {seed}")
+        self.chance = random.Random(f"run {plan.seed}")
         self.nodes = {zone: field.nodes[zone] for zone in self.plan.zone_names}
         self.faults = Faults(field.network, field.relays, self.nodes)
         self.productions = {}
-        self.result = Result(seed)
+        self.result = Result(plan.seed)
         # Zone to the fault points that its next lives end at.
         self.fault_points = {
             zone: list(plan.fault_points) for zone, plan in self.plan.zones.items()}
@@ -77,11 +76,14 @@ class ScheduleRun:
         for zone, node in self.nodes.items():
             node.clear()
             zone_plan = plan.zones[zone]
-            node.capacity, node.segment = "64MiB", "1MiB"
+            node.capacity, node.segment = "8MiB" if plan.is_hard else "64MiB", "1MiB"
+            # What is confirmed goes soon; what nobody reads on stays.
+            forward = {"retention": "200ms" if zone_plan.truncates_forward else "3650d"}
+            if plan.is_hard and not zone_plan.truncates_forward:
+                forward["capacity"] = "64MiB"
             node.stream_options = {
-                # What is confirmed goes soon; what nobody reads on stays.
                 "retention": "200ms",
-                "forward": {"retention": "200ms" if zone_plan.truncates_forward else "3650d"},
+                "forward": forward,
                 # The poison is a second fact of one id, which a log that tells facts apart by their content takes.
                 "idempotency": "content" if plan.tells_apart_by_content(zone) else "message_id",
             }
