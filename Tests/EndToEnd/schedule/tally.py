@@ -1,6 +1,8 @@
 """What the schedules of one run, or of several that share a state file, add up to."""
 
 import collections
+import contextlib
+import fcntl
 import json
 import pathlib
 
@@ -14,33 +16,59 @@ FIGURES = (
 
 
 class Tally:
+    """With a path the sum is kept in that file, which runs may share that go on at the same time."""
+
     def __init__(self, path=None):
         self.path = pathlib.Path(path) if path else None
+        self._begin()
+        self._read()
+
+    def _begin(self):
         self.seeds = []
         self.failed = []
         self.steps = collections.Counter()
         self.faults = collections.Counter()
         self.figures = collections.Counter()
-        if self.path and self.path.exists():
-            kept = json.loads(self.path.read_text())
-            self.seeds, self.failed = kept["seeds"], kept["failed"]
-            for name in ("steps", "faults", "figures"):
-                getattr(self, name).update(kept[name])
 
     def add(self, result):
-        self.seeds.append(result.seed)
-        if result.wrong:
-            self.failed.append(result.seed)
-        self.steps.update(result.steps)
-        self.faults.update(result.faults)
-        for name in FIGURES:
-            self.figures[name] += getattr(result, name)
-        if self.path:
-            partial = self.path.with_suffix(".partial")
-            partial.write_text(json.dumps({
-                "seeds": self.seeds, "failed": self.failed, "steps": self.steps,
-                "faults": self.faults, "figures": self.figures}))
-            partial.rename(self.path)
+        with self._alone():
+            if self.path:
+                self._begin()
+                self._read()
+            self.seeds.append(result.seed)
+            if result.wrong:
+                self.failed.append(result.seed)
+            self.steps.update(result.steps)
+            self.faults.update(result.faults)
+            for name in FIGURES:
+                self.figures[name] += getattr(result, name)
+            self._write()
+
+    @contextlib.contextmanager
+    def _alone(self):
+        if self.path is None:
+            yield
+            return
+        with open(self.path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _read(self):
+        if self.path is None or not self.path.exists():
+            return
+        kept = json.loads(self.path.read_text())
+        self.seeds, self.failed = kept["seeds"], kept["failed"]
+        for name in ("steps", "faults", "figures"):
+            getattr(self, name).update(kept[name])
+
+    def _write(self):
+        if self.path is None:
+            return
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps({
+            "seeds": self.seeds, "failed": self.failed, "steps": self.steps, "faults": self.faults,
+            "figures": self.figures}))
+        partial.rename(self.path)
 
     def missed(self):
         """The steps that a whole run did not meet often enough."""
