@@ -71,6 +71,20 @@ struct RetentionFrontierTests {
         #expect(!detached(31, 0) && !detached(35, 0))
     }
 
+    @Test("a cursor that was attached again counts its lag from the head of that moment")
+    func lagSinceAttached() {
+        func detached(attachedAt head: UInt64?, _ limit: UInt64) -> Bool {
+            let cursor = TestCursor(nextOffset: 0, required: false, maximumLagBytes: limit)
+            let identity = CursorIdentity(owner: cursor.owner, name: cursor.name)
+            return !Frontier.detachments(
+                cursors: [cursor], policy: Self.standard, situation: situation(now: 0),
+                attachedAt: head.map { [identity: $0] } ?? [:]
+            ).detachments.isEmpty
+        }
+        #expect(detached(attachedAt: nil, 100) && !detached(attachedAt: 35, 0))
+        #expect(detached(attachedAt: 20, 149) && !detached(attachedAt: 20, 150))
+    }
+
     @Test("a cursor beyond its lag in age is detached, and the moment is known before")
     func lagAge() {
         func result(_ offset: UInt64, now: Int64, isClockTrusted: Bool = true) -> (Int, Int64?) {

@@ -72,7 +72,8 @@ struct NodeParts: Sendable {
         }
         let reloader = Reloader(
             live: live, verifier: verifier, trust: trust, logs: logs, pulls: pulls,
-            artifacts: artifacts, gates: gates, waits: waits, notices: notices, pool: pool, logger: logger, server: server
+            artifacts: artifacts, gates: gates, waits: waits, notices: notices, faults: custody.faults,
+            pool: pool, logger: logger, server: server
         ) { watch.watch($0) }
         self.reloader = reloader
         administration = FederationAdministration(

@@ -295,7 +295,7 @@ extension LogEngine {
         monitor.lock()
         let found = Frontier.detachments(
             cursors: pipeline.state.cursors.map(\.cursor), policy: policy,
-            situation: situation())
+            situation: situation(), attachedAt: upkeep.attachedAt)
         monitor.unlock()
         var didDetach = false
         for detachment in found.detachments {
@@ -319,6 +319,7 @@ extension LogEngine {
             cursor.detachReason = reason
             return .success(cursor)
         }
+        monitor.withLock { _ = upkeep.attachedAt.removeValue(forKey: identity) }
         events.emit(.cursorDetached(owner: owner, name: name, reason: reason))
     }
 

@@ -52,9 +52,12 @@ enum Frontier {
     /// position, its age that of the youngest record in the cursor's segment. Required cursors are
     /// never among them, nor any under `silStrict`; and none by age while the clock is suspect.
     /// O(segments + cursors x log segments).
+    ///
+    /// - Parameter attachedAt: the head when a cursor was attached again. Its lag counts from there, so that its
+    ///   reader has the time to catch up.
     static func detachments(
         cursors: some Sequence<some RetentionCursor>, policy: LogPolicy,
-        situation: RetentionSituation
+        situation: RetentionSituation, attachedAt: [CursorIdentity: UInt64] = [:]
     ) -> (detachments: [CursorDetachment], nextMomentMilliseconds: Int64?) {
         guard case .standard = policy else { return ([], nil) }
         var found: [CursorDetachment] = []
@@ -66,12 +69,14 @@ enum Frontier {
         for index in situation.segments.indices.reversed() {
             bytesFrom[index] = bytesFrom[index + 1] + situation.segments[index].bytes
         }
-        for cursor in cursors
-        where !cursor.required && !cursor.isDetached && cursor.nextOffset < situation.headOffset {
-            let closed = situation.firstSegment(endingAfter: cursor.nextOffset)
+        for cursor in cursors where !cursor.required && !cursor.isDetached {
+            let identity = CursorIdentity(owner: cursor.owner, name: cursor.name)
+            let offset = max(cursor.nextOffset, attachedAt[identity] ?? 0)
+            guard offset < situation.headOffset else { continue }
+            let closed = situation.firstSegment(endingAfter: offset)
             let own = closed ?? situation.segments.count
             let base = closed.map { situation.segments[$0].baseOffset } ?? situation.activeBaseOffset
-            let lag = bytesFrom[base >= cursor.nextOffset ? own : own + 1]
+            let lag = bytesFrom[base >= offset ? own : own + 1]
             if let limit = cursor.maximumLagBytes, lag > limit {
                 found.append(
                     CursorDetachment(

@@ -194,6 +194,30 @@ struct GatewayDecisions {
         #expect(try still.log.confirm(owner: "o", name: "gone", nextOffset: first + 1).nextOffset == first + 1)
     }
 
+    @Test("gateway decision 12: who was attached again has its lag once more to catch up")
+    func attachedAgain() throws {
+        let still = try StillLog(StillLog.options())
+        try still.log.createCursor(Cursor(owner: "o", name: "near"))
+        try still.log.createCursor(
+            Cursor(owner: "o", name: "gone", required: false, maximumLagBytes: 4 << 20))
+        func go(_ numbers: Range<Int>) throws -> Cursor? {
+            for number in numbers {
+                try still.append(number..<number + 1)
+                try still.log.confirm(owner: "o", name: "near", nextOffset: UInt64(number + 1))
+            }
+            still.settle()
+            return try still.log.cursor(owner: "o", name: "gone")
+        }
+        #expect(try go(0..<200)?.isDetached == true)
+        // Where it stood: further behind than it may be, with all that is left to read.
+        try still.log.attachCursor(owner: "o", name: "gone", nextOffset: 0)
+        let first = still.log.firstOffset
+        #expect(try go(200..<202)?.isDetached == false)
+        #expect(still.log.firstOffset == first)
+        #expect(try go(202..<400)?.isDetached == true)
+        #expect(still.log.firstOffset > first)
+    }
+
     @Test("gateway decision 12: a required cursor holds truncation until it is detached with a reason")
     func revoked() throws {
         let still = try StillLog(StillLog.options())
