@@ -39,8 +39,9 @@ def gate(node):
 def left_behind(checks):
     """required: false with max_lag: truncation goes on without the peer, and it meets one exact gap."""
     with Site() as site:
-        source, steady, gone = (site.node(zone) for zone in ("plant-a", "enterprise", "cloud"))
-        for node in (source, steady, gone):
+        source, steady, gone, far = (
+            site.node(zone) for zone in ("plant-a", "enterprise", "cloud", "lake"))
+        for node in (source, steady, gone, far):
             node.segment, node.capacity = "1MiB", "64MiB"
         source.capacity = "16MiB"
         source.client("producer-1")
@@ -49,8 +50,12 @@ def left_behind(checks):
         for node in (steady, gone):
             node.grant(source, streams=())
             node.pull(source)
-            node.stream_options = {"terminal": True}
-        for node in (source, steady, gone):
+        # Behind the one that will be away: what it meets is passed on.
+        gone.grant(far, origins=["plant-a"])
+        far.grant(gone, streams=())
+        far.zones = ["plant-a"]
+        far.pull(gone, origin="plant-a")
+        for node in (source, steady, gone, far):
             node.start()
         producer = Caller(source, site.certificate("producer-1"))
         number = 0
@@ -99,6 +104,12 @@ def left_behind(checks):
         checks.equal(
             "max_lag: every fact around the gap is there once, in order",
             [offset for _, _, offset in facts], [*range(10), *range(first, 310)])
+        wait_until(
+            "the relayed rest", lambda: far.head("plant-a") == gone.head("plant-a"))
+        relayed = [entry["gap"] for entry in far.peek("plant-a") if "gap" in entry]
+        checks.equal(
+            "max_lag: a relay passes the gap on unchanged", relayed,
+            [entry["gap"] for entry in entries if "gap" in entry])
         checks.equal(
             "max_lag: the other peer has no gap", gaps(steady.peek("plant-a")), [])
 
@@ -146,6 +157,7 @@ def behind_a_relay(checks):
         copy(site.directory / "source", plant.data)
         begin_epoch(plant.data / LOG)
         plant.start()
+        bsfg(plant, "admin", "reconcile", "--peer", "idmz")
         blocked(idmz, plant, "history_mismatch")
         append(producer, *numbered("b", range(10)))
         answer = accept(idmz, plant)
@@ -166,6 +178,8 @@ def behind_a_relay(checks):
         for log in (f"forward/{STREAM}/plant-a", LOG):
             begin_epoch(idmz.data / log)
         idmz.start()
+        for peer in ("plant-a", "enterprise"):
+            bsfg(idmz, "admin", "reconcile", "--peer", peer)
         blocked(enterprise, idmz, "history_mismatch")
         blocked(idmz, plant, "history_mismatch")
         answer = accept(plant, idmz)

@@ -101,6 +101,7 @@ def artifact_connections(checks):
             message = fact(key)
             message["fact"]["artifacts"] = [{
                 "zone": "plant-a", "bucket": BUCKET, "key": key, "size": len(content),
+                "media_type": "application/octet-stream",
                 "digest": "sha256:" + hashlib.sha256(content).hexdigest()}]
             assert mes.append(message).ok
             return wait_until(

@@ -149,14 +149,16 @@ import WriteAheadLog
         try inject(source, try later.serializedBytes(), "later")
         try await append(source, 4..<6)
         await receiver.pulls.start()
-        try await eventually("it is blocked") { try await pull(receiver).reason == "format_unsupported" }
+        try await eventually("it is blocked, and says what to do") {
+            let status = try await pull(receiver)
+            return status.reason == "format_unsupported" && status.sentence.contains("offset 3")
+                && status.sentence.contains("format 2") && status.sentence.contains("upgrade")
+        }
         // What was before it is here and confirmed; nothing behind it, and nothing is held.
         try await eventually("up to there is confirmed") { confirmed(source) == 3 }
         #expect(receiver.log(origin: "plant-a").log.headOffset == 3)
         #expect(receiver.custody.quarantine.size.count == 0)
         #expect(receiver.log(origin: "plant-a").forward?.halt == nil)
-        let said = try await pull(receiver).sentence
-        #expect(said.contains("offset 3") && said.contains("format 2") && said.contains("upgrade"))
         await receiver.close()
         await source.close()
     }
