@@ -388,8 +388,10 @@ public final class Log: Sendable {
         try engine.detach(owner: owner, name: name, reason: reason)
     }
 
-    /// Lets truncation wait for a detached cursor again, from `nextOffset` on. Its lag counts from the present
-    /// head until the log is closed. Durable when it returns. Blocks.
+    /// Lets truncation wait for a detached cursor again, from `nextOffset` on. Durable when it returns. Blocks.
+    ///
+    /// For one that is not required, until the log is closed, truncation waits and its lag counts from the
+    /// present head on: what is below stays for it while there is room.
     ///
     /// - Throws: `cursorNotFound`; `offsetOutOfRange` beyond the head.
     public func attachCursor(owner: String, name: String, nextOffset: UInt64) throws(LogError) {

@@ -83,6 +83,17 @@ struct RetentionFrontierTests {
         }
         #expect(detached(attachedAt: nil, 100) && !detached(attachedAt: 35, 0))
         #expect(detached(attachedAt: 20, 149) && !detached(attachedAt: 20, 150))
+        func confirmed(_ cursor: TestCursor, _ policy: LogPolicy) -> UInt64 {
+            Frontier.confirmedOffset(
+                cursors: [cursor], policy: policy, isTerminal: false, headOffset: 35,
+                attachedAt: [CursorIdentity(owner: cursor.owner, name: cursor.name): 20])
+        }
+        let optional = TestCursor(nextOffset: 3, required: false, maximumLagBytes: 1)
+        #expect(confirmed(optional, Self.standard) == 20 && confirmed(optional, Self.strict) == 3)
+        #expect(confirmed(TestCursor(nextOffset: 3, required: true), Self.standard) == 3)
+        #expect(
+            confirmed(TestCursor(nextOffset: 30, required: false, maximumLagBytes: 1), Self.standard)
+                == 30)
     }
 
     @Test("a cursor beyond its lag in age is detached, and the moment is known before")

@@ -239,7 +239,7 @@ extension LogEngine {
         let cursors = pipeline.state.cursors + pipeline.admittedState.cursors
         return Frontier.confirmedOffset(
             cursors: cursors.map(\.cursor), policy: policy, isTerminal: isTerminal,
-            headOffset: headOffset)
+            headOffset: headOffset, attachedAt: upkeep.attachedAt)
     }
 
     /// Makes the plan, and with it judges the gate. With the lock.

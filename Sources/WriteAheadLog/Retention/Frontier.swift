@@ -33,15 +33,30 @@ enum Frontier {
         return cursor.maximumLagBytes != nil || cursor.maximumLagMilliseconds != nil
     }
 
+    /// From where on a cursor's records are kept for it. One that was left behind and attached again is not
+    /// waited for below the head of that moment: what it missed long ago must not fill the log.
+    private static func heldFrom(
+        _ cursor: some RetentionCursor, _ policy: LogPolicy, _ attachedAt: [CursorIdentity: UInt64]
+    ) -> UInt64 {
+        guard !attachedAt.isEmpty, !cursor.required, policy.profile == .standard else {
+            return cursor.nextOffset
+        }
+        let identity = CursorIdentity(owner: cursor.owner, name: cursor.name)
+        return max(cursor.nextOffset, attachedAt[identity] ?? 0)
+    }
+
     /// The offset below which every record is confirmed: the least of the cursors that hold. With
     /// none nothing is confirmed, unless the log is terminal: then everything durable is.
+    ///
+    /// - Parameter attachedAt: the head when a cursor was attached again.
     static func confirmedOffset(
         cursors: some Sequence<some RetentionCursor>, policy: LogPolicy, isTerminal: Bool,
-        headOffset: UInt64
+        headOffset: UInt64, attachedAt: [CursorIdentity: UInt64] = [:]
     ) -> UInt64 {
         var least: UInt64?
         for cursor in cursors where holds(cursor, policy) {
-            least = min(least ?? cursor.nextOffset, cursor.nextOffset)
+            let offset = heldFrom(cursor, policy, attachedAt)
+            least = min(least ?? offset, offset)
         }
         return min(least ?? (isTerminal ? headOffset : 0), headOffset)
     }
@@ -70,8 +85,7 @@ enum Frontier {
             bytesFrom[index] = bytesFrom[index + 1] + situation.segments[index].bytes
         }
         for cursor in cursors where !cursor.required && !cursor.isDetached {
-            let identity = CursorIdentity(owner: cursor.owner, name: cursor.name)
-            let offset = max(cursor.nextOffset, attachedAt[identity] ?? 0)
+            let offset = heldFrom(cursor, policy, attachedAt)
             guard offset < situation.headOffset else { continue }
             let closed = situation.firstSegment(endingAfter: offset)
             let own = closed ?? situation.segments.count
