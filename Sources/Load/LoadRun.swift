@@ -81,7 +81,7 @@ package final class LoadRun: LoadDriver, @unchecked Sendable {
         figures.sentCalls = schedule.sent
         figures.unsentCalls = schedule.unsent()
         // A load of so many calls is over with the last answer.
-        if lastAnswerNanoseconds < schedule.endNanoseconds {
+        if schedule.isUsedUp, lastAnswerNanoseconds < schedule.endNanoseconds {
             figures.seconds =
                 Double(lastAnswerNanoseconds - schedule.measureFromNanoseconds) / 1e9
         }

@@ -33,6 +33,8 @@ package struct LoadSchedule: Sendable {
     /// A schedule that is this far behind at its end is given up.
     private let lateNanosecondsMaximum: UInt64
     private let callsMaximum: Int
+    /// All the calls that it may send are sent, before its time was over.
+    package var isUsedUp: Bool { sent == callsMaximum }
     /// Calls sent so far; the number of the next one.
     package private(set) var sent = 0
 

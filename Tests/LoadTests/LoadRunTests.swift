@@ -54,6 +54,21 @@ import Testing
         #expect(!figures.isComplete)
     }
 
+    @Test func `A load of so many calls is over with its last answer`() throws {
+        let run = LoadRun(
+            LoadSchedule(
+                pace: .closed, startNanoseconds: 0, warmUpSeconds: 0, seconds: 1_000, callsMaximum: 4),
+            try template())
+        var now: UInt64 = 0
+        while case .send(let number, _) = run.next(nowNanoseconds: now) {
+            now += 500 * Self.millisecond
+            run.answered(number: number, .success([]), nowNanoseconds: now)
+        }
+        #expect(run.figures.seconds == 2)
+        #expect(run.figures.callsPerSecond == 2)
+        #expect(run.figures.isComplete)
+    }
+
     @Test func `A server that refuses is not asked for ever`() throws {
         let run = try run(1_000_000, seconds: 100)
         var calls = 0
