@@ -72,6 +72,13 @@ final class KeySlots: @unchecked Sendable {
         return entries
     }
 
+    /// Takes every key out and keeps the memory. O(room for keys).
+    func removeAll() {
+        table.initialize(repeating: 0, count: 1 << tableBits)
+        usedCount = 0
+        count = 0
+    }
+
     func setOffset(_ offset: UInt64, at place: Int) { slots[place].offset = offset }
 
     /// The place of a key. O(1).

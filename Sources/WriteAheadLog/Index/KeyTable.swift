@@ -24,6 +24,9 @@ struct KeyTable {
     private var recent = KeySlots()
     /// Being written into a run.
     private var flushing: KeySlots?
+    /// Without keys, for those after the next checkpoint: making room under the lock, and growing into
+    /// it, would hold everyone up for a millisecond at every checkpoint.
+    private var spare: KeySlots?
     /// Reserved and admitted ones.
     private(set) var pendingCount = 0
     /// Records below are durable.
@@ -141,8 +144,9 @@ struct KeyTable {
     mutating func beginFlush() -> KeySlots {
         precondition(flushing == nil, "one run is written at a time")
         let apart = recent
-        // As many come until the next one; half of them, lest an idle log keeps too much.
-        recent = KeySlots(capacity: apart.count / 2)
+        // As many come until the next one.
+        recent = spare ?? KeySlots(capacity: apart.count)
+        spare = nil
         // The pending ones came last, but for batches that were prepared long ago.
         var rest = pendingCount
         for place in apart.places.reversed() {
@@ -161,6 +165,14 @@ struct KeyTable {
 
     /// The run is there: its keys need not be kept.
     mutating func endFlush() { flushing = nil }
+
+    /// Takes slots for the next checkpoint but one.
+    ///
+    /// - Precondition: they were set apart, their flush has ended and they have no keys any more.
+    mutating func reuse(_ slots: KeySlots) {
+        precondition(slots.count == 0 && slots !== flushing, "nobody looks for a key in them")
+        spare = slots
+    }
 }
 
 extension KeyTable.Entry {
