@@ -13,7 +13,11 @@ package final class LoadClient: Sendable {
         _ configuration: RPCClientConfiguration, tls: RPCClientTLS, shape: LoadShape,
         procedure: String, verifier: @escaping @Sendable ([UInt8]) async -> ServiceRefusal?
     ) throws(RPCClientError) {
-        let protocols = shape.version == .http2 ? ["h2"] : ["http/1.1"]
+        let protocols =
+            switch shape.version {
+            case .http1: [HTTP1LoadCodec.protocolName]
+            case .http2: [HTTP2LoadCodec.protocolName]
+            }
         core = LoadCore(
             configuration, tlsContext: try tls.makeContext(protocols: protocols),
             serverName: tls.serverName, shape: shape, procedure: procedure,
@@ -90,25 +94,22 @@ private final class LoadCore: @unchecked Sendable {
                 for connection in connections { connection.look() }
             }
         }
+        let connection: any LoadConnection
+        let (authority, limit) = (configuration.authority, configuration.responseBytes)
         switch shape.version {
         case .http1:
-            let connection = HTTP1LoadConnection(
-                configuration, procedure: procedure, verifier: verifier)
-            add(connection)
-            return connection.connect(tlsContext, serverName: serverName, loop: loop)
+            connection = TLSLoadConnection(
+                configuration,
+                HTTP1LoadCodec(authority: authority, procedure: procedure, bodyBytesMaximum: limit),
+                verifier: verifier)
         case .http2:
-            let connection = HTTP2LoadConnection(
-                ClientCore(
-                    configuration, tlsContext: tlsContext, serverName: serverName, loop: loop,
-                    verifier: verifier),
-                procedure: procedure, timeoutMilliseconds: configuration.callTimeoutMilliseconds)
-            add(connection)
-            let promise = loop.makePromise(of: Void.self)
-            connection.connect { result in
-                promise.completeWith(result.map { _ in }.mapError { $0 as any Error })
-            }
-            return promise.futureResult
+            connection = TLSLoadConnection(
+                configuration,
+                HTTP2LoadCodec(authority: authority, procedure: procedure, bodyBytesMaximum: limit),
+                verifier: verifier)
         }
+        add(connection)
+        return connection.connect(tlsContext, serverName: serverName, loop: loop)
     }
 
     private func add(_ connection: any LoadConnection) {

@@ -28,13 +28,18 @@ package struct LoadShape: Sendable {
 
     package var version: HTTPVersion
     package var connections: Int
-    /// Calls not yet answered, over all connections. HTTP/1.1 has one on a connection.
+    /// Calls not yet answered, over all connections. HTTP/1.1 has one on a connection, HTTP/2 a hundred.
     package var inFlight: Int
 
     package init(version: HTTPVersion, connections: Int, inFlight: Int) {
         precondition(connections > 0 && inFlight > 0, "a load needs a connection and a call")
         self.version = version
         self.connections = connections
-        self.inFlight = version == .http1 ? min(inFlight, connections) : inFlight
+        let limit =
+            switch version {
+            case .http1: HTTP1LoadCodec.concurrentCalls
+            case .http2: HTTP2LoadCodec.concurrentCalls
+            }
+        self.inFlight = min(inFlight, connections * limit)
     }
 }
