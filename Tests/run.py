@@ -45,6 +45,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/micro_benchmarks.py", 900),
     ("Tests/decisions.py", 60),
     ("Tests/EndToEnd/demo_test.py", 600),
+    ("Tests/EndToEnd/bench_nodes.py", 300),
 ]
 
 

@@ -25,6 +25,7 @@ struct Bsfg: AsyncParsableCommand {
             StreamCommand.self,
             IngestCommand.self,
             DemoCommand.self,
+            BenchCommand.self,
             RelayCommand.self,
             VersionCommand.self,
         ])
