@@ -38,6 +38,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/flows.py", 600),
     ("Tests/EndToEnd/interaction_diagrams.py", 300),
     ("Tests/EndToEnd/reloads.py", 300),
+    ("Tests/EndToEnd/schedules.py", 600),
     ("Tests/EndToEnd/artifacts.py", 600),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),

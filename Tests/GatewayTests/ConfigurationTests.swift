@@ -215,6 +215,18 @@ import WriteAheadLog
         #expect(node.hasReaders(stream: "facts.operational", origin: "enterprise"))
         #expect(!node.hasReaders(stream: "facts.operational", origin: "plant-a"))
         #expect(!node.hasReaders(stream: "facts.audit", origin: "enterprise"))
+        // The peer is waited for before it has come, the client when its consumer is made.
+        #expect(
+            node.awaitedReaders(stream: "facts.operational", origin: "enterprise")
+                == node.peers.prefix(1).map {
+                    AwaitedReader(
+                        owner: $0.identity, name: "plant-a/facts.operational/enterprise")
+                })
+        #expect(node.awaitedReaders(stream: "facts.operational", origin: "plant-a").isEmpty)
+        var optional = node
+        optional.peers[0].hold = .upTo(lagBytes: 1, lagMilliseconds: nil)
+        #expect(
+            optional.awaitedReaders(stream: "facts.operational", origin: "enterprise").isEmpty)
         let stream = try #require(node.stream("facts.audit"))
         let budget = KeyIndexBudget()
         #expect(stream.store.options(hasReaders: false, indexBudget: budget).retention.isTerminal)

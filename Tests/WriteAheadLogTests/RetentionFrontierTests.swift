@@ -8,10 +8,11 @@ struct RetentionFrontierTests {
     static let strict = LogPolicy.silStrict(StrictPolicy())
 
     func confirmed(
-        _ cursors: [TestCursor], _ policy: LogPolicy = standard, isTerminal: Bool = false
+        _ cursors: [TestCursor], _ policy: LogPolicy = standard, isTerminal: Bool = false,
+        awaited: [AwaitedReader] = []
     ) -> UInt64 {
         Frontier.confirmedOffset(
-            cursors: cursors, policy: policy, isTerminal: isTerminal, headOffset: 100)
+            cursors: cursors, awaited: awaited, policy: policy, isTerminal: isTerminal, headOffset: 100)
     }
 
     @Test("Decision 13: with no cursor that holds nothing is confirmed, unless the log is terminal")
@@ -22,6 +23,22 @@ struct RetentionFrontierTests {
         let detached = TestCursor(nextOffset: 7, isDetached: true)
         #expect(confirmed([idle, detached]) == 0)
         #expect(confirmed([idle, detached], isTerminal: true) == 100)
+    }
+
+    @Test("a declared reader is waited for before it has a cursor, whoever else has read")
+    func awaited() {
+        let reader = AwaitedReader(owner: "owner", name: "late")
+        let other = TestCursor(name: "other", nextOffset: 40)
+        #expect(confirmed([other]) == 40)
+        #expect(confirmed([other], awaited: [reader]) == 0)
+        #expect(confirmed([], isTerminal: true, awaited: [reader]) == 0)
+        let own = TestCursor(name: "late", nextOffset: 10)
+        #expect(confirmed([other, own], awaited: [reader]) == 10)
+        // Of a cursor that exists it is known what is owed to it.
+        let detached = TestCursor(name: "late", nextOffset: 10, isDetached: true)
+        #expect(confirmed([other, detached], awaited: [reader]) == 40)
+        let foreign = TestCursor(owner: "somebody", name: "late", nextOffset: 10)
+        #expect(confirmed([other, foreign], awaited: [reader]) == 0)
     }
 
     @Test("the least of the cursors that hold decides")

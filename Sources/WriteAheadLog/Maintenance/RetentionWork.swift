@@ -181,6 +181,7 @@ extension LogEngine {
         monitor.lock()
         self.policy = policy
         isTerminal = retention.isTerminal
+        awaitedReaders = retention.awaitedReaders
         upkeep.planner = RetentionPlanner(options: retention, capacityBytes: options.capacityBytes)
         upkeep.gate.change(
             options: retention, policy: policy, capacityBytes: options.capacityBytes)
@@ -238,8 +239,8 @@ extension LogEngine {
     private var confirmedOffset: UInt64 {
         let cursors = pipeline.state.cursors + pipeline.admittedState.cursors
         return Frontier.confirmedOffset(
-            cursors: cursors.map(\.cursor), policy: policy, isTerminal: isTerminal,
-            headOffset: headOffset, attachedAt: upkeep.attachedAt)
+            cursors: cursors.map(\.cursor), awaited: awaitedReaders, policy: policy,
+            isTerminal: isTerminal, headOffset: headOffset, attachedAt: upkeep.attachedAt)
     }
 
     /// Makes the plan, and with it judges the gate. With the lock.

@@ -46,13 +46,15 @@ enum Frontier {
     }
 
     /// The offset below which every record is confirmed: the least of the cursors that hold. With
-    /// none nothing is confirmed, unless the log is terminal: then everything durable is.
+    /// none nothing is confirmed, unless the log is terminal: then everything durable is. Nothing is
+    /// either while a reader that was declared has no cursor: it is owed what the log still has.
     ///
     /// - Parameter attachedAt: the head when a cursor was attached again.
     static func confirmedOffset(
-        cursors: some Sequence<some RetentionCursor>, policy: LogPolicy, isTerminal: Bool,
-        headOffset: UInt64, attachedAt: [CursorIdentity: UInt64] = [:]
+        cursors: some Collection<some RetentionCursor>, awaited: [AwaitedReader], policy: LogPolicy,
+        isTerminal: Bool, headOffset: UInt64, attachedAt: [CursorIdentity: UInt64] = [:]
     ) -> UInt64 {
+        guard awaited.allSatisfy({ reader in cursors.contains(where: reader.has) }) else { return 0 }
         var least: UInt64?
         for cursor in cursors where holds(cursor, policy) {
             let offset = heldFrom(cursor, policy, attachedAt)
