@@ -259,6 +259,10 @@ def full_forward(checks):
         wait_until("the pull pausing", paused)
         status = receiver.pull_status("plant-a")
         checks.equal("forward full: no failure is counted", int(status.get("failures", 0)), 0)
+        shown = json.loads(bsfg(receiver, "status", "-o", "json")[1])
+        checks.check(
+            "forward full: no gate closes", shown["gates"][0]["inbound"]["mode"] != "autonomous",
+            shown["gates"])
         received = receiver.head("plant-a")
         checks.check("forward full: not everything was taken", 0 < received < 120, received)
         checks.check(

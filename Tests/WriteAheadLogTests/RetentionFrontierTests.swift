@@ -88,6 +88,31 @@ struct RetentionFrontierTests {
         #expect(!detached(31, 0) && !detached(35, 0))
     }
 
+    @Test("a cursor that was attached again counts its lag from the head of that moment")
+    func lagSinceAttached() {
+        func detached(attachedAt head: UInt64?, _ limit: UInt64) -> Bool {
+            let cursor = TestCursor(nextOffset: 0, required: false, maximumLagBytes: limit)
+            let identity = CursorIdentity(owner: cursor.owner, name: cursor.name)
+            return !Frontier.detachments(
+                cursors: [cursor], policy: Self.standard, situation: situation(now: 0),
+                attachedAt: head.map { [identity: $0] } ?? [:]
+            ).detachments.isEmpty
+        }
+        #expect(detached(attachedAt: nil, 100) && !detached(attachedAt: 35, 0))
+        #expect(detached(attachedAt: 20, 149) && !detached(attachedAt: 20, 150))
+        func confirmed(_ cursor: TestCursor, _ policy: LogPolicy) -> UInt64 {
+            Frontier.confirmedOffset(
+                cursors: [cursor], policy: policy, isTerminal: false, headOffset: 35,
+                attachedAt: [CursorIdentity(owner: cursor.owner, name: cursor.name): 20])
+        }
+        let optional = TestCursor(nextOffset: 3, required: false, maximumLagBytes: 1)
+        #expect(confirmed(optional, Self.standard) == 20 && confirmed(optional, Self.strict) == 3)
+        #expect(confirmed(TestCursor(nextOffset: 3, required: true), Self.standard) == 3)
+        #expect(
+            confirmed(TestCursor(nextOffset: 30, required: false, maximumLagBytes: 1), Self.standard)
+                == 30)
+    }
+
     @Test("a cursor beyond its lag in age is detached, and the moment is known before")
     func lagAge() {
         func result(_ offset: UInt64, now: Int64, isClockTrusted: Bool = true) -> (Int, Int64?) {

@@ -33,6 +33,9 @@ package struct NodeConfiguration: Sendable {
     /// Every zone that a fact may come from or go to.
     package var knownZones: [String] { [zone] + peers.map(\.id) + otherZones }
 
+    /// Whether any stream promises what `sil_strict` does.
+    package var isStrict: Bool { streams.contains { $0.profile == .silStrict } }
+
     package func stream(_ name: String) -> StreamConfiguration? {
         streams.first { $0.name.utf8.elementsEqual(name.utf8) }
     }

@@ -240,7 +240,7 @@ extension LogEngine {
         let cursors = pipeline.state.cursors + pipeline.admittedState.cursors
         return Frontier.confirmedOffset(
             cursors: cursors.map(\.cursor), awaited: awaitedReaders, policy: policy,
-            isTerminal: isTerminal, headOffset: headOffset)
+            isTerminal: isTerminal, headOffset: headOffset, attachedAt: upkeep.attachedAt)
     }
 
     /// Makes the plan, and with it judges the gate. With the lock.
@@ -298,7 +298,7 @@ extension LogEngine {
         monitor.lock()
         let found = Frontier.detachments(
             cursors: pipeline.state.cursors.map(\.cursor), policy: policy,
-            situation: situation())
+            situation: situation(), attachedAt: upkeep.attachedAt)
         monitor.unlock()
         var didDetach = false
         for detachment in found.detachments {
@@ -322,6 +322,7 @@ extension LogEngine {
             cursor.detachReason = reason
             return .success(cursor)
         }
+        monitor.withLock { _ = upkeep.attachedAt.removeValue(forKey: identity) }
         events.emit(.cursorDetached(owner: owner, name: name, reason: reason))
     }
 
