@@ -33,6 +33,9 @@ import WriteAheadLog
                 "{name: facts.operational, capacity: 16MiB, segment: 1MiB}",
                 with: "{name: facts.operational, capacity: 8MiB, segment: 1MiB}"))
         try await bench.consumer("reports", of: "reader")
+        // The peer that is granted the log is there and has everything at the end; it is waited for too.
+        let (log, peer) = (bench.log(), try #require(bench.log().awaited(bench).first))
+        try log.cursors.create(TrackedCursor(owner: peer.owner, name: peer.name, nextOffset: 0))
         let text = String(repeating: "x", count: 150_000)
         func fact(_ number: Int) -> String { factJSON(number, extra: #","t":"\#(text)""#) }
         var stored = 0
@@ -58,6 +61,8 @@ import WriteAheadLog
         _ = try await bench.call(
             Bsfg_V1_ConfirmReceiptResponse.self, .confirmReceipt,
             #"{"consumer_name":"reports","offset":"\#(stored - 1)"}"#, as: .client("reader"))
+        _ = try log.cursors.confirm(
+            owner: peer.owner, name: peer.name, 0...UInt64(stored - 1), digest: nil)
         try await eventually("it takes facts again") {
             await bench.error(
                 .appendFact, appendJSON(fact(stored)), as: .client("writer")) == nil
@@ -72,7 +77,10 @@ import WriteAheadLog
                 "{name: facts.safety, capacity: 16MiB, segment: 1MiB,",
                 with: "{name: facts.safety, capacity: 8MiB, segment: 1MiB,"))
         let log = bench.log("facts.safety")
-        try log.cursors.create(TrackedCursor(owner: "x", name: "x", nextOffset: 0))
+        // The granted peer: without its cursor nothing would ever be confirmed.
+        let reader = try #require(log.awaited(bench).first)
+        try log.cursors.create(
+            TrackedCursor(owner: reader.owner, name: reader.name, nextOffset: 0))
         let text = String(repeating: "x", count: 200_000)
         var number = 0
         while number < 200,
@@ -88,7 +96,7 @@ import WriteAheadLog
         }
         #expect(try await isRaised())
         _ = try log.cursors.confirm(
-            owner: "x", name: "x", 0...log.log.headOffset - 1, digest: nil)
+            owner: reader.owner, name: reader.name, 0...log.log.headOffset - 1, digest: nil)
         try await eventually("it takes facts again") { log.log.statistics().isAcceptingRecords }
         #expect(try await isRaised())
         #expect(
@@ -289,5 +297,11 @@ import WriteAheadLog
             bench.service.timedOut(procedure: Procedure.fetchFacts.rawValue).reason
                 == .deadlineExceeded)
         await bench.close()
+    }
+}
+
+extension StreamLog {
+    fileprivate func awaited(_ bench: ServicesBench) -> [AwaitedReader] {
+        bench.configuration.awaitedReaders(stream: stream.name, origin: origin)
     }
 }
