@@ -17,6 +17,7 @@ struct Bsfg: AsyncParsableCommand {
             ArtifactCommand.self,
             StatusCommand.self,
             FactCommand.self,
+            FetchCommand.self,
             PeerCommand.self,
             QuarantineCommand.self,
             AdminCommand.self,

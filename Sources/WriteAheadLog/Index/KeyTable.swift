@@ -73,6 +73,12 @@ struct KeyTable {
         return .durable(Entry(flushing[place]))
     }
 
+    /// Brings on its way what `find` will look at first.
+    func prefetch(_ key: Digest256) {
+        recent.prefetch(key)
+        flushing?.prefetch(key)
+    }
+
     /// Where a durable key that is still in memory stands.
     func durable(_ key: Digest256) -> Entry? {
         if case .durable(let entry) = find(key) { entry } else { nil }
@@ -105,8 +111,14 @@ struct KeyTable {
         pendingCount -= 1
     }
 
-    private func reservation(_ key: Digest256, owner: UInt64, index: Int) -> Int? {
-        guard let place = recent.find(key) else { return nil }
+    /// Where the next reservation to be looked for is likely to be: they are looked for in the order in
+    /// which they were made, and were made one after the other.
+    private var nextReservation = 0
+
+    private mutating func reservation(_ key: Digest256, owner: UInt64, index: Int) -> Int? {
+        let isLikely = recent.isThere(key, nextReservation)
+        guard let place = isLikely ? nextReservation : recent.find(key) else { return nil }
+        nextReservation = place + 1
         let slot = recent[place]
         return slot.isReserved && slot.owner == owner && Int(slot.index) == index ? place : nil
     }
