@@ -19,9 +19,12 @@ final class RequestDispatcher: HTTPRequestDispatcher {
     private let closeGracefully: () -> Void
     private(set) var openRequests = 0
 
-    /// Who the connection belongs to, as far as that is known.
-    var caller: Caller? {
-        if case .known(let caller, _, _) = party { caller } else { nil }
+    /// False when who was let in would not be now.
+    var callerIsCurrent: Bool {
+        guard case .known(let caller, _, let generation) = party, caller.certificate != nil else {
+            return true
+        }
+        return core.verifier.isCurrent(caller, since: generation)
     }
 
     init(
@@ -68,10 +71,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
             guard let certificate = caller.certificate else { return (caller, holder) }
             if certificate.notAfterUnixMilliseconds < Self.unixMilliseconds() {
                 closeGracefully()
-                throw ServiceError(
-                    .identityNotAuthorised,
-                    "The certificate of \(caller.identity) has expired while the connection was "
-                        + "open; connect with a new one.")
+                throw Self.expired(caller)
             }
             if !core.verifier.isCurrent(caller, since: generation) {
                 closeGracefully()
@@ -172,7 +172,14 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         exchange.respond(answer, mailbox)
     }
 
-    private static func unixMilliseconds() -> Int64 {
+    static func expired(_ caller: Caller) -> ServiceError {
+        ServiceError(
+            .identityNotAuthorised,
+            "The certificate of \(caller.identity) has expired while the connection was open; "
+                + "connect with a new one.")
+    }
+
+    static func unixMilliseconds() -> Int64 {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME_COARSE, &now)
         return Int64(now.tv_sec) * 1_000 + Int64(now.tv_nsec) / 1_000_000

@@ -12,6 +12,7 @@ final class ServerCore: Sendable {
     let streaming: (any StreamingService)?
     let admission: Admission
     let counters = ServerCounters()
+    let liveCallers = LiveCallers()
     let logger: Logger
     /// Two threads that look at certificates: libcrypto and the disk never hold an event loop.
     let verification: WorkQueue
@@ -38,6 +39,19 @@ final class ServerCore: Sendable {
 
     func beginStopping() {
         stopping.store(true, ordering: .relaxed)
+    }
+
+    /// Says who was refused, for the other side's operator and for ours.
+    func tellRefused(_ refusal: CallerRefusal, address: String, isOpen: Bool = false) {
+        counters.refusedCaller(refusal.kind)
+        logger.notice(
+            isOpen ? "caller refused, its connection is closed" : "caller refused",
+            metadata: [
+                "event": "tls_refused", "direction": "\(CallDirection.incoming.rawValue)",
+                "reason": "\(refusal.kind)", "explanation": "\(refusal.error.message)",
+                "names": "\(refusal.names.joined(separator: " "))",
+                "fingerprint": "\(refusal.fingerprint)", "address": "\(address)",
+            ])
     }
 
     func overloaded(_ what: String) -> ServiceError {
