@@ -3,7 +3,7 @@ internal import RPC
 
 /// One certificate as `bsfg cert status` shows it.
 package struct CertificateStatus: Sendable {
-    /// `node`, `issuer` (beside the node's leaf), `anchor` or `crl`.
+    /// `node`, `issuer` (beside the node's leaf), `anchor` or `crl`; of a file alone `leaf`, `ca` or `crl`.
     package let role: String
     package let file: String
     package let subject: String
@@ -36,10 +36,9 @@ package struct CertificateStatus: Sendable {
     }
 
     /// A CRL: it is of its CA, and what it has in place of an end is when the next one comes.
-    init(_ entry: RevocationFiles.Entry, now: Int64) {
-        let list = entry.list
+    init(_ list: RevocationList, file: String, now: Int64) {
         role = "crl"
-        file = entry.file
+        self.file = file
         subject = "\(list.revokedCount) revoked"
         issuer = list.issuer
         names = []
@@ -106,7 +105,9 @@ package struct CertificateReport: Sendable {
         }
         do {
             let credentials = try NodeCredentials.load(configuration, atSeconds: now)
-            certificates += credentials.revocation.entries.map { CertificateStatus($0, now: now) }
+            certificates += credentials.revocation.entries.map {
+                CertificateStatus($0.list, file: $0.file, now: now)
+            }
             warnings += credentials.revocation.warnings
         } catch {
             for problem in error.problems {

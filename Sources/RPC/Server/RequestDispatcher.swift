@@ -52,7 +52,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
                     status: 200, headers: [("content-type", "application/json")],
                     body: core.service.health(caller: caller)), mailbox)
         } catch {
-            refuse(error, exchange)
+            refuse(error, head, exchange)
         }
         return DiscardingSink()
     }
@@ -111,7 +111,10 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         _ procedure: String, _ head: HTTPRequestHead, _ exchange: any HTTPExchange,
         _ caller: Caller, _ holder: Admission.Holder
     ) throws(ServiceError) -> any HTTPRequestSink {
-        let connect = try ConnectHead(head, limits: core.limits)
+        let connect =
+            GRPCHead.isGRPC(head)
+            ? try GRPCHead.read(head, limits: core.limits)
+            : try ConnectHead(head, limits: core.limits)
         if let refusal = core.service.admit(procedure: procedure, caller: caller) { throw refusal }
         guard core.admission.beginRequest(holder) else {
             throw core.overloaded("Too many requests are in flight")
@@ -163,8 +166,13 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         openRequests -= 1
     }
 
-    private func refuse(_ error: ServiceError, _ exchange: any HTTPExchange) {
+    private func refuse(
+        _ error: ServiceError, _ head: HTTPRequestHead, _ exchange: any HTTPExchange
+    ) {
         core.counters.failed(error.reason.rawValue)
+        if GRPCHead.isGRPC(head) {
+            return exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text)
+        }
         var answer = ConnectAnswer.failure(error)
         if error.reason == .methodNotAllowed {
             answer.headers.append(("allow", error.field))
