@@ -49,6 +49,11 @@ SCRIPTS = [
 class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.failures = []
+
+    def fail(self, line):
+        self.failed += 1
+        self.failures.append(line)
 
 
 def stream(command, limit_seconds, environment, on_line):
@@ -70,10 +75,16 @@ def stream(command, limit_seconds, environment, on_line):
         return 124
 
 
+# Tests at a time, each of which may start threads of its own. Without a bound all of them begin at once,
+# and on two cores a deadline of 10 seconds is over before its test has had one.
+PARALLEL_TESTS = 8
+
+
 def swift_tests(scratch_path, environment, count):
     closing = re.compile(r"Test run with (\d+) tests? .*?(passed|failed)(?:.*with (\d+) issue)?")
     skipped = re.compile(r'^. Test .* skipped')
     failed_test = re.compile(r'^\S+ Test (?!run).* failed after')
+    broken_expectation = re.compile(r'^\S+ Test .* recorded an issue')
     seen = {"total": 0, "failed": 0, "skipped": 0}
 
     def look(line):
@@ -82,11 +93,15 @@ def swift_tests(scratch_path, environment, count):
             seen["total"] = int(match.group(1))
         elif failed_test.match(line):
             seen["failed"] += 1
+            count.failures.append(line.strip())
+        elif broken_expectation.match(line):
+            count.failures.append(line.strip())
         elif skipped.match(line):
             seen["skipped"] += 1
 
+    bounded = dict(environment, SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=str(PARALLEL_TESTS))
     code = stream(
-        ["swift", "test", "--skip-build", "--scratch-path", scratch_path], 1500, environment, look)
+        ["swift", "test", "--skip-build", "--scratch-path", scratch_path], 1500, bounded, look)
     failed = seen["failed"] or (1 if code != 0 or seen["total"] == 0 else 0)
     count.failed += failed
     count.skipped += seen["skipped"]
@@ -100,7 +115,8 @@ def script(path, limit_seconds, environment, count):
 
     def look(line):
         seen.passed += line.startswith("PASS ")
-        seen.failed += line.startswith("FAIL ")
+        if line.startswith("FAIL "):
+            seen.fail(f"{path}: {line[5:].strip()}")
         seen.skipped += line.startswith("SKIPPED ")
 
     print(f"== {path}", flush=True)
@@ -108,13 +124,14 @@ def script(path, limit_seconds, environment, count):
     code = stream([interpreter, str(ROOT / path)], limit_seconds, environment, look)
     if code != 0 and seen.failed == 0:
         print(f"FAIL {path}: exit code {code}")
-        seen.failed = 1
+        seen.fail(f"{path}: exit code {code}")
     elif seen.passed + seen.skipped == 0:
         print(f"FAIL {path}: it checked nothing")
-        seen.failed = 1
+        seen.fail(f"{path}: it checked nothing")
     print(f"== {path}: {time.monotonic() - began:.0f} s", flush=True)
     count.passed += seen.passed
     count.failed += seen.failed
+    count.failures += seen.failures
     count.skipped += seen.skipped
 
 
@@ -132,6 +149,9 @@ def main():
     for path, limit_seconds in SCRIPTS:
         if not options.only or options.only in path:
             script(path, limit_seconds, environment, count)
+    # Named once more where nobody has to search for them: the last lines are what a log's reader sees first.
+    for line in count.failures[:40]:
+        print(f"failed: {line}")
     print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped")
     return 1 if count.failed else 0
 

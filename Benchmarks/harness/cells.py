@@ -59,7 +59,7 @@ def _parse(output):
         raise CellError(f"not a result: {output[-200:]!r}") from error
 
 
-def _drop_from_cache(directory):
+def drop_from_cache(directory):
     """What a reboot does to the page cache, for these files."""
     for path in pathlib.Path(directory).rglob("*"):
         if path.is_file():
@@ -160,6 +160,6 @@ class Bench:
             if read.records < records:
                 raise CellError(f"{name} read {read.records} records of {records}")
             return read
-        _drop_from_cache(directory)
+        drop_from_cache(directory)
         opened = _parse(_call(command, {}))
         return Measurement(records, opened.seconds, 0, 0)

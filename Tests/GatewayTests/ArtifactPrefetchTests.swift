@@ -134,7 +134,7 @@ import Testing
         }
 
         func until(_ condition: () async -> Bool) async throws {
-            for _ in 0..<400 {
+            for _ in 0..<6_000 {
                 if await condition() { return }
                 clock.value.withLock { $0 += 1_000 }
                 try await Task.sleep(for: .milliseconds(10))

@@ -241,7 +241,7 @@ func eventually(
     _ what: Comment, sourceLocation: SourceLocation = #_sourceLocation,
     _ isSo: () async throws -> Bool
 ) async throws {
-    for _ in 0..<2_000 {
+    for _ in 0..<6_000 {
         if try await isSo() { return }
         try await Task.sleep(for: .milliseconds(10))
     }

@@ -26,7 +26,7 @@ final class HTTP2TestLog: Sendable {
     }
 
     func waits(_ condition: (Counts) -> Bool) async -> Bool {
-        for _ in 0..<500 {
+        for _ in 0..<6_000 {
             if condition(counts) { return true }
             try? await Task.sleep(for: .milliseconds(10))
         }

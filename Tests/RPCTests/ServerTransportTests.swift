@@ -213,7 +213,7 @@ extension ServerTests {
 func eventually(
     _ condition: @Sendable () -> Bool, sourceLocation: SourceLocation = #_sourceLocation
 ) async throws {
-    for _ in 0..<100 {
+    for _ in 0..<1_200 {
         if condition() { return }
         try await Task.sleep(for: .milliseconds(50))
     }

@@ -323,7 +323,7 @@ func eventually(
     _ what: Comment, sourceLocation: SourceLocation = #_sourceLocation,
     _ isSo: () async -> Bool
 ) async throws {
-    for _ in 0..<4_000 {
+    for _ in 0..<12_000 {
         if await isSo() { return }
         try await Task.sleep(for: .milliseconds(5))
     }

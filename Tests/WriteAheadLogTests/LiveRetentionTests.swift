@@ -86,6 +86,27 @@ struct LiveRetentionTests {
         _ = try still.log.append(try oneRecord([2], key: "still taken"))
     }
 
+    @Test("room that was needed is made, also when the gate has opened before")
+    func roomIsStillMade() throws {
+        let narrow = RetentionOptions(highWatermark: 0.5, lowWatermark: 0.3)
+        let still = try StillLog(LifecycleTests.options(.standard(StandardPolicy()), narrow))
+        try still.log.createCursor(Cursor(owner: "o", name: "n"))
+        var number = 0
+        while still.log.statistics().isAcceptingRecords {
+            try still.append(number..<number + 1)
+            number += 1
+        }
+        try still.log.confirm(owner: "o", name: "n", nextOffset: UInt64(number))
+        // The gate opens by this, and nothing was removed yet.
+        try still.log.changeRetention(
+            RetentionOptions(highWatermark: 0.9, lowWatermark: 0.3),
+            policy: .standard(StandardPolicy()))
+        #expect(still.log.statistics().isAcceptingRecords && still.log.firstOffset == 0)
+        still.settle()
+        #expect(still.log.firstOffset > 0)
+        #expect(still.log.firstOffset < UInt64(number) - 10, "and no more than that")
+    }
+
     @Test("the log's clock is the one that judges age")
     func clock() throws {
         let still = try StillLog(LifecycleTests.options())

@@ -42,6 +42,11 @@ struct RetentionPlannerTests {
         #expect(planner().plan(situation(confirmed: 55, count: 8), reject).fillBytes == 340)
         let needed = situation(confirmed: 55, count: 9, isRoomNeeded: true)
         #expect(planner().plan(needed, reject).removalCount == 1)
+        // From the high watermark on until the low one.
+        #expect(planner().isRoomNeeded(situation(confirmed: 0)))
+        #expect(!planner().isRoomNeeded(situation(confirmed: 0, count: 8)))
+        #expect(planner().isRoomNeeded(situation(confirmed: 0, count: 9, isRoomNeeded: true)))
+        #expect(!planner().isRoomNeeded(situation(confirmed: 0, count: 8, isRoomNeeded: true)))
         // Nothing confirmed: nothing goes.
         #expect(planner().plan(situation(confirmed: 9), reject).removalCount == 0)
         #expect(planner().plan(situation(confirmed: 9), reject).fillBytes == 900)

@@ -89,7 +89,7 @@ enum Driver {
         let began = nanoseconds()
         let log = try subject.open(directory)
         let opened = nanoseconds()
-        let filler = Filler(Records(bytes: size), keyed: true)
+        let filler = Filler(Records(bytes: size, count: 1), keyed: true)
         let prepared = nanoseconds()
         let batch = log.makeBatch()
         try filler.fill(batch, count: 1)

@@ -10,7 +10,9 @@ struct Records {
 
     let payloads: [[UInt8]]
 
-    init(bytes size: Int) {
+    /// - Parameter count: as many as come one after the other before the first comes again; nil: 4 MiB of
+    ///   them.
+    init(bytes size: Int, count: Int? = nil) {
         var state = 0x9E37_79B9_7F4A_7C15 ^ UInt64(size)
         func random() -> UInt64 {
             state ^= state << 13
@@ -19,7 +21,7 @@ struct Records {
             return state
         }
         func word() -> String { Records.words[Int(random() % 12)] }
-        let count = max(64, (4 << 20) / size)
+        let count = count ?? max(64, (4 << 20) / size)
         payloads = (0..<count).map { number in
             var text = "{\"id\":\(number),\"ts\":\(1_700_000_000_000 + random() % 1_000_000_000)"
             while text.utf8.count < size {

@@ -33,7 +33,7 @@ struct Subject {
 
     /// Capacity far above what any run writes, so that no run meets backpressure.
     func open(_ directory: String) throws -> Log {
-        var options = LogOptions(profile: profile, capacityBytes: 64 << 30, segmentBytes: 256 << 20)
+        var options = LogOptions(profile: profile, capacityBytes: 256 << 30, segmentBytes: 256 << 20)
         if let preparedBytes { options.segmentBytes = UInt64(preparedBytes) + (64 << 20) }
         options.compression = .none
         options.writing = .direct

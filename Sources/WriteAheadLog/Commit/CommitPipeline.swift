@@ -128,6 +128,7 @@ struct CommitPipeline {
     {
         var reserved = Reserved()
         for index in 0..<batch.count {
+            if index % CommitPipeline.prefetchedKeyCount == 0 { prefetchKeys(batch, from: index) }
             guard let key = batch.key(of: index) else { continue }
             let content = batch.content(of: index)
             switch keys.find(key) {
@@ -162,6 +163,15 @@ struct CommitPipeline {
             }
         }
         return .reserved(reserved)
+    }
+
+    /// Keys whose places in memory are on the way before the first of them is looked for.
+    private static let prefetchedKeyCount = 16
+
+    private func prefetchKeys(_ batch: AppendBatch, from index: Int) {
+        for index in index..<min(index + CommitPipeline.prefetchedKeyCount, batch.count) {
+            if let key = batch.key(of: index) { keys.prefetch(key) }
+        }
     }
 
     /// The commit that an offset was admitted to.

@@ -1,3 +1,5 @@
+internal import CPlatform
+
 /// Keys with their entries, found by hashing: slots in the order in which they came, and a table with
 /// linear probing that has the number of a slot and half of its key's hash, so that a key that is not
 /// there costs one cache line nearly always. Nothing is allocated but when it grows.
@@ -72,7 +74,22 @@ final class KeySlots: @unchecked Sendable {
         return entries
     }
 
+    /// Takes every key out and keeps the memory. O(room for keys).
+    func removeAll() {
+        table.initialize(repeating: 0, count: 1 << tableBits)
+        usedCount = 0
+        count = 0
+    }
+
     func setOffset(_ offset: UInt64, at place: Int) { slots[place].offset = offset }
+
+    /// Brings the line of the table on its way in which looking for a key begins.
+    func prefetch(_ key: Digest256) { bsfg_prefetch(table + home(hash(key))) }
+
+    /// Whether the key is at a place, as far as it is one of `places`.
+    func isThere(_ key: Digest256, _ place: Int) -> Bool {
+        place < usedCount && slots[place].isLive && slots[place].key == key
+    }
 
     /// The place of a key. O(1).
     func find(_ key: Digest256) -> Int? {

@@ -24,6 +24,9 @@ struct KeyTable {
     private var recent = KeySlots()
     /// Being written into a run.
     private var flushing: KeySlots?
+    /// Without keys, for those after the next checkpoint: making room under the lock, and growing into
+    /// it, would hold everyone up for a millisecond at every checkpoint.
+    private var spare: KeySlots?
     /// Reserved and admitted ones.
     private(set) var pendingCount = 0
     /// Records below are durable.
@@ -70,6 +73,12 @@ struct KeyTable {
         return .durable(Entry(flushing[place]))
     }
 
+    /// Brings on its way what `find` will look at first.
+    func prefetch(_ key: Digest256) {
+        recent.prefetch(key)
+        flushing?.prefetch(key)
+    }
+
     /// Where a durable key that is still in memory stands.
     func durable(_ key: Digest256) -> Entry? {
         if case .durable(let entry) = find(key) { entry } else { nil }
@@ -102,8 +111,14 @@ struct KeyTable {
         pendingCount -= 1
     }
 
-    private func reservation(_ key: Digest256, owner: UInt64, index: Int) -> Int? {
-        guard let place = recent.find(key) else { return nil }
+    /// Where the next reservation to be looked for is likely to be: they are looked for in the order in
+    /// which they were made, and were made one after the other.
+    private var nextReservation = 0
+
+    private mutating func reservation(_ key: Digest256, owner: UInt64, index: Int) -> Int? {
+        let isLikely = recent.isThere(key, nextReservation)
+        guard let place = isLikely ? nextReservation : recent.find(key) else { return nil }
+        nextReservation = place + 1
         let slot = recent[place]
         return slot.isReserved && slot.owner == owner && Int(slot.index) == index ? place : nil
     }
@@ -141,8 +156,9 @@ struct KeyTable {
     mutating func beginFlush() -> KeySlots {
         precondition(flushing == nil, "one run is written at a time")
         let apart = recent
-        // As many come until the next one; half of them, lest an idle log keeps too much.
-        recent = KeySlots(capacity: apart.count / 2)
+        // As many come until the next one.
+        recent = spare ?? KeySlots(capacity: apart.count)
+        spare = nil
         // The pending ones came last, but for batches that were prepared long ago.
         var rest = pendingCount
         for place in apart.places.reversed() {
@@ -161,6 +177,14 @@ struct KeyTable {
 
     /// The run is there: its keys need not be kept.
     mutating func endFlush() { flushing = nil }
+
+    /// Takes slots for the next checkpoint but one.
+    ///
+    /// - Precondition: they were set apart, their flush has ended and they have no keys any more.
+    mutating func reuse(_ slots: KeySlots) {
+        precondition(slots.count == 0 && slots !== flushing, "nobody looks for a key in them")
+        spare = slots
+    }
 }
 
 extension KeyTable.Entry {

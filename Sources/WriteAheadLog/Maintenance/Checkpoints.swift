@@ -81,7 +81,10 @@ extension LogEngine {
             failed(.checkpoint, "checkpoint", runTableIsFull)
             return false
         }
-        return isWritten
+        guard isWritten else { return false }
+        capture.keys.removeAll()
+        monitor.withLock { pipeline.keys.reuse(capture.keys) }
+        return true
     }
 
     /// Sets apart what the checkpoint holds, unless an earlier attempt did.

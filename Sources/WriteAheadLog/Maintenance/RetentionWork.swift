@@ -228,7 +228,8 @@ extension LogEngine {
             spareBytes: upkeep.spareBytes,
             confirmedOffset: confirmedOffset,
             nowMilliseconds: now, isClockTrusted: upkeep.clock.isTrusted,
-            isRoomNeeded: upkeep.gate.isClosed, missingFreeBytes: upkeep.freeSpace.missingBytes,
+            isRoomNeeded: upkeep.gate.isClosed || upkeep.isRoomNeeded,
+            missingFreeBytes: upkeep.freeSpace.missingBytes,
             expiryAnnouncedBelow: upkeep.expiryAnnouncedBelow)
     }
 
@@ -248,6 +249,7 @@ extension LogEngine {
         upkeep.isPlanStale = false
         let situation = situation()
         upkeep.closedBytes = situation.segmentBytes
+        upkeep.isRoomNeeded = upkeep.planner.isRoomNeeded(situation)
         var plan: Plan
         let fillBytes: UInt64
         var happenings: [LogEvent] = []

@@ -32,6 +32,8 @@ struct Upkeep {
     let spareBytes: UInt64
     /// What the last plan would let go.
     var reclaimableBytes: UInt64 = 0
+    /// Since the high watermark was reached, until the low one is.
+    var isRoomNeeded = false
     var expiryAnnouncedBelow: UInt64 = 0
     /// The plan may have changed: commits rolled, cursors moved, something was sealed.
     var isPlanStale = true

@@ -8,7 +8,8 @@
 // 4. standard with dropOldest, when the fill is still at the high watermark: whatever is oldest,
 //    until the used bytes are below the low watermark. Not held up by the minimum retention.
 //
-// Room is needed when the used bytes reach the high watermark or the caller says so. A file system
+// Room is needed from when the used bytes reach the high watermark, or the caller says so, until they are
+// down to the low one: segments may be confirmed, and sealed, long after that. A file system
 // that is short of space costs no unconfirmed record: others may have filled it. The unit is the
 // closed segment, oldest first; the active one stays. Ages are those of a segment's last record.
 
@@ -96,10 +97,15 @@ struct RetentionPlanner: Sendable {
         var nextMomentMilliseconds: Int64?
     }
 
+    /// Whether room is needed in a situation, and is therefore still needed in the next one.
+    func isRoomNeeded(_ situation: RetentionSituation) -> Bool {
+        situation.usedBytes >= (situation.isRoomNeeded ? lowBytes + 1 : highBytes)
+    }
+
     /// What may stay used when room is needed.
     private func targetBytes(_ situation: RetentionSituation) -> UInt64 {
         let used = situation.usedBytes
-        let afterRoom = situation.isRoomNeeded || used >= highBytes ? lowBytes : used
+        let afterRoom = isRoomNeeded(situation) ? lowBytes : used
         return min(afterRoom, used - min(used, situation.missingFreeBytes))
     }
 

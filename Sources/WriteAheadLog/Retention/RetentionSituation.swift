@@ -30,7 +30,7 @@ struct RetentionSituation: Equatable, Sendable {
     /// While false nothing unconfirmed expires.
     var isClockTrusted: Bool
     /// Room down to the low watermark is needed though the high one is not reached: the gate is
-    /// closed.
+    /// closed, or room was needed before and was not made yet.
     var isRoomNeeded: Bool
     /// `FreeSpaceGuard.missingBytes`.
     var missingFreeBytes: UInt64

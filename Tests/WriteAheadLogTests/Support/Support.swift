@@ -91,7 +91,7 @@ func contents(_ log: Log) throws -> [[UInt8]] {
 
 /// Waits for a condition that another thread brings about.
 func eventually(_ condition: () -> Bool) -> Bool {
-    for _ in 0..<2000 {
+    for _ in 0..<30_000 {
         if condition() { return true }
         usleep(2000)
     }

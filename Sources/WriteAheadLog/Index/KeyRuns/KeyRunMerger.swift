@@ -41,8 +41,12 @@ final class KeyRunMerger {
     /// has one copy: where the inputs have two, its second is to be written before they go.
     func step(outputBytesMaximum: Int) throws(KeyRunError) -> Progress {
         let end = writer.writtenBytes + UInt64(max(outputBytesMaximum, KeyRunLayout.pageBytes))
+        // Theirs alone for the whole step: the run time checks each look at a field of a class.
+        var sources: [KeyRunSource] = []
+        swap(&sources, &self.sources)
+        defer { swap(&sources, &self.sources) }
         while writer.writtenBytes < end {
-            guard let entry = try next() else {
+            guard let entry = try KeyRunMerger.next(&sources) else {
                 do throws(DiskError) { return .done(try writer.finish(coverage)) } catch {
                     throw .disk(error)
                 }
@@ -59,7 +63,7 @@ final class KeyRunMerger {
 
     /// The entry with the least key; of equal keys the one with the highest offset, and the others
     /// are passed over.
-    private func next() throws(KeyRunError) -> KeyEntry? {
+    private static func next(_ sources: inout [KeyRunSource]) throws(KeyRunError) -> KeyEntry? {
         var place = 0
         while place < sources.count {
             if try sources[place].fill() { place += 1 } else { sources.remove(at: place) }

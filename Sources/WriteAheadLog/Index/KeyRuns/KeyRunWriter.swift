@@ -1,3 +1,5 @@
+internal import CPlatform
+
 internal import Glibc
 
 /// What a run covers, told when it is complete.
@@ -22,6 +24,8 @@ final class KeyRunWriter {
 
     private let filter: MappedMemory
     private let filterBlocks: Int
+    /// Of the last entries, whose lines of the filter are on the way: they lie all over it.
+    private var waitingHashes: [KeyHash] = []
     private let entryCountMaximum: Int
     private var fences: [UInt64] = []
     private var last: Digest256?
@@ -36,6 +40,7 @@ final class KeyRunWriter {
     private var isRemoved = false
 
     static let bufferPages = 64
+    private static let waitingHashesMaximum = 16
 
     /// Makes the file, which must not exist.
     ///
@@ -74,14 +79,26 @@ final class KeyRunWriter {
         if entriesInPage == 0 { fences.append(entry.key.prefix) }
         entry.write(
             at: page + KeyRunLayout.pageHeaderBytes + entriesInPage * KeyRunLayout.entryBytes)
-        let hash = KeyHash(entry.key)
-        KeyFilter.add(
-            hash, to: filter.start + hash.block(of: filterBlocks) * KeyFilter.blockBytes)
+        addToFilter(KeyHash(entry.key))
         last = entry.key
         let low = min(offsets?.lowerBound ?? entry.offset, entry.offset)
         offsets = low...max(offsets?.upperBound ?? entry.offset, entry.offset)
         entriesInPage += 1
         entryCount += 1
+    }
+
+    private func addToFilter(_ hash: KeyHash) {
+        bsfg_prefetch(filter.start + hash.block(of: filterBlocks) * KeyFilter.blockBytes)
+        waitingHashes.append(hash)
+        if waitingHashes.count == KeyRunWriter.waitingHashesMaximum { completeFilter() }
+    }
+
+    private func completeFilter() {
+        for hash in waitingHashes {
+            KeyFilter.add(
+                hash, to: filter.start + hash.block(of: filterBlocks) * KeyFilter.blockBytes)
+        }
+        waitingHashes.removeAll(keepingCapacity: true)
     }
 
     /// Writes what remains, makes file and name durable. The writer is used up.
@@ -98,6 +115,7 @@ final class KeyRunWriter {
                 "a run covers the offsets of its entries")
         }
         if entriesInPage > 0 { try endDataPage() }
+        completeFilter()
         let top = stride(from: 0, to: fences.count, by: KeyRunLayout.fencesPerPage).map { fences[$0] }
         try writeSection(.fences, itemCount: fences.count) { index, target in
             target.set(fences[index].byteSwapped, at: 0)
@@ -202,7 +220,13 @@ extension KeyRunWriter {
             entryCountMaximum: entries.count)
         do throws(DiskError) {
             var last: Digest256?
-            for index in order(entries) {
+            let order = order(entries)
+            for (number, index) in order.enumerated() {
+                if number + prefetchedEntries < order.count {
+                    entries.withUnsafeBufferPointer {
+                        bsfg_prefetch($0.baseAddress! + order[number + prefetchedEntries])
+                    }
+                }
                 let entry = entries[index]
                 if entry.key != last { try writer.append(entry) }
                 last = entry.key
@@ -213,6 +237,9 @@ extension KeyRunWriter {
             throw error
         }
     }
+
+    /// In the order of their keys the entries lie all over the memory.
+    private static let prefetchedEntries = 12
 
     private struct Ordered {
         var prefix: UInt64
