@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 
-from support import BOUNDARY, STREAM, Caller, Site, fact, main, run, wait_until
+from support import BSFG, Caller, Site, fact, main, run, wait_until
 
 
 def events(node, name):
@@ -113,6 +113,12 @@ def revocation(checks, site, node, certificates):
     checks.check(
         "gateway decision 40: the other goes on, on the same socket",
         good.ok and callers[1].connection.sock is kept_socket, good)
+    denied = callers[1].call("/bsfg.v1.FederationService/ListStreams", {})
+    wait_until("the denial is logged", lambda: events(node, "access_denied"))
+    told = events(node, "access_denied")[-1]
+    checks.check(
+        "gateway decision 34: a denial is logged with the identity",
+        denied.status == 403 and told["identity"] == "two" and "ListStreams" in told["path"], told)
     checked = subprocess.run(
         ["openssl", "verify", "-crl_check", "-CAfile", str(site.authority), "-CRLfile",
          str(site.authority_directory / "ca.crl"), f"{first}.crt"], capture_output=True, text=True)
@@ -269,6 +275,11 @@ def peers(checks, site):
     wait_until("the pull ends", lambda: pull()["state"] == "unavailable")
     wait_until("why", lambda: "was revoked at" in pull().get("sentence", ""))
     checks.check("gateway decision 40: a revoked source is not pulled from, and it says why", True)
+    status = subprocess.run(
+        [BSFG, "cert", "status", "--config", str(plant.root / "config")], capture_output=True, text=True)
+    checks.check(
+        "gateway decision 38: the refused side finds it in its own copy of the CRL",
+        status.returncode == 1 and "was revoked at" in status.stdout, status)
     for node in (plant, enterprise):
         checks.equal(f"{node.zone} ends with", node.stop(), 0)
 

@@ -213,10 +213,10 @@ def test(checks):
                         compression=grpc.Compression.Deflate))
             with checks.guard("errors"):
                 errors(checks, pb, requests, boundary, wire)
-            with checks.guard("deadlines"):
-                deadlines(checks, pb, boundary)
             with checks.guard("pages"):
                 pages(checks, pb, requests, boundary)
+            with checks.guard("deadlines"):
+                deadlines(checks, pb, boundary)
         with channel(node, site.certificate("monitor-1")) as wire:
             refused(
                 checks, "gateway decision 34: a monitor appends nothing", pb,

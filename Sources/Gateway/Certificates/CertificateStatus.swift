@@ -108,7 +108,7 @@ package struct CertificateReport: Sendable {
             certificates += credentials.revocation.entries.map {
                 CertificateStatus($0.list, file: $0.file, now: now)
             }
-            warnings += credentials.revocation.warnings
+            warnings += credentials.warnings.filter { !warnings.contains($0) }
         } catch {
             for problem in error.problems {
                 unreadable[problem.file] = nil

@@ -50,7 +50,7 @@ package struct NodeCredentials: Sendable {
                     privateKeyFile: configuration.tls.keyFile, trustFiles: trust),
                 warnings: OwnCertificateCheck(
                     configuration: configuration, leaf: chain[0], now: now
-                ).warnings(anchors: try TrustAnchors(files: trust)) + revocation.warnings)
+                ).warnings(anchors: try ownAnchors(trust, revocation)) + revocation.warnings)
         } catch let error as ConfigurationError {
             throw error
         } catch let error as CertificateError {
@@ -155,6 +155,17 @@ package struct NodeCredentials: Sendable {
             + configuration.clients.flatMap(\.authorityFiles)
         for file in all where !files.contains(file) { files.append(file) }
         return files
+    }
+
+    /// What others know us by, as far as their CRLs are here: who is refused looks at itself first.
+    private static func ownAnchors(
+        _ files: [String], _ revocation: RevocationFiles
+    ) throws(CertificateError) -> TrustAnchors {
+        var certificates: [X509Certificate] = []
+        for file in files { certificates += try X509Certificate.all(file: file) }
+        var lists = RevocationLists()
+        for entry in revocation.entries { lists.take(entry.list, of: entry.authority) }
+        return try TrustAnchors(certificates: certificates, names: files, revocation: lists)
     }
 
     /// Everything that a change of means other certificates, other trust or other CRLs.

@@ -170,6 +170,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         _ error: ServiceError, _ head: HTTPRequestHead, _ exchange: any HTTPExchange
     ) {
         core.counters.failed(error.reason.rawValue)
+        if case .known(let caller, _, _) = party { core.tellDenied(error, caller, head.target) }
         if GRPCHead.isGRPC(head) {
             return exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text)
         }

@@ -242,7 +242,10 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         self.exchange = nil
         dispatcher.closed(self)
         mailbox.remove(self)
-        if case .failure(let error) = reply { core.counters.failed(error.reason.rawValue) }
+        if case .failure(let error) = reply {
+            core.counters.failed(error.reason.rawValue)
+            core.tellDenied(error, caller, procedure)
+        }
         switch (reply, connect.framing) {
         case (.message(let bytes), .connect):
             exchange.respond(.message(bytes, codec: connect.codec, coding: coding), mailbox)
