@@ -9,14 +9,16 @@ import concurrent.futures
 import importlib
 import json
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import grpc
 from contract import PROTO, error_table
 from google.protobuf import any_pb2  # the type of a detail
-from support import STREAM, Site, main
+from support import STREAM, Site, main, wait_until
 
 RULES = error_table()
 CODES = {code.value[1].replace(" ", "_"): code for code in grpc.StatusCode}
@@ -164,6 +166,40 @@ def deadlines(checks, pb, boundary):
         len(page.entries) == 0 and time.monotonic() - began < 10, time.monotonic() - began)
 
 
+def reloads(checks, node, pb, requests, boundary):
+    """64 calls at a time on one connection while the configuration is reloaded 20 times."""
+    stop, failures, counts = threading.Event(), [], [0] * 64
+
+    def append(number):
+        while not stop.is_set() and not failures:
+            try:
+                boundary.AppendFact(requests.append(f"reload-{number}-{counts[number]}"))
+            except grpc.RpcError as error:
+                failures.append(repr(error))
+            counts[number] += 1
+
+    def reloaded():
+        return node.errors.read_text(errors="replace").count('"configuration_reloaded"')
+
+    connections = node.status()["server"]["connections"]
+    threads = [threading.Thread(target=append, args=(number,)) for number in range(64)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        before = reloaded()
+        node.process.send_signal(signal.SIGHUP)
+        wait_until("a reload", lambda: reloaded() > before)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    checks.equal("gateway decision 40: 64 in flight through 20 reloads: no error", failures, [])
+    checks.check("gateway decision 40: 64 in flight through 20 reloads: all went on", min(counts) > 0, counts)
+    # Each status is asked over a connection of its own to the administration socket.
+    checks.equal(
+        "gateway decision 40: 64 in flight through 20 reloads: on the same connection",
+        int(node.status()["server"]["connections"]) - int(connections), 1)
+
+
 def pages(checks, pb, requests, boundary):
     """More than one default page, which grpcio takes as it is (its limit is 4 MiB)."""
     text = json.dumps({"text": "x" * 100_000})
@@ -215,6 +251,8 @@ def test(checks):
                 errors(checks, pb, requests, boundary, wire)
             with checks.guard("pages"):
                 pages(checks, pb, requests, boundary)
+            with checks.guard("reloads"):
+                reloads(checks, node, pb, requests, boundary)
             with checks.guard("deadlines"):
                 deadlines(checks, pb, boundary)
         with channel(node, site.certificate("monitor-1")) as wire:

@@ -29,7 +29,8 @@ struct NodeParts: Sendable {
         let live = LiveConfiguration(configuration)
         let closures = OperatorClosures(dataDirectory: configuration.dataDirectory)
         let gateLog = GateLog(logger)
-        let gates = PeerGates(try closures.load(), tell: { gateLog.write($0, $1, $2) })
+        let gates = PeerGates(
+            try closures.load(peers: configuration.peers.map(\.id)), tell: { gateLog.write($0, $1, $2) })
         gates.configure(configuration)
         let artifacts = try NodeArtifacts.open(configuration, credentials, logs, gates, logger)
         self.artifacts = artifacts
@@ -67,7 +68,8 @@ struct NodeParts: Sendable {
         }
         let reloader = Reloader(
             live: live, verifier: verifier, credentials: credentials, logs: logs, pulls: pulls,
-            artifacts: artifacts, gates: gates, waits: waits, notices: notices, pool: pool, logger: logger, server: server
+            artifacts: artifacts, gates: gates, waits: waits, notices: notices, faults: custody.faults,
+            pool: pool, logger: logger, server: server
         ) { watch.watch($0) }
         self.reloader = reloader
         certificateWatch = CertificateWatch(

@@ -16,6 +16,7 @@ actor Reloader {
     private let gates: PeerGates
     private let waits: HeadWaits
     private let notices: NoticeSender
+    private let faults: FaultPoints
     private let pool: BlockingPool
     private let logger: Logger
     private let server: @Sendable () -> RPCServer?
@@ -29,7 +30,7 @@ actor Reloader {
     init(
         live: LiveConfiguration, verifier: ReloadableVerifier, credentials: NodeCredentials,
         logs: StreamLogs, pulls: Pulls, artifacts: NodeArtifacts?, gates: PeerGates, waits: HeadWaits,
-        notices: NoticeSender, pool: BlockingPool,
+        notices: NoticeSender, faults: FaultPoints, pool: BlockingPool,
         logger: Logger, server: @escaping @Sendable () -> RPCServer?,
         opened: @escaping @Sendable ([StreamLog]) -> Void
     ) {
@@ -42,6 +43,7 @@ actor Reloader {
         self.gates = gates
         self.waits = waits
         self.notices = notices
+        self.faults = faults
         self.pool = pool
         self.logger = logger
         self.server = server
@@ -123,9 +125,9 @@ actor Reloader {
         }
         let before = live.current
         let generation = verifier.generation + 1
-        let (logs, server, outgoing) = (logs, server(), credentials.outgoing)
+        let (logs, faults, server, outgoing) = (logs, faults, server(), credentials.outgoing)
         let prepared = try await onDisk { () throws(ServiceError) in
-            try Reloader.prepare(scope, before, generation, outgoing, logs, server)
+            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server)
         }
         let (trustBefore, trustNow) = (TrustDigests(credentials), TrustDigests(prepared.credentials))
         let entriesChanged = Reloader.changedEntries(before, prepared.configuration)
@@ -215,12 +217,14 @@ actor Reloader {
     /// Everything that may fail, without changing anything that is in force. Blocks.
     private static func prepare(
         _ scope: Scope, _ before: NodeConfiguration, _ generation: UInt64,
-        _ outgoing: OutgoingClients, _ logs: StreamLogs, _ server: RPCServer?
+        _ outgoing: OutgoingClients, _ logs: StreamLogs, _ faults: FaultPoints,
+        _ server: RPCServer?
     ) throws(ServiceError) -> Prepared {
         do {
             let configuration =
                 scope == .configuration
                 ? try NodeConfiguration.load(directory: before.directory) : before
+            try faults.check(isStrict: configuration.isStrict)
             let changes = ConfigurationChanges(
                 from: ConfigurationListing(before).lines,
                 to: ConfigurationListing(configuration).lines)
