@@ -102,7 +102,7 @@ struct RetentionFrontierTests {
         #expect(detached(attachedAt: 20, 149) && !detached(attachedAt: 20, 150))
         func confirmed(_ cursor: TestCursor, _ policy: LogPolicy) -> UInt64 {
             Frontier.confirmedOffset(
-                cursors: [cursor], policy: policy, isTerminal: false, headOffset: 35,
+                cursors: [cursor], awaited: [], policy: policy, isTerminal: false, headOffset: 35,
                 attachedAt: [CursorIdentity(owner: cursor.owner, name: cursor.name): 20])
         }
         let optional = TestCursor(nextOffset: 3, required: false, maximumLagBytes: 1)

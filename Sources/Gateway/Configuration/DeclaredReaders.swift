@@ -1,3 +1,4 @@
+internal import Buffers
 package import WriteAheadLog
 
 /// Who is declared to read a log, before anybody has come.
