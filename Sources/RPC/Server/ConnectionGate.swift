@@ -40,7 +40,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     private var handshakeTimer: LazyTimer?
     private var idleTimer: LazyTimer?
     private var stallTimer: LazyTimer?
-    private var expiryTimer: LazyTimer?
+    private var expiry: CertificateExpiry?
     private var lastActivity = NIODeadline.now()
     private var stalled: (pendingBytes: Int, since: NIODeadline)?
 
@@ -74,8 +74,10 @@ final class ConnectionGate: ChannelDuplexHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         // Their actions hold the context, which holds this handler.
-        for timer in [handshakeTimer, idleTimer, stallTimer, expiryTimer] { timer?.cancel() }
-        (handshakeTimer, idleTimer, stallTimer, expiryTimer) = (nil, nil, nil, nil)
+        for timer in [handshakeTimer, idleTimer, stallTimer] { timer?.cancel() }
+        (handshakeTimer, idleTimer, stallTimer) = (nil, nil, nil)
+        expiry?.cancel()
+        expiry = nil
         dispatcher = nil
         if case .tls(_, _, let socket, _) = entrance, case .handshaking = phase,
             !socket.receivedAnything
@@ -347,25 +349,16 @@ final class ConnectionGate: ChannelDuplexHandler {
 
     // MARK: Time
 
-    /// The longest that a timer waits before the clock is asked again: clocks are set.
-    private static let expiryLookMilliseconds: Int64 = 60_000
-
     /// Nobody stays on a connection longer than the certificate that opened it lasts.
     private func endAtExpiry(of caller: Caller, _ context: ChannelHandlerContext) {
         guard let certificate = caller.certificate else { return }
-        let timer = LazyTimer(context.eventLoop) { [unowned self] in
-            if RequestDispatcher.unixMilliseconds() >= certificate.notAfterUnixMilliseconds {
-                core.tellRefused(
-                    CallerRefusal(
-                        RequestDispatcher.expired(caller), kind: "expired", names: certificate.names,
-                        fingerprint: certificate.fingerprint), address: address, isOpen: true)
-                return context.close(promise: nil)
-            }
-            endAtExpiry(of: caller, context)
+        expiry = CertificateExpiry(certificate, context.eventLoop) { [unowned self] in
+            core.tellRefused(
+                CallerRefusal(
+                    RequestDispatcher.expired(caller), kind: "expired", names: certificate.names,
+                    fingerprint: certificate.fingerprint), address: address, isOpen: true)
+            context.close(promise: nil)
         }
-        let left = certificate.notAfterUnixMilliseconds - RequestDispatcher.unixMilliseconds()
-        timer.arm(milliseconds: Int(min(max(left, 0) + 10, Self.expiryLookMilliseconds)))
-        expiryTimer = timer
     }
 
     private func watch(_ context: ChannelHandlerContext) {
