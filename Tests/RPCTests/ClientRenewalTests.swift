@@ -6,7 +6,7 @@ import Testing
 
 /// `RPCClient` whose certificates and trust are replaced while it works.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct ClientRenewalTests {
-    private func client(
+    private func connect(
         _ server: HTTP2TestServer, verifier: @escaping @Sendable ([UInt8]) async -> ServiceRefusal? = { _ in nil }
     ) throws -> RPCClient {
         try RPCClient(
@@ -17,7 +17,7 @@ import Testing
     @Test("gateway decision 40: calls move to a new connection before the old one ends")
     func callsMoveBeforeTheOldOneEnds() async throws {
         let server = try await HTTP2TestServer.start()
-        let client = try client(server)
+        let client = try connect(server)
         _ = try await client.call("/t/Echo", [1])
         let isDone = Mutex(false)
         try await withThrowingTaskGroup(of: Int.self) { group in
@@ -49,7 +49,7 @@ import Testing
     @Test("gateway decision 40: a server that is refused now loses the connection it has")
     func aRefusedServerLosesItsConnection() async throws {
         let server = try await HTTP2TestServer.start()
-        let client = try client(server)
+        let client = try connect(server)
         _ = try await client.call("/t/Echo", [1])
         async let waiting = Result { try await client.call("/t/Never", [1]) }
         try await eventually { server.log.counts.begun == 2 }
@@ -68,7 +68,7 @@ import Testing
     @Test("gateway decision 40: where no new connection comes about, the old one goes on")
     func theOldOneGoesOn() async throws {
         let server = try await HTTP2TestServer.start()
-        let client = try client(server)
+        let client = try connect(server)
         _ = try await client.call("/t/Echo", [1])
         // The new connection's server is of a CA that is not trusted now; the old one's passes.
         try client.renew(tls: HTTP2TestCertificates.shared.client(trusting: "other-ca")) { _ in nil }
