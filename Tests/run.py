@@ -36,6 +36,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/quarantine.py", 600),
     ("Tests/EndToEnd/gates.py", 600),
     ("Tests/EndToEnd/artifacts.py", 600),
+    ("Tests/EndToEnd/federation.py", 300),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),
     ("Tests/EndToEnd/bench_harness.py", 300),
