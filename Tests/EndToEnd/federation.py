@@ -289,7 +289,7 @@ def spoiled(checks, pair):
                      "produced_at_unix_ms": 1_700_000_000_000},
         "fact": {"subject": "turbine:R80711", "predicate": "batch_completed", "object": {"batch": 1},
                  "artifacts": [{"zone": "plant-a", "bucket": BUCKET, "key": "2025/lost.json",
-                                "digest": "0" * 64, "size": "7"}]}}))
+                                "digest": "sha256:" + "0" * 64, "size": 7}]}}))
     fails(checks, pair, "missing artifact", "artifacts", "missing")
 
     pair.theirs.stop()

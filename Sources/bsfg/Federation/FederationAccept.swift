@@ -94,15 +94,13 @@ struct FederationAccept: AsyncParsableCommand {
                 && !waivers.contains { $0.criterion.utf8.elementsEqual(criterion.name.utf8) }
         }
         let unlisted = try unlisted()
-        let handoff: AcceptanceEvidence? =
-            isHalted
-            ? nil
-            : try await CommandFailure.wrapping {
-                try await AcceptanceGathering(
-                    configuration: configuration, peer: sides.peer, plan: plan, theirs: theirs,
-                    theirSide: sides.theirSide, patienceSeconds: patienceSeconds, unlisted: unlisted
-                ).run()
-            }
+        let gathering = AcceptanceGathering(
+            configuration: configuration, peer: sides.peer, plan: plan, theirs: theirs,
+            theirSide: sides.theirSide, patienceSeconds: patienceSeconds, unlisted: unlisted)
+        var handoff: AcceptanceEvidence?
+        if !isHalted {
+            handoff = try await CommandFailure.wrapping { try await gathering.run() }
+        }
         let report = AcceptanceReport(
             zone: configuration.zone, peer: sides.peer, signedBy: try fingerprint(configuration),
             takenAt: UTCText.text(Int64(Date().timeIntervalSince1970)), approval: approval,

@@ -226,15 +226,12 @@ package struct HandoffCriteria {
         guard reader.detached.isEmpty else {
             return "the cursor of \(flow.name) at \(source.zone) is detached: \(reader.detached)"
         }
-        if reader.nextOffset > next {
-            return "\(source.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver "
-                + "has \(next)"
-        }
-        // A file is of another moment, and the live cursor may be ahead of it.
-        guard evidence.theirsAfter != nil, evidence.partition?.isSettledAfter == true else { return nil }
-        return reader.nextOffset < next
-            ? "\(source.zone) knows \(flow.name) confirmed up to \(reader.nextOffset), the receiver has "
-                + "\(next)" : nil
+        // A file is of another moment, and so is a look at two nodes that still have something to tell.
+        guard evidence.theirsAfter != nil, evidence.partition?.isSettledAfter == true,
+            reader.nextOffset != next
+        else { return nil }
+        return "\(source.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver has "
+            + "\(next)"
     }
 
     // MARK: - Drills

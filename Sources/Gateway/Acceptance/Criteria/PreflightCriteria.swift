@@ -123,14 +123,12 @@ package struct PreflightCriteria {
     }
 
     private var clock: Criterion {
-        switch evidence.isClockSynchronised {
-        case true?: .passed("clock", "3.3", "the kernel says that the clock is synchronised")
-        case false?:
-            .notChecked(
+        guard evidence.isClockSynchronised else {
+            return .notChecked(
                 "clock", "3.3", "the kernel does not say that the clock is synchronised",
                 command: "timedatectl set-ntp true", required: false)
-        case nil: .notChecked("clock", "3.3", "the kernel does not tell of its clock", required: false)
         }
+        return .passed("clock", "3.3", "the kernel says that the clock is synchronised")
     }
 
     // MARK: - Configuration

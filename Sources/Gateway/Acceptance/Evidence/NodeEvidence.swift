@@ -114,15 +114,11 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
 }
 
 extension NodeEvidence {
-    private static let encoder: JSONEncoder = {
+    package func json() throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return encoder
-    }()
-
-    package func json() throws -> [UInt8] {
-        Array(try Self.encoder.encode(self)) + [UInt8(ascii: "\n")]
+        return Array(try encoder.encode(self)) + [UInt8(ascii: "\n")]
     }
 
     /// - Throws: one sentence for a file that is too large, no evidence, or of another release.

@@ -26,8 +26,8 @@ package struct PreflightEvidence: Sendable, Equatable {
     package var revocations: [RevocationFile] = []
     /// What issues a new certificate.
     package var certificateCommand = ""
-    /// Nil: the kernel would not say.
-    package var isClockSynchronised: Bool?
+    /// Whether the kernel says so of the wall clock.
+    package var isClockSynchronised = false
     package var dataDirectory = ""
     package var freeBytes: UInt64?
     /// What all logs may still grow by.

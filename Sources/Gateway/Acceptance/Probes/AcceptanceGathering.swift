@@ -1,5 +1,3 @@
-package import RPC
-
 /// Gathers what the handoff criteria are decided from: calls the peer, has it refuse, and runs the drills.
 package struct AcceptanceGathering: Sendable {
     let configuration: NodeConfiguration

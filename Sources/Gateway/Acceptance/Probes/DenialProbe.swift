@@ -1,5 +1,5 @@
 internal import Facts
-package import RPC
+internal import RPC
 
 /// One thing that a peer has to refuse, tried on the live peer.
 package struct Denial: Sendable, Codable, Equatable {
@@ -76,7 +76,9 @@ package struct DenialProbe: Sendable {
     // MARK: - With our own certificate
 
     private func stream(_ client: RPCClient) async -> Denial {
-        await refusal("ungranted_stream", client, [.streamNotGranted], cursor(Self.ungrantedStream, link.peer.id))
+        await refusal(
+            "ungranted_stream", client, [.streamNotGranted],
+            cursor(Self.ungrantedStream, link.peer.id))
     }
 
     /// A zone is never given its own facts back, so its name is always an origin that is not granted.

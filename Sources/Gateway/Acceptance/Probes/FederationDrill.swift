@@ -1,4 +1,4 @@
-package import Facts
+internal import Facts
 package import RPC
 
 /// The controlled partition and the duplicate replay, on the live nodes. It notes what it saw; whether that
@@ -59,8 +59,7 @@ package struct FederationDrill: Sendable {
     package func settle() async throws(RPCClientError)
         -> (ours: NodeEvidence, theirs: NodeEvidence?, isDone: Bool)
     {
-        let peer = peer
-        return try await look { ours, theirs in
+        try await look { ours, theirs in
             Settlement.isSettled(ours: ours, theirs: theirs, peer: peer)
         }
     }
@@ -94,7 +93,7 @@ package struct FederationDrill: Sendable {
             record.problem = error.description
             return record
         }
-        let (start, peer) = (record, peer)
+        let start = record
         let seen = try await look { ours, _ in
             guard let now = ours.pull(peer: peer, stream: pull.stream, origin: pull.origin),
                 let log = ours.log(stream: pull.stream, origin: pull.origin)
@@ -176,6 +175,8 @@ package struct FederationDrill: Sendable {
                 _ = try await side.boundary.appendFact(
                     AppendRequestWriter.appendFact(stream: stream, encoded))
                 appends.count += 1
+            } catch let error as FactError {
+                appends.problem = error.sentence
             } catch {
                 appends.problem = "\(error)"
             }

@@ -1,4 +1,3 @@
-package import Facts
 internal import FoundationEssentials
 package import RPC
 

@@ -1,5 +1,6 @@
+internal import CPlatform
 internal import Glibc
-package import RPC
+internal import RPC
 internal import WriteAheadLog
 
 /// Looks at everything on this side that a federation presumes. Reads files and asks the node and, where
@@ -31,7 +32,7 @@ package struct PreflightProbe: Sendable {
         evidence.certificateCommand = NodeCredentials.certificateCommand(configuration)
         evidence.serveCommand = "bsfg serve --config \(shellQuoted(configuration.directory))"
         lookAtCertificates(&evidence)
-        evidence.isClockSynchronised = Self.isClockSynchronised()
+        evidence.isClockSynchronised = bsfg_clock_synchronised() == 1
         let admin = AdminClient(socketPath: configuration.adminSocketPath)
         do throws(RPCClientError) {
             evidence.node = try await NodeEvidence.gather(
@@ -93,15 +94,7 @@ package struct PreflightProbe: Sendable {
         }
     }
 
-    // MARK: - Clock and disk
-
-    /// What the kernel's discipline says; nil where it may not be asked.
-    private static func isClockSynchronised() -> Bool? {
-        var state = timex()
-        let answer = adjtimex(&state)
-        guard answer >= 0 else { return nil }
-        return answer != TIME_ERROR && state.status & STA_UNSYNC == 0
-    }
+    // MARK: - Disk
 
     /// Every log filled to the brim.
     private var capacity: UInt64 {
