@@ -2,6 +2,7 @@
 # make test      every test of this release
 # make fuzz      SECONDS (60) of each fuzzer, from its corpus
 # make prove     the long round of faults and its table, PROVE_MINUTES=35 (docs/proof.md)
+# make schedules SCHEDULES=200 random ones over real nodes in network namespaces (docs/proof.md); root
 # make bench     the log beside the raw disk and others' logs, 25 minutes (docs/performance.md); alone
 # make micro     allocations and instructions of single steps against their thresholds
 # make install   the binary into PREFIX/bin
@@ -13,8 +14,9 @@ RELEASE = .build-release
 FUZZ = .build-fuzz
 SECONDS ?= 60
 PROVE_MINUTES ?= 35
+SCHEDULES ?= 200
 
-.PHONY: demo test prove fuzz bench micro install deps bench-deps release check-generated clean
+.PHONY: demo test prove schedules fuzz bench micro install deps bench-deps release check-generated clean
 
 demo: release
 	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
@@ -28,6 +30,9 @@ fuzz: deps
 
 prove: release
 	python3 Tests/prove.py --no-build --minutes $(PROVE_MINUTES) $(PROVE_FLAGS)
+
+schedules: release
+	BSFG=$(CURDIR)/$(RELEASE)/release/bsfg python3 Tests/EndToEnd/schedules.py --schedules $(SCHEDULES) $(SCHEDULE_FLAGS)
 
 bench: deps bench-deps
 	python3 Benchmarks/bench.py $(BENCH_FLAGS)

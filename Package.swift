@@ -25,6 +25,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
         // CRC32C in hardware and the Linux calls that Swift's Glibc module hides.
@@ -97,11 +98,20 @@ let package = Package(
             ],
             swiftSettings: settings),
 
+        // What `bench` sends and how it counts: schedules, facts, latencies, figures.
+        .target(
+            name: "Load",
+            dependencies: [
+                "Facts", "RPC", .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            swiftSettings: settings),
+
         // The command line: one file a noun.
         .executableTarget(
             name: "bsfg",
             dependencies: [
-                "Gateway", "WriteAheadLog", "LogSimulation", "Facts", "Buffers", "Replication", "RPC", "CZlib",
+                "Gateway", "WriteAheadLog", "LogSimulation", "Facts", "Buffers", "Replication", "RPC", "Load",
+                "CZlib",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -149,6 +159,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
+        .testTarget(name: "LoadTests", dependencies: ["Load", "Facts", "RPC"], swiftSettings: settings),
         .testTarget(
             name: "GatewayTests",
             dependencies: [

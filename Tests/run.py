@@ -35,6 +35,10 @@ SCRIPTS = [
     ("Tests/EndToEnd/histories.py", 600),
     ("Tests/EndToEnd/quarantine.py", 600),
     ("Tests/EndToEnd/gates.py", 600),
+    ("Tests/EndToEnd/flows.py", 600),
+    ("Tests/EndToEnd/interaction_diagrams.py", 300),
+    ("Tests/EndToEnd/reloads.py", 300),
+    ("Tests/EndToEnd/schedules.py", 600),
     ("Tests/EndToEnd/artifacts.py", 600),
     ("Tests/EndToEnd/federation.py", 300),
     ("Tests/EndToEnd/embedding.py", 300),
@@ -43,6 +47,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/micro_benchmarks.py", 900),
     ("Tests/decisions.py", 60),
     ("Tests/EndToEnd/demo_test.py", 600),
+    ("Tests/EndToEnd/bench_nodes.py", 300),
 ]
 
 

@@ -53,11 +53,12 @@ struct DamageExplorer {
         let path =
             random.oneIn(4) ? SimulatedSession.directory + "/manifest" : random.element(segments)
         guard let number = image.names[path] else { return false }
-        // A whole page may hold several of the newest commits, and nothing proves them but themselves:
-        // what becomes of it says nothing about the log.
+        // The page in which the newest frame begins may hold several of the newest commits, and nothing
+        // proves them but that frame's header: what becomes of it says nothing about the log.
         let allPages = image.files[number].cache.occupiedPages
         let isWholePage = damage == .oldPage || damage == .movedPage
-        let pages = isWholePage && path.hasSuffix(".segment") ? Array(allPages.dropLast(2)) : allPages
+        let unproven = isWholePage ? Self.pagesOfNewestHeader(image, path) : []
+        let pages = allPages.filter { !unproven.contains($0) }
         let segment = random.element(segments)
         switch damage {
         case .flippedBit:
@@ -120,6 +121,15 @@ struct DamageExplorer {
         }
         return true
     }
+
+    static func pagesOfNewestHeader(_ image: DiskImage, _ path: String) -> [Int] {
+        guard path.hasSuffix(".segment"), let newest = frames(image, path).last else { return [] }
+        let pages = [newest, newest + frameHeaderBytes - 1].map { $0 / PagedBytes.pageBytes }
+        // A frame that follows in the same page is read as part of it.
+        return Array(pages[0]...pages[1])
+    }
+
+    private static let frameHeaderBytes = 128
 
     /// The last frame of a segment that has several blocks, and how long it would be with the first
     /// one alone.

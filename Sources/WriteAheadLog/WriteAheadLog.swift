@@ -388,12 +388,19 @@ public final class Log: Sendable {
         try engine.detach(owner: owner, name: name, reason: reason)
     }
 
-    /// Lets truncation wait for a detached cursor again, from `nextOffset` on. Durable when it
-    /// returns. Blocks.
+    /// Lets truncation wait for a detached cursor again, from `nextOffset` on. Durable when it returns. Blocks.
+    ///
+    /// For one that is not required, until the log is closed, truncation waits and its lag counts from the
+    /// present head on: what is below stays for it while there is room.
     ///
     /// - Throws: `cursorNotFound`; `offsetOutOfRange` beyond the head.
     public func attachCursor(owner: String, name: String, nextOffset: UInt64) throws(LogError) {
         let identity = CursorIdentity(owner: owner, name: name)
+        // First, since retention may look as soon as it is attached.
+        engine.monitor.withLock {
+            guard engine.pipeline.state.cursor(identity)?.cursor.detachReason != nil else { return }
+            engine.upkeep.attachedAt[identity] = engine.headOffset
+        }
         try engine.setCursor { state, head in
             guard var cursor = state.cursor(identity)?.cursor else {
                 return .failure(.cursorNotFound(owner: owner, name: name))
@@ -443,6 +450,7 @@ public final class Log: Sendable {
             }
             return .success(cursor)
         }
+        engine.monitor.withLock { _ = engine.upkeep.attachedAt.removeValue(forKey: identity) }
     }
 
     // MARK: - Statistics

@@ -37,7 +37,10 @@ struct ConsumerDelete: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delete",
         abstract: "Deletes a consumer: truncation no longer waits for it, and its place is forgotten.",
-        discussion: "A peer's cursor is made again by the peer's next call, at the peer's position.")
+        discussion: """
+            A peer's cursor is made again by the peer's next call, at the peer's position; until then a peer \
+            that is granted the log and required is waited for all the same. Detach it to go on without it.
+            """)
 
     @Option(help: "The identity that the consumer belongs to.")
     var owner: String

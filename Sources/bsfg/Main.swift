@@ -17,6 +17,7 @@ struct Bsfg: AsyncParsableCommand {
             ArtifactCommand.self,
             StatusCommand.self,
             FactCommand.self,
+            FetchCommand.self,
             PeerCommand.self,
             CursorCommand.self,
             FederationCommand.self,
@@ -27,6 +28,7 @@ struct Bsfg: AsyncParsableCommand {
             StreamCommand.self,
             IngestCommand.self,
             DemoCommand.self,
+            BenchCommand.self,
             RelayCommand.self,
             VersionCommand.self,
         ])

@@ -95,6 +95,10 @@ struct StatusCommand: AsyncParsableCommand {
         if !status.consumers.isEmpty {
             StandardOutput.line("\nConsumers\n\(ConsumerCommand.table(status.consumers))")
         }
+        if status.quarantine.count > 0 {
+            StandardOutput.line(
+                "\nQuarantine: \(status.quarantine.count) waiting for a decision; see bsfg quarantine list")
+        }
         if status.hasArtifacts {
             StandardOutput.line("\nArtifacts: \(ArtifactListing.text(status.artifacts))")
         }
@@ -176,6 +180,7 @@ struct StatusCommand: AsyncParsableCommand {
             ("streams", .list(status.streams.map(json))),
             ("gates", .list(gates.map(GateOutput.json))),
             ("pulls", .list(status.pulls.map(json))),
+            ("quarantine", Self.json(status.quarantine)),
             ("artifacts", status.hasArtifacts ? ArtifactListing.json(status.artifacts) : .null),
             ("consumers", .list(status.consumers.map(ConsumerCommand.json))),
             ("server", json(status.server)),
@@ -207,6 +212,14 @@ struct StatusCommand: AsyncParsableCommand {
                 .object(
                     stream.events.sorted { $0.key < $1.key }.map { ($0.key, .unsigned($0.value)) })
             ),
+        ])
+    }
+
+    private static func json(_ quarantine: Bsfg_Admin_V1_QuarantineUsage) -> JSONOutput {
+        .object([
+            ("count", .unsigned(quarantine.count)),
+            ("bytes", .unsigned(quarantine.bytes)),
+            ("capacity_bytes", .unsigned(quarantine.capacityBytes)),
         ])
     }
 

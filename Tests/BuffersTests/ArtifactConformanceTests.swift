@@ -29,7 +29,10 @@ import Testing
         let (first, second) = (artifactBytes(1), artifactBytes(2))
         let stored = try subject.store.put(artifactName("a"), first)
         subject.clock.advance(milliseconds: 1_000)
-        #expect(try subject.store.put(artifactName("a"), first) == stored)
+        // The answer is the same; only its age begins anew.
+        let again = try subject.store.put(artifactName("a"), first)
+        #expect(again.name == stored.name && again.content == stored.content)
+        #expect(again.storedMilliseconds == stored.storedMilliseconds + 1_000)
         let error = #expect(throws: ArtifactError.self) {
             try subject.store.put(artifactName("a"), second)
         }
@@ -168,6 +171,23 @@ import Testing
         #expect(
             try store.sweepAll(firstOffsets: gone, usedBefore: time + 1, unusedBefore: time).names
                 == 1)
+    }
+
+    @Test(
+        "gateway decision 24: what is put again is as young as a new upload",
+        arguments: Realisation.allCases)
+    func renewed(_ realisation: Realisation) throws {
+        let subject = try ArtifactSubject(realisation)
+        let store = subject.store
+        let (again, once) = (artifactName("again"), artifactName("once"))
+        try store.put(again, artifactBytes(1))
+        try store.put(once, artifactBytes(2))
+        subject.clock.advance(milliseconds: 60_000)
+        let time = subject.clock.wallMilliseconds
+        try store.put(again, artifactBytes(1))
+        // A producer was told that its bytes are here, and has its grace to refer to them.
+        #expect(try store.sweepAll(usedBefore: time, unusedBefore: time).names == 1)
+        #expect(store.find(again) != nil && store.find(once) == nil)
     }
 
     @Test("gateway decision 24: a pin holds through a sweep", arguments: Realisation.allCases)

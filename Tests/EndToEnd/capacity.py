@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 
 from replication_common import consumer_name, settle
 from support import (
@@ -207,6 +208,40 @@ def dropping(checks):
             "dropping: a restart does not meet it again", len(receiver.peek("plant-a")), before + 1)
 
 
+def late_peer(checks):
+    """Two peers are granted a log and one of them has not come yet: what the other has confirmed stays."""
+    with Site() as site:
+        source, receiver, producer = pair(site, {"retention": "100ms"})
+        late = site.node("plant-b")
+        late.capacity, late.segment = "64MiB", "1MiB"
+        source.grant(late)
+        late.grant(source, streams=())
+        late.pull(source)
+        source.start()
+        receiver.start()
+        for number in range(40):
+            producer.append(message(number))
+        settle(source, receiver)
+        # Long after everything that has to happen for a segment to go.
+        time.sleep(2)
+        producer.append(message(40))
+        settle(source, receiver)
+        checks.equal(
+            "late: nothing goes while a declared peer has not come",
+            int(source.stream_status().get("firstOffset", 0)), 0)
+        late.start()
+        settle(source, late)
+        checks.equal(
+            "late: it has every fact once, in order", numbers(late.peek("plant-a")), list(range(41)))
+
+        def gone():
+            # A segment that was written to is looked at again with the next fact.
+            return int(source.stream_status().get("firstOffset", 0)) > 0
+
+        wait_until("what both have confirmed going", gone)
+        checks.check("late: what both have confirmed goes", True)
+
+
 def full_forward(checks):
     """The receiver's own reader is slow: its forward log fills, the pull pauses and resumes."""
     with Site() as site:
@@ -224,6 +259,10 @@ def full_forward(checks):
         wait_until("the pull pausing", paused)
         status = receiver.pull_status("plant-a")
         checks.equal("forward full: no failure is counted", int(status.get("failures", 0)), 0)
+        shown = json.loads(bsfg(receiver, "status", "-o", "json")[1])
+        checks.check(
+            "forward full: no gate closes", shown["gates"][0]["inbound"]["mode"] != "autonomous",
+            shown["gates"])
         received = receiver.head("plant-a")
         checks.check("forward full: not everything was taken", 0 < received < 120, received)
         checks.check(
@@ -336,7 +375,7 @@ def poison(checks):
 
 def test(checks):
     for name, part in (
-        ("a full store log", full_store), ("drop_oldest", dropping),
+        ("a full store log", full_store), ("drop_oldest", dropping), ("a late peer", late_peer),
         ("a full forward log", full_forward), ("the alarm", alarm), ("poison", poison),
     ):
         with checks.guard(name):

@@ -5,11 +5,13 @@ by an operator, and nothing is there twice; confirms by a wrong owner and by a c
     BSFG=path histories.py
 """
 
+import json
 import shutil
+import subprocess
 
 from history_common import accept, append, begin_epoch, bsfg, copy, events, ids, pair
 from replication_common import blocked, consumer_name, settle
-from support import STREAM, Caller, Site, main, wait_until
+from support import BSFG, STREAM, Caller, Site, main, wait_until
 
 LOG = f"store/{STREAM}"
 
@@ -72,6 +74,19 @@ def settle_confirmed(source, receiver):
         and receiver.pull_status("plant-a")["state"] == "pulling")
 
 
+def opened(checks, node, peer, name):
+    """A restored node starts with its gates closed; the operator opens them."""
+    done = subprocess.run(
+        [BSFG, "status", "-o", "json", "--socket", str(node.socket)], capture_output=True, text=True,
+        timeout=60)
+    closures = {gate["peer"]: gate["closure"] for gate in json.loads(done.stdout)["gates"]}
+    checks.equal(
+        f"{name} starts with its gates closed, and says why",
+        {found: closure and closure["reason"] for found, closure in closures.items()},
+        {peer.zone: "restored: restored"})
+    bsfg(node, "admin", "reconcile", "--peer", peer.zone)
+
+
 def source_restored(checks):
     """A restored log begins a new epoch: refused at once, whatever its length."""
     with Site() as site:
@@ -90,6 +105,7 @@ def source_restored(checks):
         begun = begin_epoch(source.data / LOG)
         checks.equal("the new epoch begins at the head", (begun["epoch"], begun["first_offset"]), (2, 20))
         source.start()
+        opened(checks, source, receiver, "a restored source")
         status = blocked(receiver, source, "history_mismatch")
         checks.check("a restored source is refused", "epoch" in status["sentence"], status)
         append(producer, *numbered("c", range(15)))
@@ -138,6 +154,8 @@ def receiver_back(checks, kind):
             if kind == "restored":
                 begin_epoch(forward)
         receiver.start()
+        if kind == "restored":
+            opened(checks, receiver, source, "a restored receiver")
         reason = "consumer_bound" if kind == "wiped" else "history_mismatch"
         status = blocked(receiver, source, reason)
         checks.equal(

@@ -89,7 +89,9 @@ def standard(checks):
             "each fact once, a notice in the place of the conflict",
             ids(receiver.peek("plant-a")), ["a", "b", "x", "c", "quarantined", "d"])
         entries = held(receiver)
-        checks.equal("one fact waits", len(entries), 1)
+        checks.equal(
+            "one fact waits, and status says so",
+            (len(entries), int(receiver.status()["quarantine"]["count"])), (1, 1))
         entry = entries[0]
         checks.equal(
             "with its reason and both digests",

@@ -289,6 +289,7 @@ class Node:
         self.zone = zone
         self.identity = f"{zone}-bsfg"
         self.port = free_port()
+        self.listen_address = "127.0.0.1"
         self.root = site.directory / (name or zone)
         self.process = None
         self.errors = self.root / "node.err"
@@ -328,7 +329,8 @@ class Node:
         """What `other` may take from this node."""
         self.peers.append(
             {"id": other.zone, "identity": other.identity,
-             "endpoint": f"127.0.0.1:{options.pop('port', other.port)}", "authorized": True,
+             "endpoint": f"{options.pop('address', '127.0.0.1')}:{options.pop('port', other.port)}",
+             "authorized": True,
              "streams": list(streams), **options})
 
     def pull(self, other, stream=STREAM, init_mode="full_backfill", **options):
@@ -351,7 +353,7 @@ class Node:
         certificates = self.root / "certs"
         main = {
             "zone": self.zone, "identity": self.identity, "data": str(self.data),
-            "listen": f"127.0.0.1:{self.port}", "admin": {"socket": str(self.socket)},
+            "listen": f"{self.listen_address}:{self.port}", "admin": {"socket": str(self.socket)},
             "tls": {"ca": str(self.site.authority), "certificate": str(certificates / "server.crt"),
                     "key": str(certificates / "server.key")},
             "streams": [stream, *self.other_streams], "clients": self.clients,

@@ -5,12 +5,14 @@ import Testing
 
 @Suite struct ErrorTests {
     /// `BSFG_WRITE_GOLDEN=1 swift test --filter ErrorTests` writes the page again.
-    @Test func `docs/api/errors.md is generated from the table`() throws {
+    @Test("gateway decision 33: docs/api/errors.md is generated from the table")
+    func documentation() throws {
         try Golden.expect(
             text: ErrorReason.documentation, equals: "docs/api/errors.md", replaces: true)
     }
 
-    @Test func `every reason has a rule and a sentence that says what to do`() {
+    @Test("gateway decision 33: every reason has a rule and a sentence that says what to do")
+    func rules() {
         for reason in ErrorReason.allCases {
             #expect(reason.sentence.hasSuffix("."), "\(reason)")
             #expect(reason.rawValue.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == 0x5F })

@@ -20,6 +20,41 @@ import Testing
             nextOffset: 2, headOffset: 2, firstOffset: 0, confirmedOffset: nil, source: nil)
     }
 
+    @Test("gateway decision 19: a page ends before a message of a format that its reader does not know")
+    func laterFormats() throws {
+        let encoded = try FactEncoder().encode(.reading())
+        var later = try Bsfg_V1_Message(serializedBytes: encoded.message)
+        later.format = 2
+        let records = [
+            encoded.storedRecord,
+            StoredRecord.encode(.message, try later.serializedBytes(), origin: nil),
+        ]
+        for (maximum, count, withheld) in [(UInt32(1), 1, UInt32(2)), (2, 2, nil)] {
+            var writer = PageWriter(originLogUUID: uuid, formatMaximum: maximum)
+            for (offset, record) in records.enumerated() {
+                try record.withUnsafeBytes { payload in
+                    try writer.append(
+                        .init(
+                            offset: UInt64(offset), appendedAtUnixMilliseconds: 5, epoch: 1,
+                            contentDigest: encoded.contentDigest, payload: payload))
+                }
+            }
+            #expect(writer.count == count && writer.withheldFormat == withheld)
+        }
+    }
+
+    @Test func `a format is read from bytes that say nothing else, and from any bytes`() {
+        func number(_ bytes: [UInt8]) -> UInt32 {
+            bytes.withUnsafeBytes { MessageFormat.number($0) }
+        }
+        #expect(number([]) == 0)
+        #expect(number([0x18, 2]) == 2)
+        // After a field that is not known, and more than a format can be.
+        #expect(number([0x7A, 1, 9, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1]) == .max)
+        #expect(number([0x18]) == 0)
+        #expect(number([0x1A, 1, 9]) == 0)
+    }
+
     /// Entry and page as bytes with `change` applied to the message inside the stored record.
     private func received(
         _ encoded: EncodedFact, digest: Digest? = nil, _ change: (inout [UInt8]) -> Void = { _ in }

@@ -191,7 +191,8 @@ private func request(object: String) -> String {
             "\(String(describing: error))")
     }
 
-    @Test func `integers are numbers or text, and exact`() throws {
+    @Test("gateway decision 28: integers are numbers or text, and exact")
+    func integers() throws {
         func produced(_ text: String) throws -> Int64 {
             try decode("{\"envelope\":{\"producedAtUnixMs\":\(text)}}").fact
                 .producedAtUnixMilliseconds
@@ -303,7 +304,8 @@ private func request(object: String) -> String {
         #expect(!confirm.hasOffset, "a missing offset is not offset 0")
     }
 
-    @Test func `the first fact's answer says offset 0`() throws {
+    @Test("gateway decision 28: the first fact's answer says offset 0")
+    func offsetZero() throws {
         var response = Bsfg_V1_AppendFactResponse()
         response.offset = 0
         response.epoch = 1

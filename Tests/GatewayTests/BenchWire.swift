@@ -9,12 +9,18 @@ import Synchronization
 final class BenchWire: Sendable {
     private let source = Mutex<ServicesBench?>(nil)
     private let change = Mutex<(@Sendable (Procedure, inout [UInt8]) -> Void)?>(nil)
+    private let question = Mutex<(@Sendable (Procedure, [UInt8]) -> [UInt8])?>(nil)
     private let caller: Caller
 
     /// - Parameter peer: the zone of the node that calls.
     init(from peer: String) { caller = .peer(peer) }
 
     func connect(_ bench: ServicesBench?) { source.withLock { $0 = bench } }
+
+    /// What is asked becomes another question on its way.
+    func changeQuestions(_ body: (@Sendable (Procedure, [UInt8]) -> [UInt8])?) {
+        question.withLock { $0 = body }
+    }
 
     func change(_ body: (@Sendable (Procedure, inout [UInt8]) -> Void)?) {
         change.withLock { $0 = body }
@@ -26,8 +32,9 @@ final class BenchWire: Sendable {
                 guard let source = source.withLock({ $0 }),
                     let procedure = Procedure(rawValue: procedure)
                 else { throw .transport(kind: .closed, sentence: "the wire is cut") }
+                let asked = question.withLock { $0?(procedure, body) } ?? body
                 let reply = await source.reply(
-                    procedure, body, caller, .proto, milliseconds: UInt64(milliseconds))
+                    procedure, asked, caller, .proto, milliseconds: UInt64(milliseconds))
                 switch reply {
                 case .message(var bytes):
                     change.withLock { $0?(procedure, &bytes) }

@@ -115,6 +115,10 @@ import Testing
             "bsfg.yaml:6:34: 'zstd' is not a value of 'compression'"
         ),
         (
+            "streams: [{name: a, writing: buffered}]",
+            "bsfg.yaml:6:30: 'buffered' is not a value of 'writing'"
+        ),
+        (
             "streams: [{name: a, free_space_reserve: 2PiB}]",
             "bsfg.yaml:6:41: 'free_space_reserve' is a size"
         ),

@@ -67,6 +67,7 @@ import WriteAheadLog
             streams:
               - {name: facts.safety, profile: sil_strict, capacity: 64MiB, segment: 1MiB,
                  object_limit: 3MiB, idempotency: content, terminal: true, compression: lz4,
+                 writing: direct,
                  high_watermark: 70%, low_watermark: 0.6, retention: 90d, min_retention: 1d,
                  dedupe_horizon: 60d, free_space_reserve: 16MiB, unconfirmed_ttl: never,
                  when_full: reject, forward: {capacity: 128MiB, segment: 2MiB, retention: 30d}}
@@ -132,6 +133,7 @@ import WriteAheadLog
         store.policy = .silStrict(StrictPolicy())
         store.isTerminal = true
         store.compression = .lz4
+        store.writing = .direct
         store.retention = RetentionOptions(
             highWatermark: 0.7, lowWatermark: 0.6, retentionMilliseconds: 90 * 86_400_000,
             minimumRetentionMilliseconds: 86_400_000, dedupeHorizonMilliseconds: 60 * 86_400_000,
@@ -213,6 +215,18 @@ import WriteAheadLog
         #expect(node.hasReaders(stream: "facts.operational", origin: "enterprise"))
         #expect(!node.hasReaders(stream: "facts.operational", origin: "plant-a"))
         #expect(!node.hasReaders(stream: "facts.audit", origin: "enterprise"))
+        // The peer is waited for before it has come, the client when its consumer is made.
+        #expect(
+            node.awaitedReaders(stream: "facts.operational", origin: "enterprise")
+                == node.peers.prefix(1).map {
+                    AwaitedReader(
+                        owner: $0.identity, name: "plant-a/facts.operational/enterprise")
+                })
+        #expect(node.awaitedReaders(stream: "facts.operational", origin: "plant-a").isEmpty)
+        var optional = node
+        optional.peers[0].hold = .upTo(lagBytes: 1, lagMilliseconds: nil)
+        #expect(
+            optional.awaitedReaders(stream: "facts.operational", origin: "enterprise").isEmpty)
         let stream = try #require(node.stream("facts.audit"))
         let budget = KeyIndexBudget()
         #expect(stream.store.options(hasReaders: false, indexBudget: budget).retention.isTerminal)
@@ -293,6 +307,7 @@ import WriteAheadLog
                 .replacing("# dedupe_horizon", with: "dedupe_horizon")
                 .replacing("# terminal", with: "terminal")
                 .replacing("# compression", with: "compression")
+                .replacing("# writing", with: "writing")
                 .replacing("# free_space_reserve", with: "free_space_reserve")
                 .replacing("# forward", with: "forward").replacing("# buffers", with: "buffers")
                 .replacing("# profile", with: "profile").replacing("# idemp", with: "idemp")

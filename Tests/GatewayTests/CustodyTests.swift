@@ -127,11 +127,21 @@ import WriteAheadLog
     }
 
     @Test("gateway decision 19: a message of a later format blocks its stream in order and is never quarantined",
-        arguments: ["standard", "sil_strict"])
-    func laterFormat(_ profile: String) async throws {
+        arguments: ["standard", "sil_strict"], [true, false])
+    func laterFormat(_ profile: String, isKeptBack: Bool) async throws {
         let source = try ServicesBench(files: try plant(profile))
         let wire = BenchWire(from: "idmz")
         wire.connect(source)
+        if !isKeptBack {
+            // A source that sends it all the same: the receiver finds out for itself.
+            wire.changeQuestions { procedure, body in
+                guard procedure == .fetchFacts,
+                    var request = try? Bsfg_V1_FetchFactsRequest(serializedBytes: body)
+                else { return body }
+                request.formatMax = 9
+                return (try? request.serializedBytes()) ?? body
+            }
+        }
         let receiver = try ServicesBench(files: try idmz(profile), connect: wire.connection)
         try await append(source, 0..<3)
         var later = try Bsfg_V1_Message(serializedBytes: try messageBytes(9))
@@ -139,13 +149,44 @@ import WriteAheadLog
         try inject(source, try later.serializedBytes(), "later")
         try await append(source, 4..<6)
         await receiver.pulls.start()
-        try await eventually("it is blocked") { try await pull(receiver).reason == "format_unsupported" }
+        try await eventually("it is blocked, and says what to do") {
+            let status = try await pull(receiver)
+            return status.reason == "format_unsupported" && status.sentence.contains("offset 3")
+                && status.sentence.contains("format 2") && status.sentence.contains("upgrade")
+        }
         // What was before it is here and confirmed; nothing behind it, and nothing is held.
         try await eventually("up to there is confirmed") { confirmed(source) == 3 }
         #expect(receiver.log(origin: "plant-a").log.headOffset == 3)
         #expect(receiver.custody.quarantine.size.count == 0)
         #expect(receiver.log(origin: "plant-a").forward?.halt == nil)
         await receiver.close()
+        await source.close()
+    }
+
+    @Test("gateway decision 3: what a relay confirmed and lost comes again while its source keeps it")
+    func lostCustody() async throws {
+        let source = try ServicesBench(files: try plant())
+        let wire = BenchWire(from: "idmz")
+        wire.connect(source)
+        let relay = try ServicesBench(files: try idmz(), connect: wire.connection)
+        try await append(source, 0..<20)
+        await relay.pulls.start()
+        try await eventually("the relay is responsible") { confirmed(source) == 20 }
+        await relay.close()
+        // Its disk is lost before it forwarded anything; another one takes its place.
+        let another = try ServicesBench(files: try idmz(), connect: wire.connection)
+        await another.pulls.start()
+        try await eventually("it is somebody else") {
+            try await pull(another).reason == "consumer_bound"
+        }
+        let accepted = try await source.call(
+            Bsfg_Admin_V1_AcceptHistoryResponse.self, .acceptHistory,
+            #"{"peer":"idmz","reason":"its disk was lost"}"#, as: .operator)
+        #expect(accepted.side == "source" && accepted.toOffset == 0)
+        try await eventually("all of it is there again") {
+            another.log(origin: "plant-a").log.headOffset == 20 && confirmed(source) == 20
+        }
+        await another.close()
         await source.close()
     }
 

@@ -27,4 +27,12 @@ import Testing
         }
         #expect(throws: NodeError.self) { try FaultPoints("committed:1", isStrict: true) }
     }
+
+    @Test func `a sil_strict stream is not taken into a process that has one`() throws {
+        try FaultPoints(nil, isStrict: false).check(isStrict: true)
+        let points = try FaultPoints("committed:9", isStrict: false)
+        try points.check(isStrict: false)
+        let refusal = try #require(throws: NodeError.self) { try points.check(isStrict: true) }
+        #expect(refusal.sentence.contains(FaultPoints.variableName))
+    }
 }

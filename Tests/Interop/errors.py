@@ -521,6 +521,27 @@ def corruption(reasons, site):
     node.kill()
 
 
+def later_format(reasons, site):
+    """A log with a message as a later release writes it, and a reader that says what it knows."""
+    node = site.node("plant-a", name="later")
+    node.stream_options = {"capacity": "16MiB", "segment": "1MiB"}
+    node.client("producer-1")
+    # Made before the node is, so that it is nobody's log yet.
+    directory = site.directory / "later-log"
+    subprocess.run(
+        [BSFG, "log", "append", "--dir", str(directory), "--segment", "1MiB", "--capacity", "16MiB"],
+        input=b"\x2a\x02\x18\x02\n", capture_output=True, check=True, timeout=60)
+    (node.data / "store").mkdir(parents=True, exist_ok=True)
+    directory.rename(node.data / "store" / STREAM)
+    node.start()
+    caller = Caller(node, site.certificate("producer-1", name="later-client"))
+    node.consumer("producer-1", "reader")
+    reasons.expect("format_unsupported", caller.fetch("reader", format_max=1))
+    reasons.checks.check(
+        "format_unsupported: who knows the format is served", caller.fetch("reader", format_max=2).ok)
+    node.kill()
+
+
 def draining(reasons, node, caller):
     """A call that comes between the order to stop and the end of a call in flight."""
     connection = RawHTTP2(caller)
@@ -575,6 +596,7 @@ def test(checks):
             ("backpressure", lambda: backpressure(reasons, site)),
             ("the disk", lambda: disk(reasons, site)),
             ("corruption", lambda: corruption(reasons, site)),
+            ("a later format", lambda: later_format(reasons, site)),
             ("draining", lambda: draining(reasons, node, caller)),
         ):
             with checks.guard(name):

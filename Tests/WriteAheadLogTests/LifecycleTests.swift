@@ -120,6 +120,48 @@ struct LifecycleTests {
         #expect(report.firstOffset == still.log.firstOffset)
     }
 
+    @Test("a reader that was declared and has not come is owed everything, also after a restart")
+    func awaitedReader() throws {
+        let late = AwaitedReader(owner: "o", name: "late")
+        let options = Self.options(
+            .standard(StandardPolicy()),
+            RetentionOptions(retentionMilliseconds: 0, awaitedReaders: [late]))
+        let still = try StillLog(options)
+        try still.log.createCursor(Cursor(owner: "o", name: "n"))
+        let (count, _) = try Self.fill(still)
+        try still.log.confirm(owner: "o", name: "n", nextOffset: UInt64(count))
+        still.clock.advance(milliseconds: 10)
+        still.settle()
+        #expect(still.log.firstOffset == 0)
+        let killed = try still.afterKill()
+        killed.settle()
+        #expect(killed.log.firstOffset == 0)
+        try killed.log.createCursor(Cursor(owner: "o", name: "late"))
+        killed.settle()
+        #expect(killed.log.firstOffset == 0)
+        try killed.log.confirm(owner: "o", name: "late", nextOffset: UInt64(count))
+        killed.settle()
+        #expect(killed.log.firstOffset > 0)
+        _ = try killed.log.append(try oneRecord([1], key: "new"))
+    }
+
+    @Test("nobody waits for a reader that is declared no more")
+    func awaitedNoMore() throws {
+        let late = AwaitedReader(owner: "o", name: "late")
+        var retention = RetentionOptions(retentionMilliseconds: 0, awaitedReaders: [late])
+        let still = try StillLog(Self.options(.standard(StandardPolicy()), retention))
+        try still.log.createCursor(Cursor(owner: "o", name: "n"))
+        let (count, _) = try Self.fill(still)
+        try still.log.confirm(owner: "o", name: "n", nextOffset: UInt64(count))
+        still.settle()
+        #expect(still.log.firstOffset == 0)
+        retention.awaitedReaders = []
+        try still.log.changeRetention(retention, policy: .standard(StandardPolicy()))
+        still.clock.advance(milliseconds: 10)
+        still.settle()
+        #expect(still.log.firstOffset > 0)
+    }
+
     @Test("a log that is full when it is opened takes records again once they are confirmed")
     func fullWhenOpened() throws {
         let still = try StillLog(Self.options())

@@ -8,10 +8,11 @@ struct RetentionFrontierTests {
     static let strict = LogPolicy.silStrict(StrictPolicy())
 
     func confirmed(
-        _ cursors: [TestCursor], _ policy: LogPolicy = standard, isTerminal: Bool = false
+        _ cursors: [TestCursor], _ policy: LogPolicy = standard, isTerminal: Bool = false,
+        awaited: [AwaitedReader] = []
     ) -> UInt64 {
         Frontier.confirmedOffset(
-            cursors: cursors, policy: policy, isTerminal: isTerminal, headOffset: 100)
+            cursors: cursors, awaited: awaited, policy: policy, isTerminal: isTerminal, headOffset: 100)
     }
 
     @Test("Decision 13: with no cursor that holds nothing is confirmed, unless the log is terminal")
@@ -22,6 +23,22 @@ struct RetentionFrontierTests {
         let detached = TestCursor(nextOffset: 7, isDetached: true)
         #expect(confirmed([idle, detached]) == 0)
         #expect(confirmed([idle, detached], isTerminal: true) == 100)
+    }
+
+    @Test("a declared reader is waited for before it has a cursor, whoever else has read")
+    func awaited() {
+        let reader = AwaitedReader(owner: "owner", name: "late")
+        let other = TestCursor(name: "other", nextOffset: 40)
+        #expect(confirmed([other]) == 40)
+        #expect(confirmed([other], awaited: [reader]) == 0)
+        #expect(confirmed([], isTerminal: true, awaited: [reader]) == 0)
+        let own = TestCursor(name: "late", nextOffset: 10)
+        #expect(confirmed([other, own], awaited: [reader]) == 10)
+        // Of a cursor that exists it is known what is owed to it.
+        let detached = TestCursor(name: "late", nextOffset: 10, isDetached: true)
+        #expect(confirmed([other, detached], awaited: [reader]) == 40)
+        let foreign = TestCursor(owner: "somebody", name: "late", nextOffset: 10)
+        #expect(confirmed([other, foreign], awaited: [reader]) == 0)
     }
 
     @Test("the least of the cursors that hold decides")
@@ -69,6 +86,31 @@ struct RetentionFrontierTests {
         #expect(detached(29, 49) && !detached(29, 50))
         #expect(detached(30, 49) && !detached(30, 50))
         #expect(!detached(31, 0) && !detached(35, 0))
+    }
+
+    @Test("a cursor that was attached again counts its lag from the head of that moment")
+    func lagSinceAttached() {
+        func detached(attachedAt head: UInt64?, _ limit: UInt64) -> Bool {
+            let cursor = TestCursor(nextOffset: 0, required: false, maximumLagBytes: limit)
+            let identity = CursorIdentity(owner: cursor.owner, name: cursor.name)
+            return !Frontier.detachments(
+                cursors: [cursor], policy: Self.standard, situation: situation(now: 0),
+                attachedAt: head.map { [identity: $0] } ?? [:]
+            ).detachments.isEmpty
+        }
+        #expect(detached(attachedAt: nil, 100) && !detached(attachedAt: 35, 0))
+        #expect(detached(attachedAt: 20, 149) && !detached(attachedAt: 20, 150))
+        func confirmed(_ cursor: TestCursor, _ policy: LogPolicy) -> UInt64 {
+            Frontier.confirmedOffset(
+                cursors: [cursor], awaited: [], policy: policy, isTerminal: false, headOffset: 35,
+                attachedAt: [CursorIdentity(owner: cursor.owner, name: cursor.name): 20])
+        }
+        let optional = TestCursor(nextOffset: 3, required: false, maximumLagBytes: 1)
+        #expect(confirmed(optional, Self.standard) == 20 && confirmed(optional, Self.strict) == 3)
+        #expect(confirmed(TestCursor(nextOffset: 3, required: true), Self.standard) == 3)
+        #expect(
+            confirmed(TestCursor(nextOffset: 30, required: false, maximumLagBytes: 1), Self.standard)
+                == 30)
     }
 
     @Test("a cursor beyond its lag in age is detached, and the moment is known before")

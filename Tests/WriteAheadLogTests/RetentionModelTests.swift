@@ -24,7 +24,7 @@ struct RetentionModelTests {
 
         func confirmed(_ policy: LogPolicy, _ isTerminal: Bool) -> UInt64 {
             Frontier.confirmedOffset(
-                cursors: cursors, policy: policy, isTerminal: isTerminal, headOffset: head)
+                cursors: cursors, awaited: [], policy: policy, isTerminal: isTerminal, headOffset: head)
         }
 
         func situation(_ policy: LogPolicy, _ isTerminal: Bool) -> RetentionSituation {

@@ -142,7 +142,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
             guard stored.content.digest == content.digest else {
                 throw .exists(name, stored.content.digest)
             }
-            return stored
+            return try renew(entry, stored)
         }
         if !isHeld {
             do throws(DiskError) {
@@ -161,6 +161,19 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
             throw error
         }
         return stored
+    }
+
+    /// The same bytes were put again: somebody is about to refer to them, so that their age counts from now.
+    /// With `writer` held. Blocks.
+    private func renew(_ entry: ArtifactEntry, _ stored: StoredArtifact) throws(ArtifactError)
+        -> StoredArtifact
+    {
+        let now = clock.nowMilliseconds
+        guard now > stored.storedMilliseconds else { return stored }
+        var renewed = entry
+        renewed.stored?.storedMilliseconds = now
+        try write([.name(renewed)])
+        return renewed.stored ?? stored
     }
 
     // MARK: What facts refer to

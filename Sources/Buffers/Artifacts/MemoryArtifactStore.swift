@@ -120,7 +120,10 @@ package final class MemoryArtifactStore: ArtifactStore {
                 guard stored.content.digest == digest else {
                     return .failure(.exists(name, stored.content.digest))
                 }
-                return .success(stored)
+                // Put again, so that its age counts from now.
+                entry.stored?.storedMilliseconds = max(stored.storedMilliseconds, now())
+                state.names.set(entry, recordOffset: 0)
+                return .success(entry.stored ?? stored)
             }
             let stored = StoredArtifact(
                 name: name,

@@ -55,6 +55,7 @@ package enum ErrorReason: String, CaseIterable, Sendable {
     case cursorDetached = "cursor_detached"
     case initOutOfRange = "init_out_of_range"
     case profileMismatch = "profile_mismatch"
+    case formatUnsupported = "format_unsupported"
 
     case beyondHead = "beyond_head"
 }

@@ -146,6 +146,9 @@ extension ErrorReason {
         .profileMismatch: ErrorRule(
             .failedPrecondition, .no,
             "The stream has another profile on the other side; configure the same on both."),
+        .formatUnsupported: ErrorRule(
+            .failedPrecondition, .no,
+            "The next fact is of a format that the caller says it does not know; upgrade the caller."),
 
         .beyondHead: ErrorRule(
             .outOfRange, .no,

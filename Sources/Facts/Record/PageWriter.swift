@@ -31,21 +31,42 @@ package struct PageWriter {
     package static let entryOverheadBytes = 160
 
     private let originLogUUID: [UInt8]?
+    private let formatMaximum: UInt32
     private var output: [UInt8] = []
     private var entry: [UInt8] = []
     package private(set) var count = 0
+    /// The format of the message that was kept back; nil for none.
+    package private(set) var withheldFormat: UInt32?
 
     package var byteCount: Int { output.count }
 
-    /// `originLogUUID` is the log's own identifier when it is the origin's, nil for a forward log.
-    package init(originLogUUID: [UInt8]?, capacityBytes: Int = 0) {
+    /// - Parameters:
+    ///   - originLogUUID: the log's own identifier when it is the origin's, nil for a forward log.
+    ///   - formatMaximum: the newest digest rules that the reader knows.
+    package init(
+        originLogUUID: [UInt8]?, formatMaximum: UInt32 = .max, capacityBytes: Int = 0
+    ) {
         self.originLogUUID = originLogUUID
+        self.formatMaximum = formatMaximum
         output.reserveCapacity(capacityBytes)
     }
 
     /// Throws for a payload that is no stored record: the log holds something else than it should.
+    /// A message that the reader would not know how to check is kept back (gateway decision 19), and nothing may
+    /// follow it.
     package mutating func append(_ record: Record) throws(MalformedRecord) {
+        precondition(withheldFormat == nil, "nothing follows what was kept back")
         let stored = try StoredRecord(record.payload)
+        var message: UnsafeRawBufferPointer?
+        if stored.item == .message {
+            let bytes = UnsafeRawBufferPointer(rebasing: record.payload[stored.itemRange])
+            let format = MessageFormat.number(bytes)
+            guard format <= formatMaximum else {
+                withheldFormat = format
+                return
+            }
+            message = bytes
+        }
         entry.removeAll(keepingCapacity: true)
         WireWriter.append(1, varint: record.offset, to: &entry)
         if record.appendedAtUnixMilliseconds != 0 {
@@ -58,8 +79,7 @@ package struct PageWriter {
                 appendedAtUnixMilliseconds: record.appendedAtUnixMilliseconds)
             WireWriter.append(3, bytes: origin.bytes, to: &entry)
         }
-        if stored.item == .message {
-            let message = UnsafeRawBufferPointer(rebasing: record.payload[stored.itemRange])
+        if let message {
             WireWriter.append(4, fixed32: CRC32C.checksum(message), to: &entry)
         }
         if let digest = record.contentDigest {

@@ -1,53 +1,56 @@
 #!/bin/sh
-# Writes again what is made from docs/api/bsfg.proto: the Swift messages and the descriptor set.
-# Needs protoc (Debian: protobuf-compiler) and protoc-gen-swift of the swift-protobuf release named
-# below; PROTOC_GEN_SWIFT names one that is built already, otherwise it is built once (a minute).
+# Writes again what is made from docs/api: the Swift messages and the descriptor set.
+# Needs protoc (Debian: protobuf-compiler). protoc-gen-swift is built from the swift-protobuf that
+# Package.resolved names, so that messages and library are of one release; PROTOC_GEN_SWIFT names one that
+# is built already.
 # With --check nothing is written: exit status 1 when what is committed is not what would be made.
 set -eu
-release=1.39.0
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 
 plugin=${PROTOC_GEN_SWIFT:-}
 if [ -z "$plugin" ]; then
-    source=${TMPDIR:-/tmp}/bsfg-swift-protobuf-$release-$(id -u)
-    plugin=$source/.build/debug/protoc-gen-swift
-    if [ ! -x "$plugin" ]; then
-        rm -rf "$source"
-        git clone --quiet --depth 1 --branch "$release" \
-            https://github.com/apple/swift-protobuf "$source"
-        swift build --package-path "$source" --product protoc-gen-swift
-    fi
+    scratch=$root/.build-debug
+    swift build --package-path "$root" --scratch-path "$scratch" --product protoc-gen-swift >&2
+    plugin=$scratch/debug/protoc-gen-swift
 fi
 
+# A file of docs/api without its ending, and the Swift file that it becomes.
+parts="bsfg=Sources/Facts/Wire/bsfg.pb.swift
+bsfg-admin=Sources/Gateway/Admin/admin.pb.swift
+bsfg-admin-quarantine=Sources/Gateway/Admin/admin-quarantine.pb.swift
+bsfg-admin-reading=Sources/Gateway/Admin/admin-reading.pb.swift
+bsfg-admin-federation=Sources/Gateway/Admin/Federation/federation.pb.swift"
+
 mkdir "$work/swift"
-protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
-    --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
-    --swift_out="$work/swift" bsfg.proto
-# The administration's parts, each made into a file of its own.
-for part in admin admin-federation admin-quarantine admin-reading; do
+for part in $parts; do
     protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
         --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
-        --swift_out="$work/swift" "bsfg-$part.proto"
+        --swift_out="$work/swift" "${part%%=*}.proto"
 done
 protoc --proto_path="$root/docs/api" --descriptor_set_out="$work/bsfg.desc" bsfg.proto
 
+# Every contract has its line above.
+for file in "$root"/docs/api/*.proto; do
+    case "$parts" in
+    *"$(basename "$file" .proto)="*) ;;
+    *)
+        echo "$file has no place in $0" >&2
+        exit 1
+        ;;
+    esac
+done
+
 if [ "${1:-}" = --check ]; then
-    cmp "$work/swift/bsfg.pb.swift" "$root/Sources/Facts/Wire/bsfg.pb.swift"
-    for part in admin admin-quarantine admin-reading; do
-        cmp "$work/swift/bsfg-$part.pb.swift" "$root/Sources/Gateway/Admin/$part.pb.swift"
+    for part in $parts; do
+        cmp "$work/swift/${part%%=*}.pb.swift" "$root/${part#*=}"
     done
-    cmp "$work/swift/bsfg-admin-federation.pb.swift" \
-        "$root/Sources/Gateway/Admin/Federation/federation.pb.swift"
     cmp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 else
-    cp "$work/swift/bsfg.pb.swift" "$root/Sources/Facts/Wire/bsfg.pb.swift"
-    for part in admin admin-quarantine admin-reading; do
-        cp "$work/swift/bsfg-$part.pb.swift" "$root/Sources/Gateway/Admin/$part.pb.swift"
+    for part in $parts; do
+        cp "$work/swift/${part%%=*}.pb.swift" "$root/${part#*=}"
     done
-    cp "$work/swift/bsfg-admin-federation.pb.swift" \
-        "$root/Sources/Gateway/Admin/Federation/federation.pb.swift"
     # The descriptor set is what the contract promised before: it only ever gains.
     cp "$work/bsfg.desc" "$root/docs/api/bsfg.desc"
 fi

@@ -48,7 +48,7 @@ extension AdminHandler {
         }
         let receiver = SourcePosition(
             logUUID: buffer.identifier, epoch: buffer.epoch, nextOffset: buffer.headOffset)
-        let fork: (position: SourcePosition, method: HistoryFork.Method)
+        var fork: (position: SourcePosition, method: HistoryFork.Method)
         do throws(PullFailure) {
             let history = try await pull.source.history(receiver: receiver)
             fork = try await HistoryFork.find(
@@ -61,11 +61,16 @@ extension AdminHandler {
                 agrees: { (position) async throws(PullFailure) in
                     try await pull.source.agrees(position, receiver: receiver)
                 })
+            if fork.position.digest == nil, fork.position.nextOffset > 0 {
+                // Not found by a record: the source names it, or asks for a word at its own side.
+                fork.position = try await pull.source.stated(fork.position, receiver: receiver)
+            }
         } catch {
             throw error.serviceError
         }
+        let accepted = fork.position
         try await onDisk { () throws(BufferError) in
-            try buffer.accept(fork.position, from: position)
+            try buffer.accept(accepted, from: position)
         }
         await pull.loop.startAgain()
         var response = Bsfg_Admin_V1_AcceptHistoryResponse()

@@ -87,6 +87,10 @@ struct AdminHandler: Sendable {
         response.server.handshakeFailures = statistics.handshakeFailures
         response.server.callersRefused = statistics.callersRefused
         response.server.errors = statistics.errors
+        let quarantine = custody.quarantine.size
+        response.quarantine.count = UInt64(quarantine.count)
+        response.quarantine.bytes = quarantine.bytes
+        response.quarantine.capacityBytes = quarantine.capacityBytes
         if let artifacts { response.artifacts = AdminHandler.usage(artifacts.store.usage) }
         return response
     }

@@ -96,11 +96,37 @@ package nonisolated struct Bsfg_Admin_V1_StatusResponse: @unchecked Sendable {
   /// Clears the value of `artifacts`. Subsequent reads from it will return its default value.
   package mutating func clearArtifacts() {_uniqueStorage()._artifacts = nil}
 
+  package var quarantine: Bsfg_Admin_V1_QuarantineUsage {
+    get {_storage._quarantine ?? Bsfg_Admin_V1_QuarantineUsage()}
+    set {_uniqueStorage()._quarantine = newValue}
+  }
+  /// Returns true if `quarantine` has been explicitly set.
+  package var hasQuarantine: Bool {_storage._quarantine != nil}
+  /// Clears the value of `quarantine`. Subsequent reads from it will return its default value.
+  package mutating func clearQuarantine() {_uniqueStorage()._quarantine = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+package nonisolated struct Bsfg_Admin_V1_QuarantineUsage: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// facts that wait for a decision
+  package var count: UInt64 = 0
+
+  package var bytes: UInt64 = 0
+
+  package var capacityBytes: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct Bsfg_Admin_V1_StreamStatus: @unchecked Sendable {
@@ -760,7 +786,7 @@ nonisolated extension Bsfg_Admin_V1_StatusRequest: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}identity\0\u{1}release\0\u{3}started_at_unix_ms\0\u{1}listeners\0\u{1}streams\0\u{1}consumers\0\u{1}pulls\0\u{1}server\0\u{2}\u{15}artifacts\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}identity\0\u{1}release\0\u{3}started_at_unix_ms\0\u{1}listeners\0\u{1}streams\0\u{1}consumers\0\u{1}pulls\0\u{1}server\0\u{2}\u{15}artifacts\0\u{1}quarantine\0")
 
   fileprivate class _StorageClass {
     var _zone: String = String()
@@ -773,6 +799,7 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
     var _pulls: [Bsfg_Admin_V1_PullStatus] = []
     var _server: Bsfg_Admin_V1_ServerStatus? = nil
     var _artifacts: Bsfg_Admin_V1_ArtifactUsage? = nil
+    var _quarantine: Bsfg_Admin_V1_QuarantineUsage? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -793,6 +820,7 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
       _pulls = source._pulls
       _server = source._server
       _artifacts = source._artifacts
+      _quarantine = source._quarantine
     }
   }
 
@@ -821,6 +849,7 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
         case 8: try { try decoder.decodeRepeatedMessageField(value: &_storage._pulls) }()
         case 9: try { try decoder.decodeSingularMessageField(value: &_storage._server) }()
         case 30: try { try decoder.decodeSingularMessageField(value: &_storage._artifacts) }()
+        case 31: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
         default: break
         }
       }
@@ -863,6 +892,9 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
       try { if let v = _storage._artifacts {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 30)
       } }()
+      try { if let v = _storage._quarantine {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 31)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -882,10 +914,51 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
         if _storage._pulls != rhs_storage._pulls {return false}
         if _storage._server != rhs_storage._server {return false}
         if _storage._artifacts != rhs_storage._artifacts {return false}
+        if _storage._quarantine != rhs_storage._quarantine {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_QuarantineUsage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".QuarantineUsage"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}count\0\u{1}bytes\0\u{3}capacity_bytes\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.count) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.capacityBytes) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.count != 0 {
+      try visitor.visitSingularUInt64Field(value: self.count, fieldNumber: 1)
+    }
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 2)
+    }
+    if self.capacityBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.capacityBytes, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_QuarantineUsage, rhs: Bsfg_Admin_V1_QuarantineUsage) -> Bool {
+    if lhs.count != rhs.count {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.capacityBytes != rhs.capacityBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -73,6 +73,26 @@ extension Access {
         return gates.refusal(to: id)
     }
 
+    /// Why bytes that are on their way to the caller end; nil when they go on.
+    func readRefusal(_ caller: Caller, _ name: ArtifactName) -> ServiceError? {
+        do throws(ServiceError) {
+            try checkGet(caller, name)
+            return gateRefusal(caller)
+        } catch {
+            return error
+        }
+    }
+
+    /// Why bytes that are on their way from the caller end; nil when they go on.
+    func putRefusal(_ caller: Caller, _ name: ArtifactName) -> ServiceError? {
+        do throws(ServiceError) {
+            try checkPut(caller, name)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
     private static func names(_ list: [String], _ name: String) -> Bool {
         list.contains { $0.utf8.elementsEqual(name.utf8) }
     }

@@ -16,9 +16,9 @@ struct ArtifactStreaming: StreamingService {
         guard request.method.utf8.elementsEqual("PUT".utf8) else {
             try access.checkGet(request.caller, asked.name)
             if let refusal = access.gateRefusal(request.caller) { throw refusal }
-            let (access, caller) = (access, request.caller)
+            let (access, caller, name) = (access, request.caller, asked.name)
             return ArtifactDownload(
-                store, pool, asked, gate: { access.gateRefusal(caller) }, isHead: request.method.utf8.elementsEqual("HEAD".utf8),
+                store, pool, asked, gate: { access.readRefusal(caller, name) }, isHead: request.method.utf8.elementsEqual("HEAD".utf8),
                 range: request.header("range"), ifRange: request.header("if-range"),
                 ifNoneMatch: request.header("if-none-match"))
         }
@@ -29,9 +29,11 @@ struct ArtifactStreaming: StreamingService {
         try access.checkPut(request.caller, asked.name)
         let expected = try announcedDigest(request)
         try refuseEarly(asked.name, request.contentLength, expected)
+        let (access, caller, name) = (access, request.caller, asked.name)
         return ArtifactPut(
-            store, pool, asked.name, expectedBytes: request.contentLength, expected: expected,
-            mediaType: try ArtifactService.mediaType(request.header("content-type") ?? ""))
+            store, pool, name, expectedBytes: request.contentLength, expected: expected,
+            mediaType: try ArtifactService.mediaType(request.header("content-type") ?? ""),
+            refusal: { access.putRefusal(caller, name) })
     }
 
     /// What the head tells already is refused before the body is sent.
@@ -63,11 +65,14 @@ private final class ArtifactPut: StreamingCall, @unchecked Sendable {
     private let expectedBytes: UInt64
     private let expected: Digest?
     private let mediaType: String
+    /// Asked before each piece and before the name is given: the grant may go meanwhile.
+    private let refusal: @Sendable () -> ServiceError?
     private var upload: (any ArtifactUpload)?
 
     init(
         _ store: any ArtifactStore, _ pool: BlockingPool, _ name: ArtifactName,
-        expectedBytes: UInt64, expected: Digest?, mediaType: String
+        expectedBytes: UInt64, expected: Digest?, mediaType: String,
+        refusal: @escaping @Sendable () -> ServiceError?
     ) {
         self.store = store
         self.pool = pool
@@ -75,6 +80,7 @@ private final class ArtifactPut: StreamingCall, @unchecked Sendable {
         self.expectedBytes = expectedBytes
         self.expected = expected
         self.mediaType = mediaType
+        self.refusal = refusal
     }
 
     private func begun() throws(ArtifactError) -> any ArtifactUpload {
@@ -85,6 +91,7 @@ private final class ArtifactPut: StreamingCall, @unchecked Sendable {
     }
 
     func receive(_ bytes: [UInt8], _ completion: @escaping @Sendable (ServiceError?) -> Void) {
+        if let refusal = refusal() { return completion(refusal) }
         let isTaken = pool.submit { [self] in
             do throws(ArtifactError) {
                 try begun().write(bytes)
@@ -98,6 +105,11 @@ private final class ArtifactPut: StreamingCall, @unchecked Sendable {
 
     func answer(_ completion: @escaping @Sendable (Result<StreamingAnswer, ServiceError>) -> Void) {
         let isTaken = pool.submit { [self] in
+            if let refusal = refusal() {
+                upload?.abandon()
+                upload = nil
+                return completion(.failure(refusal))
+            }
             let isNew = store.find(name) == nil
             do throws(ArtifactError) {
                 let stored = try begun().finish(

@@ -19,6 +19,8 @@ package struct BufferConfiguration: Sendable, Equatable {
     /// say it.
     package var isTerminal: Bool?
     package var compression: Compression = .none
+    /// How commits become durable.
+    package var writing: CommitWriting = .synchronised
 
     package init() {}
 
@@ -32,6 +34,7 @@ package struct BufferConfiguration: Sendable, Equatable {
             policy: policy, capacityBytes: UInt64(capacityBytes),
             segmentBytes: segmentBytes.map { UInt64($0) }, retention: retention)
         options.indexBudget = indexBudget
+        options.writing = writing
         return options
     }
 }

@@ -40,6 +40,7 @@ struct BufferSection {
         if let word = section.word("compression", BufferConfiguration.Compression.self) {
             buffer.compression = word.value
         }
+        if let word = section.word("writing", CommitWriting.self) { buffer.writing = word.value }
         if let reserve = section.bytes("free_space_reserve", 0...(1 << 50)) {
             buffer.retention.freeSpaceReserveBytes = UInt64(reserve.value)
         }

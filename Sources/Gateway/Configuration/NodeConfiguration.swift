@@ -33,6 +33,9 @@ package struct NodeConfiguration: Sendable {
     /// Every zone that a fact may come from or go to.
     package var knownZones: [String] { [zone] + peers.map(\.id) + otherZones }
 
+    /// Whether any stream promises what `sil_strict` does.
+    package var isStrict: Bool { streams.contains { $0.profile == .silStrict } }
+
     package func stream(_ name: String) -> StreamConfiguration? {
         streams.first { $0.name.utf8.elementsEqual(name.utf8) }
     }
@@ -43,21 +46,6 @@ package struct NodeConfiguration: Sendable {
 
     package func client(identity: String) -> ClientConfiguration? {
         clients.first { $0.identity.utf8.elementsEqual(identity.utf8) }
-    }
-
-    /// Whether anybody is granted a log: truncation waits for its readers, also before they come. A log
-    /// without readers is terminal (gateway decision 11).
-    package func hasReaders(stream: String, origin: String) -> Bool {
-        func names(_ list: [String], _ name: String) -> Bool {
-            list.contains { $0.utf8.elementsEqual(name.utf8) }
-        }
-        return peers.contains {
-            $0.authorized && names($0.streams, stream) && names($0.origins, origin)
-        }
-            || clients.contains {
-                $0.roles.contains(.consumer) && names($0.streams, stream)
-                    && names($0.origins, origin)
-            }
     }
 }
 

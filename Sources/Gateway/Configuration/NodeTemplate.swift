@@ -118,6 +118,7 @@ package struct NodeTemplate: Sendable {
             # dedupe_horizon: 30d        # a retry is recognised this long, though its fact is gone
             # terminal: true             # sil_strict asks for it where nobody is granted the stream
             # compression: none          # or lz4
+            # writing: synchronised      # or direct, past the page cache; 'bsfg log disk-test' names the faster
             # free_space_reserve: 64MiB  # refuse when the file system has less than this
             # For the logs of other zones' facts, where they differ; all keys above but when_full.
             # forward: {capacity: 4GiB}

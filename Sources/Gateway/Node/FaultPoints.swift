@@ -50,11 +50,7 @@ package final class FaultPoints: Sendable {
             (step, number) = (nil, 0)
             return
         }
-        guard !isStrict else {
-            throw NodeError(
-                "\(FaultPoints.variableName) is set, and a node with a sil_strict stream is never "
-                    + "stopped on purpose; unset it")
-        }
+        if isStrict { throw FaultPoints.strictRefusal }
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 2, let step = Step(rawValue: String(parts[0])),
             let number = Int(parts[1]), number >= 1
@@ -64,6 +60,15 @@ package final class FaultPoints: Sendable {
                     + Step.allCases.map(\.rawValue).joined(separator: ", "))
         }
         (self.step, self.number) = (step, number)
+    }
+
+    private static let strictRefusal = NodeError(
+        "\(variableName) is set, and a node with a sil_strict stream is never stopped on purpose; "
+            + "start the node without it")
+
+    /// Whether the streams of another configuration may be taken into this process.
+    package func check(isStrict: Bool) throws(NodeError) {
+        if step != nil, isStrict { throw FaultPoints.strictRefusal }
     }
 
     /// Of this process's environment.

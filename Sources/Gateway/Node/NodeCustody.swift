@@ -13,8 +13,7 @@ struct NodeCustody: Sendable {
     /// Opens the quarantine of the data directory. Blocks.
     init(_ configuration: NodeConfiguration, logger: Logger) throws(NodeError) {
         self.logger = logger
-        faults = try FaultPoints.fromEnvironment(
-            isStrict: configuration.streams.contains { $0.profile == .silStrict })
+        faults = try FaultPoints.fromEnvironment(isStrict: configuration.isStrict)
         do throws(BufferError) {
             quarantine = try LogQuarantine(
                 directory: "\(configuration.dataDirectory)/quarantine",

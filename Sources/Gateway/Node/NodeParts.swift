@@ -28,7 +28,8 @@ struct NodeParts: Sendable {
         let live = LiveConfiguration(configuration)
         let closures = OperatorClosures(dataDirectory: configuration.dataDirectory)
         let gateLog = GateLog(logger)
-        let gates = PeerGates(try closures.load(), tell: { gateLog.write($0, $1, $2) })
+        let gates = PeerGates(
+            try closures.load(peers: configuration.peers.map(\.id)), tell: { gateLog.write($0, $1, $2) })
         gates.configure(configuration)
         let artifacts = try NodeArtifacts.open(configuration, credentials, logs, gates, logger)
         self.artifacts = artifacts
@@ -72,7 +73,8 @@ struct NodeParts: Sendable {
         }
         let reloader = Reloader(
             live: live, verifier: verifier, trust: trust, logs: logs, pulls: pulls,
-            artifacts: artifacts, gates: gates, waits: waits, notices: notices, pool: pool, logger: logger, server: server
+            artifacts: artifacts, gates: gates, waits: waits, notices: notices, faults: custody.faults,
+            pool: pool, logger: logger, server: server
         ) { watch.watch($0) }
         self.reloader = reloader
         administration = FederationAdministration(

@@ -39,6 +39,17 @@ extension RPCPullSource {
         }
     }
 
+    /// A position with the record before it as the source has it; the same where it does not tell.
+    func stated(_ position: SourcePosition, receiver: SourcePosition) async throws(PullFailure)
+        -> SourcePosition
+    {
+        let opened = try await dryRun(position, receiver)
+        guard let told = SourcePosition(opened.start), told.logUUID == position.logUUID,
+            told.epoch == position.epoch, told.nextOffset == position.nextOffset
+        else { return position }
+        return told
+    }
+
     private func dryRun(_ position: SourcePosition?, _ receiver: SourcePosition)
         async throws(PullFailure) -> Bsfg_V1_OpenCursorResponse
     {

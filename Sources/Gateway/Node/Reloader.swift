@@ -16,6 +16,7 @@ actor Reloader {
     private let gates: PeerGates
     private let waits: HeadWaits
     private let notices: NoticeSender
+    private let faults: FaultPoints
     private let pool: BlockingPool
     private let logger: Logger
     private let server: @Sendable () -> RPCServer?
@@ -26,7 +27,7 @@ actor Reloader {
     init(
         live: LiveConfiguration, verifier: ReloadableVerifier, trust: TrustDigests,
         logs: StreamLogs, pulls: Pulls, artifacts: NodeArtifacts?, gates: PeerGates, waits: HeadWaits,
-        notices: NoticeSender, pool: BlockingPool,
+        notices: NoticeSender, faults: FaultPoints, pool: BlockingPool,
         logger: Logger, server: @escaping @Sendable () -> RPCServer?,
         opened: @escaping @Sendable ([StreamLog]) -> Void
     ) {
@@ -39,6 +40,7 @@ actor Reloader {
         self.gates = gates
         self.waits = waits
         self.notices = notices
+        self.faults = faults
         self.pool = pool
         self.logger = logger
         self.server = server
@@ -78,9 +80,9 @@ actor Reloader {
     private func apply() async throws(ServiceError) -> ConfigurationChanges {
         let before = live.current
         let generation = verifier.generation + 1
-        let (logs, server) = (logs, server())
+        let (logs, faults, server) = (logs, faults, server())
         let prepared = try await onDisk { () throws(ServiceError) in
-            try Reloader.prepare(before, generation, logs, server)
+            try Reloader.prepare(before, generation, logs, faults, server)
         }
         let changed = Reloader.changedCallers(
             before, prepared.configuration, trust, prepared.trust)
@@ -126,10 +128,12 @@ actor Reloader {
 
     /// Everything that may fail, without changing anything that is in force. Blocks.
     private static func prepare(
-        _ before: NodeConfiguration, _ generation: UInt64, _ logs: StreamLogs, _ server: RPCServer?
+        _ before: NodeConfiguration, _ generation: UInt64, _ logs: StreamLogs, _ faults: FaultPoints,
+        _ server: RPCServer?
     ) throws(ServiceError) -> Prepared {
         do {
             let configuration = try NodeConfiguration.load(directory: before.directory)
+            try faults.check(isStrict: configuration.isStrict)
             let changes = ConfigurationChanges(
                 from: ConfigurationListing(before).lines,
                 to: ConfigurationListing(configuration).lines)

@@ -93,9 +93,7 @@ package final class StreamLogs: Sendable {
         _ stream: StreamConfiguration, _ origin: String, isStore: Bool,
         _ configuration: NodeConfiguration
     ) throws(NodeError) -> StreamLog {
-        let options = (isStore ? stream.store : stream.forward).options(
-            hasReaders: configuration.hasReaders(stream: stream.name, origin: origin),
-            indexBudget: indexBudget)
+        let options = options(stream, origin, isStore: isStore, configuration)
         let directory =
             isStore ? "store/\(stream.name)" : "forward/\(stream.name)/\(origin)"
         return try StreamLogs.open(
@@ -103,13 +101,24 @@ package final class StreamLogs: Sendable {
             "\(configuration.dataDirectory)/\(directory)", options)
     }
 
+    private func options(
+        _ stream: StreamConfiguration, _ origin: String, isStore: Bool,
+        _ configuration: NodeConfiguration
+    ) -> LogOptions {
+        var options = (isStore ? stream.store : stream.forward).options(
+            hasReaders: configuration.hasReaders(stream: stream.name, origin: origin),
+            indexBudget: indexBudget)
+        options.retention.awaitedReaders = configuration.awaitedReaders(
+            stream: stream.name, origin: origin)
+        return options
+    }
+
     /// Puts what a log keeps and who reads it in force as a configuration has it. Blocks.
     package func changeRetention(_ configuration: NodeConfiguration) throws(NodeError) {
         for log in all {
             guard let stream = configuration.stream(log.stream.name) else { continue }
-            let options = (log.store != nil ? stream.store : stream.forward).options(
-                hasReaders: configuration.hasReaders(stream: stream.name, origin: log.origin),
-                indexBudget: indexBudget)
+            let options = options(
+                stream, log.origin, isStore: log.store != nil, configuration)
             do throws(LogError) {
                 try log.log.changeRetention(options.retention, policy: options.policy)
             } catch {

@@ -11,22 +11,30 @@ struct AppendService: Sendable {
     let pool: BlockingPool
     var references = ArtifactReferenceCheck(store: nil)
 
-    private var configuration: NodeConfiguration { access.configuration }
+    /// Where the facts of a call go, and by which rules: one configuration from its first fact to its last.
+    private struct Target {
+        let stream: StreamConfiguration
+        let store: LogStoreBuffer
+        let zone: String
+        let knownZones: [String]
+    }
 
-    private func target(_ caller: Caller, _ stream: String) throws(ServiceError)
-        -> (StreamConfiguration, LogStoreBuffer)
-    {
+    private func target(_ caller: Caller, _ stream: String) throws(ServiceError) -> Target {
         let name = stream.isEmpty ? StreamConfiguration.defaultName : stream
         let configured = try access.checkAppend(caller, stream: name)
+        let configuration = access.configuration
         guard
             let store = logs.log(stream: configured.name, origin: configuration.zone)?.store
         else { preconditionFailure("every stream has a store log") }
-        return (configured, store)
+        return Target(
+            stream: configured, store: store, zone: configuration.zone,
+            knownZones: configuration.knownZones)
     }
 
-    private func encode(_ submission: FactSubmission, _ stream: StreamConfiguration)
+    private func encode(_ submission: FactSubmission, _ target: Target)
         throws(ServiceError) -> KeyedFact
     {
+        let stream = target.stream
         let encoded: EncodedFact
         do throws(FactError) {
             encoded = try FactEncoder(limits: FactLimits(objectBytes: stream.objectBytesMaximum))
@@ -34,13 +42,13 @@ struct AppendService: Sendable {
         } catch {
             throw error.serviceError
         }
-        guard submission.fromZone.utf8.elementsEqual(configuration.zone.utf8) else {
+        guard submission.fromZone.utf8.elementsEqual(target.zone.utf8) else {
             throw ServiceError(
                 .fromZoneNotAllowed,
                 "from_zone is \(submission.fromZone), local producers append as "
-                    + "\(configuration.zone)", field: "envelope.from_zone")
+                    + "\(target.zone)", field: "envelope.from_zone")
         }
-        let zones = configuration.knownZones
+        let zones = target.knownZones
         guard zones.contains(where: { $0.utf8.elementsEqual(submission.toZone.utf8) }) else {
             throw ServiceError(
                 .unknownZone,
@@ -57,10 +65,11 @@ struct AppendService: Sendable {
         let encoding = request.encoding
         do throws(ServiceError) {
             let submission = try WireCodec.decodeAppendFact(request.body, encoding)
-            let (stream, store) = try target(request.caller, submission.stream)
-            let fact = try encode(submission.fact, stream)
-            let pins = try references.hold(submission.fact.artifacts, stream.artifactReferences)
-            store.append([fact]) { result in
+            let target = try target(request.caller, submission.stream)
+            let fact = try encode(submission.fact, target)
+            let pins = try references.hold(
+                submission.fact.artifacts, target.stream.artifactReferences)
+            target.store.append([fact]) { result in
                 withExtendedLifetime(pins) {
                     respond(AppendService.reply(result, fact, encoding))
                 }
@@ -114,7 +123,8 @@ struct AppendService: Sendable {
         let encoding = request.encoding
         do throws(ServiceError) {
             let submission = try WireCodec.decodeAppendFacts(request.body, encoding)
-            let (stream, store) = try target(request.caller, submission.stream)
+            let target = try target(request.caller, submission.stream)
+            let store = target.store
             guard !submission.facts.isEmpty else {
                 throw ServiceError(.missingField, "the batch has no facts", field: "facts")
             }
@@ -131,8 +141,9 @@ struct AppendService: Sendable {
                     continue
                 }
                 do throws(ServiceError) {
-                    let encoded = try encode(fact, stream)
-                    batch.pins += try references.hold(fact.artifacts, stream.artifactReferences)
+                    let encoded = try encode(fact, target)
+                    batch.pins += try references.hold(
+                        fact.artifacts, target.stream.artifactReferences)
                     batch.add(encoded)
                 } catch {
                     var error = error

@@ -58,6 +58,23 @@ struct FederationHandler: Sendable {
         return info
     }
 
+    /// A position in a log with the record before it, where that is still there: who accepts our history takes
+    /// it over.
+    private func told(_ offset: UInt64, _ log: StreamLog) async throws(ServiceError) -> SourcePosition {
+        var position = head(log)
+        position.nextOffset = offset
+        guard offset > 0, offset <= log.buffer.headOffset else { return position }
+        let buffer = log.buffer
+        let digest = try await onDisk { () throws(BufferError) in
+            try buffer.recordDigest(at: offset - 1)
+        }
+        if let digest {
+            position.digest = digest
+            position.digestOffset = offset - 1
+        }
+        return position
+    }
+
     private func head(_ log: StreamLog) -> SourcePosition {
         SourcePosition(
             logUUID: log.buffer.identifier, epoch: log.buffer.epoch,
@@ -136,8 +153,7 @@ struct FederationHandler: Sendable {
     ) async throws(ServiceError) -> Bsfg_V1_OpenCursorResponse {
         guard !message.dryRun else {
             if let position { try await check(position, log, nil) }
-            var start = head(log)
-            start.nextOffset = position?.nextOffset ?? cursor.nextOffset
+            let start = try await told(position?.nextOffset ?? cursor.nextOffset, log)
             return response(
                 start, CursorStart.Recorded(text: cursor.initMode), cursor.createdMilliseconds,
                 isExisting: true, log)

@@ -61,7 +61,9 @@ struct FetchService: Sendable {
         let confirmed = log.cursors.cursor(owner: cursor.owner, name: cursor.name)?.nextOffset ?? 0
         let page = try await FetchService.page(
             log, from: from, limits, confirmedOffset: confirmed > 0 ? confirmed - 1 : nil,
-            awaitedFrom: cursor.nextOffset, request.encoding, pool)
+            awaitedFrom: cursor.nextOffset,
+            formatMaximum: FetchService.formatMaximum(message.formatMax, request.caller),
+            request.encoding, pool)
         if case .peer = request.caller.kind, from < log.log.headOffset {
             custody.faults.reached(.served)
         }
@@ -74,16 +76,19 @@ struct FetchService: Sendable {
     /// - Parameter awaitedFrom: from here on truncation waited for the reader while it was attached; nil
     ///   for somebody who only looks.
     /// - Parameter untilMilliseconds: records that the log took later are left out.
+    /// - Parameter formatMaximum: what is of a later format ends the page, and is refused when it is the first.
     static func page(
         _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
-        awaitedFrom: UInt64?, untilMilliseconds: Int64 = .max, _ encoding: WireEncoding, _ pool: BlockingPool
+        awaitedFrom: UInt64?, untilMilliseconds: Int64 = .max, formatMaximum: UInt32 = .max,
+        _ encoding: WireEncoding, _ pool: BlockingPool
     ) async throws(ServiceError) -> [UInt8] {
         let result: Result<[UInt8], ServiceError>
         do throws(BufferError) {
             result = try await pool.run { () throws(BufferError) in
                 try page(
                     log, from: from, limits, confirmedOffset: confirmedOffset,
-                    awaitedFrom: awaitedFrom, untilMilliseconds: untilMilliseconds
+                    awaitedFrom: awaitedFrom, untilMilliseconds: untilMilliseconds,
+                    formatMaximum: formatMaximum
                 ).flatMap { page in
                     Result { () throws(MalformedRecord) in
                         try WireCodec.encode(
@@ -101,10 +106,11 @@ struct FetchService: Sendable {
     /// comes later begins the next page.
     private static func page(
         _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
-        awaitedFrom: UInt64?, untilMilliseconds: Int64
+        awaitedFrom: UInt64?, untilMilliseconds: Int64, formatMaximum: UInt32
     ) throws(BufferError) -> Result<[UInt8], ServiceError> {
         let buffer = log.buffer
-        var writer = PageWriter(originLogUUID: log.store == nil ? nil : buffer.identifier)
+        var writer = PageWriter(
+            originLogUUID: log.store == nil ? nil : buffer.identifier, formatMaximum: formatMaximum)
         var malformed: MalformedRecord?
         var next = from
         func visit(_ record: BufferRecord) -> Bool {
@@ -122,6 +128,7 @@ struct FetchService: Sendable {
                         appendedAtUnixMilliseconds: record.appendedMilliseconds,
                         epoch: record.epoch, contentDigest: record.contentDigest,
                         payload: record.payload))
+                guard writer.withheldFormat == nil else { return false }
             } catch {
                 malformed = error
                 return false
@@ -146,12 +153,33 @@ struct FetchService: Sendable {
             }
         }
         if let malformed { return .failure(ServiceError(.internal, malformed.sentence)) }
+        if writer.count == 0, let format = writer.withheldFormat {
+            return .failure(FetchService.formatUnsupported(format, formatMaximum, at: next))
+        }
         let position = SourcePosition(
             logUUID: buffer.identifier, epoch: buffer.epoch, nextOffset: buffer.headOffset)
         return .success(
             writer.finish(
                 nextOffset: next, headOffset: buffer.headOffset, firstOffset: buffer.firstOffset,
                 confirmedOffset: confirmedOffset, source: position.wire))
+    }
+
+    /// A peer that names none knows the first format; an application may leave it out and gets everything.
+    private static func formatMaximum(_ stated: UInt32, _ caller: Caller) -> UInt32 {
+        if stated > 0 { return stated }
+        if case .peer = caller.kind { return 1 }
+        return .max
+    }
+
+    private static func formatUnsupported(_ format: UInt32, _ maximum: UInt32, at offset: UInt64)
+        -> ServiceError
+    {
+        var error = ServiceError(
+            .formatUnsupported,
+            "offset \(offset) is of format \(format), and the caller knows formats up to \(maximum); "
+                + "upgrade the caller")
+        error.offset = offset
+        return error
     }
 
     /// A gap as it travels: where it begins in the log being read, its last offset, and why.

@@ -22,11 +22,11 @@ package struct RPCClientTLS: Sendable {
 
     /// TLS 1.3 with this certificate. The host's name is not verified: who the server is says the
     /// client's verifier, from the certificate.
-    func makeContext() throws(RPCClientError) -> NIOSSLContext {
+    func makeContext(protocols: [String] = ["h2"]) throws(RPCClientError) -> NIOSSLContext {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv13
         configuration.certificateVerification = .noHostnameVerification
-        configuration.applicationProtocols = ["h2"]
+        configuration.applicationProtocols = protocols
         do {
             configuration.trustRoots = .certificates(
                 try NIOSSLCertificate.fromPEMBytes(trustRoots))

@@ -179,6 +179,8 @@ extension LogEngine {
             monitor.lock()
             return true
         }
+        // What waits behind the first is not to become a commit each.
+        if lookUpDeferredInMemory() { return true }
         guard !pipeline.staged.isEmpty else { return false }
         guard pipeline.poison == nil else {
             // Admitted only to carry an answer: nothing can be written any more.

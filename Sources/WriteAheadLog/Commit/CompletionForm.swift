@@ -101,6 +101,8 @@ extension LogEngine {
         var append = append
         if case .new = append.stage, append.batch.keyedCount > 0, pipeline.hasRuns {
             if let refusal = pipeline.check(append.batch) { return .answer(.failure(refusal)) }
+            // A few keys that memory has the answers to need not wait for the disk.
+            if let answered = attemptInMemory(append) { return answered }
             let owner = pipeline.takeOwner()
             if case .reserved(let reserved) = pipeline.reserve(append.batch, owner: owner) {
                 append.stage = .reserved(reserved, owner: owner)
@@ -130,14 +132,31 @@ extension LogEngine {
             noteRefusal(error)
             return .answer(.failure(error))
         case .mustWait, .mustLookUp: return .later(append)
-        case .admitted(let ticket):
-            guard let group = ticket.group else { return .answer(.success(ticket.receipt)) }
-            if group === pipeline.staged.group || !group.isFinished {
-                attach(append.completion, ticket)
-                return .done
-            }
-            return .answer(group.result.map { .failure($0) } ?? .success(ticket.receipt))
+        case .admitted(let ticket): return admitted(append, ticket)
         }
+    }
+
+    /// Nil when a key has to be looked up outside the lock.
+    private func attemptInMemory(_ append: Deferred) -> Attempt? {
+        switch pipeline.append(
+            append.batch, registers: append.registers, probing: runs, wallMilliseconds: appendTime())
+        {
+        case .mustLookUp: return nil
+        case .mustWait: return .later(append)
+        case .refused(let error):
+            noteRefusal(error)
+            return .answer(.failure(error))
+        case .admitted(let ticket): return admitted(append, ticket)
+        }
+    }
+
+    private func admitted(_ append: Deferred, _ ticket: CommitPipeline.Ticket) -> Attempt {
+        guard let group = ticket.group else { return .answer(.success(ticket.receipt)) }
+        if group === pipeline.staged.group || !group.isFinished {
+            attach(append.completion, ticket)
+            return .done
+        }
+        return .answer(group.result.map { .failure($0) } ?? .success(ticket.receipt))
     }
 
     private func attach(_ completion: @escaping Completion, _ ticket: CommitPipeline.Ticket) {
@@ -194,6 +213,19 @@ extension LogEngine {
             deferred.removeFirst()
         }
         return answers
+    }
+
+    /// Looks the first deferred append's keys up in memory, so that it is part of the next commit and not
+    /// of one of its own. By the holder of the token only, which is the only one that takes appends from the
+    /// queue's front; called and left with the lock.
+    ///
+    /// - Returns: whether it can be admitted now.
+    func lookUpDeferredInMemory() -> Bool {
+        guard var first = deferred.first, case .reserved = first.stage else { return false }
+        lookUpInMemory(&first)
+        guard case .prepared = first.stage else { return false }
+        deferred[0] = first
+        return true
     }
 
     /// Looks the first deferred append's keys up on the disk when it waits for that. On the committer

@@ -71,6 +71,7 @@ final class LogEngine: @unchecked Sendable {
     /// What retention may do now: `options` has what it might when the log was opened.
     var policy: LogPolicy
     var isTerminal: Bool
+    var awaitedReaders: [AwaitedReader]
 
     init(_ opened: LogOpening.Opened, _ opening: LogOpening, options: LogOptions) {
         disk = opening.disk
@@ -79,6 +80,7 @@ final class LogEngine: @unchecked Sendable {
         self.options = options
         policy = options.policy
         isTerminal = options.retention.isTerminal
+        awaitedReaders = options.retention.awaitedReaders
         identifier = opened.writer.table.identifier
         segmentBytes = opened.writer.table.segmentBytes
         files = SegmentFiles(disk: opening.disk, directory: opening.directory)

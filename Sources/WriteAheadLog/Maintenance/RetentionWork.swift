@@ -181,6 +181,7 @@ extension LogEngine {
         monitor.lock()
         self.policy = policy
         isTerminal = retention.isTerminal
+        awaitedReaders = retention.awaitedReaders
         upkeep.planner = RetentionPlanner(options: retention, capacityBytes: options.capacityBytes)
         upkeep.gate.change(
             options: retention, policy: policy, capacityBytes: options.capacityBytes)
@@ -238,8 +239,8 @@ extension LogEngine {
     private var confirmedOffset: UInt64 {
         let cursors = pipeline.state.cursors + pipeline.admittedState.cursors
         return Frontier.confirmedOffset(
-            cursors: cursors.map(\.cursor), policy: policy, isTerminal: isTerminal,
-            headOffset: headOffset)
+            cursors: cursors.map(\.cursor), awaited: awaitedReaders, policy: policy,
+            isTerminal: isTerminal, headOffset: headOffset, attachedAt: upkeep.attachedAt)
     }
 
     /// Makes the plan, and with it judges the gate. With the lock.
@@ -297,7 +298,7 @@ extension LogEngine {
         monitor.lock()
         let found = Frontier.detachments(
             cursors: pipeline.state.cursors.map(\.cursor), policy: policy,
-            situation: situation())
+            situation: situation(), attachedAt: upkeep.attachedAt)
         monitor.unlock()
         var didDetach = false
         for detachment in found.detachments {
@@ -321,6 +322,7 @@ extension LogEngine {
             cursor.detachReason = reason
             return .success(cursor)
         }
+        monitor.withLock { _ = upkeep.attachedAt.removeValue(forKey: identity) }
         events.emit(.cursorDetached(owner: owner, name: name, reason: reason))
     }
 

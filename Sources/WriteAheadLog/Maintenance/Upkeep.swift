@@ -35,6 +35,8 @@ struct Upkeep {
     /// Since the high watermark was reached, until the low one is.
     var isRoomNeeded = false
     var expiryAnnouncedBelow: UInt64 = 0
+    /// The head when a cursor was attached again, while this log is open.
+    var attachedAt: [CursorIdentity: UInt64] = [:]
     /// The plan may have changed: commits rolled, cursors moved, something was sealed.
     var isPlanStale = true
     /// When time alone changes the plan, by the monotonic clock.

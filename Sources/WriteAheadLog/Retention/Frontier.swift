@@ -33,15 +33,32 @@ enum Frontier {
         return cursor.maximumLagBytes != nil || cursor.maximumLagMilliseconds != nil
     }
 
-    /// The offset below which every record is confirmed: the least of the cursors that hold. With
-    /// none nothing is confirmed, unless the log is terminal: then everything durable is.
-    static func confirmedOffset(
-        cursors: some Sequence<some RetentionCursor>, policy: LogPolicy, isTerminal: Bool,
-        headOffset: UInt64
+    /// From where on a cursor's records are kept for it. One that was left behind and attached again is not
+    /// waited for below the head of that moment: what it missed long ago must not fill the log.
+    private static func heldFrom(
+        _ cursor: some RetentionCursor, _ policy: LogPolicy, _ attachedAt: [CursorIdentity: UInt64]
     ) -> UInt64 {
+        guard !attachedAt.isEmpty, !cursor.required, policy.profile == .standard else {
+            return cursor.nextOffset
+        }
+        let identity = CursorIdentity(owner: cursor.owner, name: cursor.name)
+        return max(cursor.nextOffset, attachedAt[identity] ?? 0)
+    }
+
+    /// The offset below which every record is confirmed: the least of the cursors that hold. With
+    /// none nothing is confirmed, unless the log is terminal: then everything durable is. Nothing is
+    /// either while a reader that was declared has no cursor: it is owed what the log still has.
+    ///
+    /// - Parameter attachedAt: the head when a cursor was attached again.
+    static func confirmedOffset(
+        cursors: some Collection<some RetentionCursor>, awaited: [AwaitedReader], policy: LogPolicy,
+        isTerminal: Bool, headOffset: UInt64, attachedAt: [CursorIdentity: UInt64] = [:]
+    ) -> UInt64 {
+        guard awaited.allSatisfy({ reader in cursors.contains(where: reader.has) }) else { return 0 }
         var least: UInt64?
         for cursor in cursors where holds(cursor, policy) {
-            least = min(least ?? cursor.nextOffset, cursor.nextOffset)
+            let offset = heldFrom(cursor, policy, attachedAt)
+            least = min(least ?? offset, offset)
         }
         return min(least ?? (isTerminal ? headOffset : 0), headOffset)
     }
@@ -52,9 +69,12 @@ enum Frontier {
     /// position, its age that of the youngest record in the cursor's segment. Required cursors are
     /// never among them, nor any under `silStrict`; and none by age while the clock is suspect.
     /// O(segments + cursors x log segments).
+    ///
+    /// - Parameter attachedAt: the head when a cursor was attached again. Its lag counts from there, so that its
+    ///   reader has the time to catch up.
     static func detachments(
         cursors: some Sequence<some RetentionCursor>, policy: LogPolicy,
-        situation: RetentionSituation
+        situation: RetentionSituation, attachedAt: [CursorIdentity: UInt64] = [:]
     ) -> (detachments: [CursorDetachment], nextMomentMilliseconds: Int64?) {
         guard case .standard = policy else { return ([], nil) }
         var found: [CursorDetachment] = []
@@ -66,12 +86,13 @@ enum Frontier {
         for index in situation.segments.indices.reversed() {
             bytesFrom[index] = bytesFrom[index + 1] + situation.segments[index].bytes
         }
-        for cursor in cursors
-        where !cursor.required && !cursor.isDetached && cursor.nextOffset < situation.headOffset {
-            let closed = situation.firstSegment(endingAfter: cursor.nextOffset)
+        for cursor in cursors where !cursor.required && !cursor.isDetached {
+            let offset = heldFrom(cursor, policy, attachedAt)
+            guard offset < situation.headOffset else { continue }
+            let closed = situation.firstSegment(endingAfter: offset)
             let own = closed ?? situation.segments.count
             let base = closed.map { situation.segments[$0].baseOffset } ?? situation.activeBaseOffset
-            let lag = bytesFrom[base >= cursor.nextOffset ? own : own + 1]
+            let lag = bytesFrom[base >= offset ? own : own + 1]
             if let limit = cursor.maximumLagBytes, lag > limit {
                 found.append(
                     CursorDetachment(

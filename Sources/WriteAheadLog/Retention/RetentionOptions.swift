@@ -17,6 +17,9 @@ public struct RetentionOptions: Hashable, Sendable {
     /// The log has no readers: records count as confirmed once durable. Without it and without a
     /// cursor nothing is confirmed. A cursor that exists is waited for all the same.
     public var isTerminal: Bool
+    /// Readers whose cursors are waited for before they exist; one that has its cursor is waited for as
+    /// that says.
+    public var awaitedReaders: [AwaitedReader]
     /// Free bytes of the file system below which appends are refused whatever the fill; they are
     /// taken again at a quarter more. 0: not watched.
     public var freeSpaceReserveBytes: UInt64
@@ -26,7 +29,7 @@ public struct RetentionOptions: Hashable, Sendable {
         highWatermark: Double = 0.8, lowWatermark: Double = 0.75,
         retentionMilliseconds: Int64? = nil, minimumRetentionMilliseconds: Int64 = 0,
         dedupeHorizonMilliseconds: Int64 = 0, isTerminal: Bool = false,
-        freeSpaceReserveBytes: UInt64 = 64 << 20
+        awaitedReaders: [AwaitedReader] = [], freeSpaceReserveBytes: UInt64 = 64 << 20
     ) {
         self.highWatermark = highWatermark
         self.lowWatermark = lowWatermark
@@ -34,6 +37,7 @@ public struct RetentionOptions: Hashable, Sendable {
         self.minimumRetentionMilliseconds = minimumRetentionMilliseconds
         self.dedupeHorizonMilliseconds = dedupeHorizonMilliseconds
         self.isTerminal = isTerminal
+        self.awaitedReaders = awaitedReaders
         self.freeSpaceReserveBytes = freeSpaceReserveBytes
     }
 

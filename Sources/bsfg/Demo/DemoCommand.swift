@@ -65,10 +65,10 @@ struct DemoCommand: AsyncParsableCommand {
         let isJSON = output.format == .json
         let screen = DemoScreen(descriptor: isJSON ? STDERR_FILENO : STDOUT_FILENO)
         let plan = try DemoInput(path: input, rowsMaximum: rows, subject: subject)
-        let directory = try DemoSite.makeDirectory()
+        let directory = try TwoZoneSite.makeDirectory(for: "demo")
         Interruption.handle {
             ChildProcesses.shared.closeAll()
-            DemoSite.remove(directory)
+            TwoZoneSite.remove(directory)
             StandardError.line(
                 "\nbsfg: interrupted; both nodes are stopped, nothing is left behind")
         }
@@ -96,7 +96,7 @@ struct DemoCommand: AsyncParsableCommand {
         -> (DemoRun.Result, DemoRun)
     {
         let site = try Interruption.withoutInterruption {
-            try CommandFailure.wrap { try DemoSite(directory: directory) }
+            try CommandFailure.wrap { try TwoZoneSite(directory: directory) }
         }
         let client = try Self.producerClient(site)
         let producer = DemoProducer(
@@ -115,8 +115,8 @@ struct DemoCommand: AsyncParsableCommand {
         Interruption.withoutInterruption {
             ChildProcesses.shared.closeAll()
             if !keep {
-                DemoSite.remove(directory)
-            } else if DemoSite.exists(directory) {
+                TwoZoneSite.remove(directory)
+            } else if TwoZoneSite.exists(directory) {
                 StandardError.line("both nodes are stopped; data and logs are in \(directory)")
             }
         }
@@ -125,10 +125,10 @@ struct DemoCommand: AsyncParsableCommand {
     /// Lets both nodes and the relay live on, and says how to talk to them.
     private func leaveRunning(_ run: DemoRun) async throws -> String {
         var request = Bsfg_Admin_V1_CreateConsumerRequest()
-        request.owner = DemoSite.consumer
+        request.owner = TwoZoneSite.consumer
         request.name = "historian"
-        request.stream = DemoSite.stream
-        request.origin = DemoSite.source
+        request.stream = TwoZoneSite.stream
+        request.origin = TwoZoneSite.source
         request.initMode = "full_backfill"
         do {
             _ = try await run.receiver.admin.createConsumer(request)
@@ -142,9 +142,9 @@ struct DemoCommand: AsyncParsableCommand {
     }
 
     /// A client of plant-a as its producer, which talks to nobody else.
-    private static func producerClient(_ site: DemoSite) throws -> RPCClient {
+    private static func producerClient(_ site: TwoZoneSite) throws -> RPCClient {
         let expected = site.sourceCertificate
-        let path = site.client(DemoSite.producer)
+        let path = site.client(TwoZoneSite.producer)
         do {
             return try RPCClient(
                 RPCClientConfiguration(host: "127.0.0.1", port: site.sourcePort),
@@ -214,8 +214,8 @@ struct DemoInput: Sendable {
 
     func mapping(predicate: String) -> RowMapping {
         RowMapping(
-            subject: subject, predicate: predicate, fromZone: DemoSite.source,
-            toZone: DemoSite.receiver)
+            subject: subject, predicate: predicate, fromZone: TwoZoneSite.source,
+            toZone: TwoZoneSite.receiver)
     }
 
     /// Beside the program, where SwiftPM puts what belongs to it; or where a package would.

@@ -41,7 +41,7 @@ actor DemoProducer {
     private let rate: Double
     private let batchCount: Int
     private let rowCount: Int
-    private var start = DemoTime.seconds()
+    private var start = Pacing.seconds()
     /// Rows that may go before their time.
     private var ahead = 0
     /// Rows beyond this wait for `release`: what later faults need to happen in the flow.
@@ -69,7 +69,7 @@ actor DemoProducer {
 
     /// Sends everything; returns when every fact is acknowledged.
     func run() async throws {
-        start = DemoTime.seconds()
+        start = Pacing.seconds()
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<DemoProducer.inFlightMaximum {
                 group.addTask { try await self.work() }
@@ -99,9 +99,9 @@ actor DemoProducer {
         while true {
             if isRead || counts.sent == rowCount { return nil }
             try Task.checkCancellation()
-            let due = Int((DemoTime.seconds() - start) * rate) + ahead + 1
+            let due = Int((Pacing.seconds() - start) * rate) + ahead + 1
             if counts.sent < min(due, ceiling) { break }
-            await DemoTime.pause(milliseconds: 10)
+            await Pacing.pause(milliseconds: 10)
         }
         var facts: [EncodedFact] = []
         while facts.count < batchCount {
@@ -129,9 +129,9 @@ actor DemoProducer {
     /// Sends a batch until its outcome is known.
     private func deliver(_ facts: [EncodedFact]) async throws {
         guard !facts.isEmpty else { return }
-        let body = AppendRequestWriter.appendFacts(stream: DemoSite.stream, facts)
+        let body = AppendRequestWriter.appendFacts(stream: TwoZoneSite.stream, facts)
         var isUnknown = false
-        let end = DemoTime.seconds() + DemoProducer.giveUpSeconds
+        let end = Pacing.seconds() + DemoProducer.giveUpSeconds
         while true {
             try Task.checkCancellation()
             counts.inFlight += 1
@@ -154,10 +154,10 @@ actor DemoProducer {
                 guard error.transportKind != nil || error.failure?.detail?.retryable == true else {
                     throw CommandFailure(.failure, "plant-a refuses a batch: \(error)")
                 }
-                guard DemoTime.seconds() < end else {
+                guard Pacing.seconds() < end else {
                     throw CommandFailure(.failure, "plant-a takes no facts any more: \(error)")
                 }
-                await DemoTime.pause(milliseconds: 100)
+                await Pacing.pause(milliseconds: 100)
             }
         }
     }

@@ -26,13 +26,13 @@ struct DemoProof: Sendable {
     }
 
     init(
-        acknowledged: [Digest: DemoProducer.Acknowledged], source: DemoNode, receiver: DemoNode,
+        acknowledged: [Digest: DemoProducer.Acknowledged], source: ZoneNode, receiver: ZoneNode,
         progress: (Int) async -> Void
     ) async throws {
         self.acknowledged = acknowledged.count
         var stored: [Digest: Place] = [:]
         stored.reserveCapacity(acknowledged.count)
-        try await Self.read(source, origin: DemoSite.source) { entry in
+        try await Self.read(source, origin: TwoZoneSite.source) { entry in
             inSourceLog += 1
             guard let key = entry.key, let digest = entry.contentDigest, let offset = entry.offset
             else {
@@ -48,7 +48,7 @@ struct DemoProof: Sendable {
         var arrived: Set<Digest> = []
         arrived.reserveCapacity(acknowledged.count)
         var before: UInt64?
-        try await Self.read(receiver, origin: DemoSite.source) { entry in
+        try await Self.read(receiver, origin: TwoZoneSite.source) { entry in
             inForwardLog += 1
             guard entry.verdict == .intact, let key = entry.key, let digest = entry.contentDigest,
                 let origin = entry.origin?.offset
@@ -77,12 +77,12 @@ struct DemoProof: Sendable {
     }
 
     private static func read(
-        _ node: DemoNode, origin: String, _ visit: (ReceivedEntry) -> Void
+        _ node: ZoneNode, origin: String, _ visit: (ReceivedEntry) -> Void
     ) async throws {
         var from: UInt64 = 0
         while true {
             var request = Bsfg_Admin_V1_PeekRequest()
-            request.stream = DemoSite.stream
+            request.stream = TwoZoneSite.stream
             request.origin = origin
             request.fromOffset = from
             request.limit = 2_000

@@ -3,7 +3,7 @@ internal import Gateway
 /// What the demo found, and how to go on by hand.
 struct DemoReport {
     let result: DemoRun.Result
-    let site: DemoSite
+    let site: TwoZoneSite
 
     var text: String {
         let proof = result.proof
@@ -60,19 +60,19 @@ struct DemoReport {
     }
 
     /// Commands to talk to the nodes that were left running.
-    static func commands(_ site: DemoSite, _ pids: [Int32]) -> String {
+    static func commands(_ site: TwoZoneSite, _ pids: [Int32]) -> String {
         let authority = shellQuoted(site.authorityFile)
         func curl(_ identity: String) -> String {
             let path = shellQuoted(site.client(identity))
             return "curl --cacert \(authority) --cert \(path).crt --key \(path).key"
         }
-        let producer = curl(DemoSite.producer)
-        let consumer = curl(DemoSite.consumer)
+        let producer = curl(TwoZoneSite.producer)
+        let consumer = curl(TwoZoneSite.consumer)
         let source = "https://127.0.0.1:\(site.sourcePort)"
         let receiver = "https://127.0.0.1:\(site.receiverPort)"
         let fact =
-            #"{"stream":"\#(DemoSite.stream)","envelope":{"messageId":"by-hand-1","fromZone":"#
-            + #""\#(DemoSite.source)","toZone":"\#(DemoSite.receiver)","producedAtUnixMs":"#
+            #"{"stream":"\#(TwoZoneSite.stream)","envelope":{"messageId":"by-hand-1","fromZone":"#
+            + #""\#(TwoZoneSite.source)","toZone":"\#(TwoZoneSite.receiver)","producedAtUnixMs":"#
             + #""1736935200000"},"fact":{"subject":"turbine:R80711","predicate":"reading_taken","#
             + #""object":{"P_avg":514.2}}}"#
         let all = pids.map(String.init).joined(separator: " ")
@@ -91,11 +91,11 @@ struct DemoReport {
             \(producer) \(source)/health
             \(consumer) \(receiver)/health
 
-            bsfg status --socket \(shellQuoted(site.socket(DemoSite.source)))
-            bsfg status --socket \(shellQuoted(site.socket(DemoSite.receiver)))
+            bsfg status --socket \(shellQuoted(site.socket(TwoZoneSite.source)))
+            bsfg status --socket \(shellQuoted(site.socket(TwoZoneSite.receiver)))
 
-            The data is in \(site.root(DemoSite.source))/data and \
-            \(site.root(DemoSite.receiver))/data. To stop both and remove everything:
+            The data is in \(site.root(TwoZoneSite.source))/data and \
+            \(site.root(TwoZoneSite.receiver))/data. To stop both and remove everything:
 
             kill \(all); while kill -0 \(all) 2>/dev/null; do sleep 0.1; done; rm -r \
             \(shellQuoted(site.directory))

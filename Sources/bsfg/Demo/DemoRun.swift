@@ -20,29 +20,29 @@ struct DemoRun: Sendable {
     private static let cutSeconds = 3.0
     private static let attemptsMaximum = 8
 
-    let site: DemoSite
+    let site: TwoZoneSite
     let screen: DemoScreen
     let producer: DemoProducer
     let input: String
-    let source: DemoNode
-    let receiver: DemoNode
-    let relay: DemoProcess
+    let source: ZoneNode
+    let receiver: ZoneNode
+    let relay: OwnProcess
     let scene: DemoScene
 
     init(
-        site: DemoSite, screen: DemoScreen, producer: DemoProducer, input: String
+        site: TwoZoneSite, screen: DemoScreen, producer: DemoProducer, input: String
     ) {
         self.site = site
         self.screen = screen
         self.producer = producer
         self.input = input
-        source = DemoNode(DemoSite.source, site)
-        receiver = DemoNode(DemoSite.receiver, site)
-        relay = DemoProcess(
+        source = ZoneNode(TwoZoneSite.source, site)
+        receiver = ZoneNode(TwoZoneSite.receiver, site)
+        relay = OwnProcess(
             name: "relay",
             arguments: [
                 "relay", "--listen", "127.0.0.1:\(site.relayPort)", "--connect",
-                "127.0.0.1:\(site.sourcePort)", "--delay", String(DemoSite.linkMilliseconds),
+                "127.0.0.1:\(site.sourcePort)", "--delay", String(TwoZoneSite.linkMilliseconds),
             ], log: site.log("relay"))
         scene = DemoScene(
             screen: screen, producer: producer, source: source, receiver: receiver)
@@ -103,15 +103,15 @@ struct DemoRun: Sendable {
         try await untilPulling("enterprise did not reach plant-a over the link")
         await screen.stage(
             .done,
-            "enterprise pulls \(DemoSite.stream) through a relay (process \(await relay.pid)) that "
-                + "takes \(DemoSite.linkMilliseconds) ms each way")
+            "enterprise pulls \(TwoZoneSite.stream) through a relay (process \(await relay.pid)) that "
+                + "takes \(TwoZoneSite.linkMilliseconds) ms each way")
         let counts = await producer.counts
         await screen.stage(
             .step, "\(DemoText.count(counts.rows, "row")) of \(input) begin to flow as facts")
     }
 
     private func untilPulling(_ failure: String, seconds: Double = 30) async throws {
-        try await DemoTime.wait(seconds: seconds, failure) {
+        try await Pacing.wait(seconds: seconds, failure) {
             guard let view = await receiver.view() else { return false }
             if let blocked = view.blocked {
                 throw CommandFailure(.failure, "enterprise's pull is blocked: \(blocked)")
@@ -139,7 +139,7 @@ struct DemoRun: Sendable {
     }
 
     private func untilSent(_ share: Double) async throws {
-        try await DemoTime.wait(seconds: 300, "the producer got stuck") {
+        try await Pacing.wait(seconds: 300, "the producer got stuck") {
             let counts = await producer.counts
             return Double(counts.acknowledged + counts.invalid + counts.repeated)
                 >= share * Double(counts.rows)
@@ -154,7 +154,7 @@ struct DemoRun: Sendable {
             try await untilUnconfirmed()
             let before = await producer.counts
             await producer.burst()
-            try await DemoTime.wait(
+            try await Pacing.wait(
                 seconds: 10, everyMilliseconds: 1, "no append was in flight to be interrupted"
             ) {
                 let counts = await producer.counts
@@ -163,14 +163,14 @@ struct DemoRun: Sendable {
             }
             await source.process.killNow()
             await scene.set { $0.isSourceUp = false }
-            await DemoTime.pause(milliseconds: 300)
+            await Pacing.pause(milliseconds: 300)
             let cut = await producer.counts.unknown - before.unknown
-            let view = await receiver.view() ?? DemoNode.View()
+            let view = await receiver.view() ?? ZoneNode.View()
             await screen.stage(
                 .fault,
                 "kill -9 plant-a: \(DemoText.count(cut, "fact")) in flight to it; enterprise has "
                     + "\(view.position), of which \(view.confirmed) are confirmed")
-            await DemoTime.pause(milliseconds: 500)
+            await Pacing.pause(milliseconds: 500)
             try await source.start()
             await scene.set { $0.isSourceUp = true }
             try await untilPulling("enterprise did not come back to plant-a")
@@ -195,7 +195,7 @@ struct DemoRun: Sendable {
             await receiver.process.killNow()
             await scene.set { $0.isReceiverUp = false }
             // What the relay still carried has come to its end.
-            await DemoTime.pause(milliseconds: 300)
+            await Pacing.pause(milliseconds: 300)
             guard let cursor = await source.view()?.cursor else {
                 throw CommandFailure(.failure, "plant-a does not answer")
             }
@@ -204,7 +204,7 @@ struct DemoRun: Sendable {
                 .fault,
                 "kill -9 enterprise: plant-a knows \(cursor) facts to be confirmed"
                     + (isFlowing ? "; appends go on" : ""))
-            await DemoTime.pause(milliseconds: 500)
+            await Pacing.pause(milliseconds: 500)
             try await receiver.start()
             await scene.set { $0.isReceiverUp = true }
             let recovered = try receiver.recoveredForwardHead()
@@ -231,7 +231,7 @@ struct DemoRun: Sendable {
         var last: UInt64?
         var bursts = 0
         var polls = 0
-        try await DemoTime.wait(
+        try await Pacing.wait(
             seconds: 30, everyMilliseconds: 1, "the receiver never had anything unconfirmed"
         ) {
             polls += 1
@@ -252,7 +252,7 @@ struct DemoRun: Sendable {
     }
 
     private func untilConfirmed(_ offset: UInt64) async throws {
-        try await DemoTime.wait(seconds: 60, "what the receiver has was not confirmed again") {
+        try await Pacing.wait(seconds: 60, "what the receiver has was not confirmed again") {
             await source.view()?.cursor ?? 0 >= offset
         }
     }
@@ -260,20 +260,20 @@ struct DemoRun: Sendable {
     /// Stops the relay: silence first, then what it carried is lost.
     private func cutLink() async throws {
         let before = await producer.counts
-        let began = DemoTime.seconds()
+        let began = Pacing.seconds()
         await relay.freeze()
         await scene.set { $0.isLinkUp = false }
         await screen.stage(.fault, "the link is cut: nothing passes, nobody is told")
-        await DemoTime.pause(milliseconds: Int(DemoRun.cutSeconds * 500))
+        await Pacing.pause(milliseconds: Int(DemoRun.cutSeconds * 500))
         await producer.burst()
-        await DemoTime.pause(milliseconds: Int(DemoRun.cutSeconds * 500))
+        await Pacing.pause(milliseconds: Int(DemoRun.cutSeconds * 500))
         let meanwhile = await producer.counts.acknowledged - before.acknowledged
         await relay.killNow()
         try await relay.start()
         await scene.set { $0.isLinkUp = true }
         await screen.stage(
             .done,
-            "the link is back after \(DemoText.decimal(DemoTime.seconds() - began, 1)) s; plant-a "
+            "the link is back after \(DemoText.decimal(Pacing.seconds() - began, 1)) s; plant-a "
                 + "took \(DemoText.count(meanwhile, "fact")) meanwhile")
         guard meanwhile > 0 else {
             throw CommandFailure(.failure, "no fact was acknowledged while the link was cut")
@@ -285,7 +285,7 @@ struct DemoRun: Sendable {
 
     private func drain() async throws {
         let head = UInt64(await producer.acknowledged.count)
-        try await DemoTime.wait(seconds: 300, "the receiver did not catch up") {
+        try await Pacing.wait(seconds: 300, "the receiver did not catch up") {
             guard let to = await receiver.view(), let from = await source.view() else {
                 return false
             }
@@ -302,16 +302,16 @@ struct DemoRun: Sendable {
         }
         let count = max(1, min(before.position, max(100, before.position / 5)))
         var request = Bsfg_Admin_V1_RedeliverRequest()
-        request.peer = DemoSite.source
-        request.stream = DemoSite.stream
-        request.origin = DemoSite.source
+        request.peer = TwoZoneSite.source
+        request.stream = TwoZoneSite.stream
+        request.origin = TwoZoneSite.source
         request.count = count
         do {
             _ = try await receiver.admin.redeliver(request)
         } catch {
             throw CommandFailure(.failure, "the duplicate drill could not begin: \(error)")
         }
-        try await DemoTime.wait(seconds: 60, "the drill delivered less than was asked for") {
+        try await Pacing.wait(seconds: 60, "the drill delivered less than was asked for") {
             guard let view = await receiver.view() else { return false }
             return view.redelivered - before.redelivered >= count
         }
@@ -337,10 +337,10 @@ actor DemoScene {
     private var live = DemoScreen.Live()
     private let screen: DemoScreen
     private let producer: DemoProducer
-    private let source: DemoNode
-    private let receiver: DemoNode
+    private let source: ZoneNode
+    private let receiver: ZoneNode
 
-    init(screen: DemoScreen, producer: DemoProducer, source: DemoNode, receiver: DemoNode) {
+    init(screen: DemoScreen, producer: DemoProducer, source: ZoneNode, receiver: ZoneNode) {
         self.screen = screen
         self.producer = producer
         self.source = source
@@ -351,7 +351,7 @@ actor DemoScene {
 
     /// Looks and draws until it is cancelled.
     func paint() async {
-        var last = (acknowledged: 0, seconds: DemoTime.seconds())
+        var last = (acknowledged: 0, seconds: Pacing.seconds())
         while !Task.isCancelled {
             let counts = await producer.counts
             let (to, from) = await (receiver.view(), source.view())
@@ -360,7 +360,7 @@ actor DemoScene {
             if let to { live.forward = to.forwardHead }
             let head = from?.storeHead ?? UInt64(counts.acknowledged)
             live.lag = head > live.forward ? head - live.forward : 0
-            let now = DemoTime.seconds()
+            let now = Pacing.seconds()
             if now - last.seconds >= 0.9 {
                 live.factsPerSecond =
                     Double(counts.acknowledged - last.acknowledged) / (now - last.seconds)
@@ -368,7 +368,7 @@ actor DemoScene {
             }
             if Task.isCancelled { return }
             await screen.show(live)
-            await DemoTime.pause(milliseconds: 150)
+            await Pacing.pause(milliseconds: 150)
         }
     }
 }

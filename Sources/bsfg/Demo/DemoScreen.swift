@@ -10,7 +10,7 @@ actor DemoScreen {
     private let descriptor: Int32
     private let isTerminal: Bool
     private let hasColour: Bool
-    private let start = DemoTime.seconds()
+    private let start = Pacing.seconds()
     private var live = ""
     private var printedAt = 0.0
 
@@ -21,7 +21,7 @@ actor DemoScreen {
         hasColour = isTerminal && (getenv("NO_COLOR").map { $0.pointee == 0 } ?? true)
     }
 
-    var elapsed: Double { DemoTime.seconds() - start }
+    var elapsed: Double { Pacing.seconds() - start }
 
     func title(_ text: String) { write(styled(text, "1") + "\n") }
 
@@ -52,9 +52,9 @@ actor DemoScreen {
 
     func show(_ state: Live) {
         let parts = [
-            node(DemoSite.source, state.isSourceUp),
+            node(TwoZoneSite.source, state.isSourceUp),
             state.isLinkUp ? styled("══▶", "32") : styled("═ ✂ ", "33;1"),
-            node(DemoSite.receiver, state.isReceiverUp),
+            node(TwoZoneSite.receiver, state.isReceiverUp),
             bar(state.acknowledged, state.rows),
             "\(state.acknowledged)/\(state.rows)",
             "\(Int(state.factsPerSecond.rounded())) facts/s",

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Gateway
 internal import WriteAheadLog
 
 struct LogBeginEpoch: ParsableCommand {
@@ -9,6 +10,9 @@ struct LogBeginEpoch: ParsableCommand {
             A restored log lacks what was appended after its backup. In a new epoch its next facts \
             are never taken for those, and its peers say so on their next call; see 'bsfg peer \
             accept-history'. The log must not be open for writing.
+
+            A node whose log it is starts with its gates closed, until 'bsfg admin reconcile' for \
+            each peer.
             """)
 
     @OptionGroup var log: LogDirectory
@@ -31,14 +35,22 @@ struct LogBeginEpoch: ParsableCommand {
         guard let profile = try LogInspector.storedProfile(directory: log.dir) else {
             throw CommandFailure(.usage, "there is no log in \(log.dir)")
         }
+        let node = RestoredGates(logDirectory: log.dir)
+        do throws(NodeError) {
+            // First: a gate that is closed for nothing costs a command, one that is open too early more.
+            try node?.close(reason: reason)
+        } catch {
+            throw CommandFailure(.failure, error.sentence)
+        }
         let begun = try LogError.wrap { () throws(LogError) in
             try Log.beginEpoch(directory: log.dir, profile: profile, reason: reason)
         }
         switch output.format {
         case .table:
             StandardOutput.line(
-                "epoch \(begun.epoch) begins at offset \(begun.firstOffset); start the node, then "
-                    + "accept its history at its peers")
+                "epoch \(begun.epoch) begins at offset \(begun.firstOffset); start the node, "
+                    + (node == nil ? "" : "open its gates with bsfg admin reconcile --peer PEER, ")
+                    + "then accept its history at its peers")
         case .json:
             StandardOutput.json(
                 .object([

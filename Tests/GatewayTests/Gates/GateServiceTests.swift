@@ -252,6 +252,32 @@ import WriteAheadLog
         await wakeups.wait(after: wakeups.count, milliseconds: 60_000)
     }
 
+    @Test("gateway decision 7: a restored node starts with its gates closed, each until the operator opens it")
+    func restored() throws {
+        let data = NSTemporaryDirectory() + "restored-\(UUID().uuidString)"
+        let log = "\(data)/forward/facts.operational/plant-a"
+        try FileManager.default.createDirectory(atPath: log, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: data) }
+        #expect(RestoredGates(logDirectory: log) == nil, "nobody's log")
+        _ = FileManager.default.createFile(atPath: "\(data)/node", contents: nil)
+        #expect(RestoredGates(logDirectory: "\(data)/store/facts.operational") == nil, "it is not there")
+        let closures = OperatorClosures(dataDirectory: data)
+        var own = Bsfg_Admin_V1_OperatorClosure()
+        own.peer = "plant-a"
+        own.reason = "drill"
+        try closures.store([own])
+        let restored = try #require(RestoredGates(logDirectory: log))
+        try restored.close(reason: "disk of 3 March")
+        try restored.close(reason: "disk of 3 March")
+        let loaded = try closures.load(peers: ["plant-a", "idmz"])
+        #expect(loaded.map(\.peer) == ["plant-a", "idmz"])
+        #expect(loaded.map(\.reason) == ["drill", "restored: disk of 3 March"])
+        // The next start knows of no other peer, and what was opened stays open.
+        #expect(try Set(closures.load(peers: ["plant-a", "idmz", "cloud"])) == Set(loaded))
+        try closures.store([own])
+        #expect(try closures.load(peers: ["plant-a", "idmz"]) == [own])
+    }
+
     @Test("gateway decision 25: pages that are read ahead are shares of one budget")
     func pageShares() {
         #expect(PageShare(pullCount: 0) == PageShare(pullCount: 1))

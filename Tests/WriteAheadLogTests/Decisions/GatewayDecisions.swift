@@ -194,6 +194,34 @@ struct GatewayDecisions {
         #expect(try still.log.confirm(owner: "o", name: "gone", nextOffset: first + 1).nextOffset == first + 1)
     }
 
+    @Test("gateway decision 12: who was attached again has its lag once more to catch up")
+    func attachedAgain() throws {
+        let still = try StillLog(StillLog.options())
+        try still.log.createCursor(Cursor(owner: "o", name: "near"))
+        try still.log.createCursor(
+            Cursor(owner: "o", name: "gone", required: false, maximumLagBytes: 4 << 20))
+        func go(_ numbers: Range<Int>) throws -> Cursor? {
+            for number in numbers {
+                try still.append(number..<number + 1)
+                try still.log.confirm(owner: "o", name: "near", nextOffset: UInt64(number + 1))
+                still.settle()
+            }
+            still.settle()
+            return try still.log.cursor(owner: "o", name: "gone")
+        }
+        #expect(try go(0..<200)?.isDetached == true)
+        // Where it stood: further behind than it may be, with all that is left to read. That is kept while
+        // there is room and fills nothing.
+        let fill = still.log.statistics().fill
+        try still.log.attachCursor(owner: "o", name: "gone", nextOffset: 0)
+        #expect(try go(200..<202)?.isDetached == false)
+        #expect(still.log.statistics().fill < fill + 0.1)
+        #expect(try go(202..<230)?.isDetached == false)
+        #expect(still.log.firstOffset <= 200, "what came since is kept for it")
+        #expect(try go(230..<400)?.isDetached == true)
+        #expect(still.log.firstOffset > 202)
+    }
+
     @Test("gateway decision 12: a required cursor holds truncation until it is detached with a reason")
     func revoked() throws {
         let still = try StillLog(StillLog.options())

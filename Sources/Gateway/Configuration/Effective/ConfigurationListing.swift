@@ -95,6 +95,7 @@ package struct ConfigurationListing: Sendable {
         add("\(key).capacity", Quantity.bytesText(buffer.capacityBytes))
         add("\(key).segment", buffer.segmentBytes.map(Quantity.bytesText) ?? "automatic")
         add("\(key).compression", buffer.compression.rawValue)
+        add("\(key).writing", buffer.writing.rawValue)
         add("\(key).dedupe_horizon", duration(retention.dedupeHorizonMilliseconds))
         add(
             "\(key).free_space_reserve", Quantity.bytesText(Int(retention.freeSpaceReserveBytes)))

@@ -1,7 +1,7 @@
 internal import Glibc
 internal import Synchronization
 
-/// The processes that the demo started and has not seen end. Everything that stops one goes through
+/// The processes that this one started and has not seen end. Everything that stops one goes through
 /// here, so that no process id is used after its process is gone.
 final class ChildProcesses: Sendable {
     static let shared = ChildProcesses()
@@ -25,7 +25,7 @@ final class ChildProcesses: Sendable {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // A group of its own: Ctrl-C is for the demo, which stops the others in order.
+        // A group of its own: Ctrl-C is for this program, which stops the others in order.
         posix_spawnattr_setpgroup(&attributes, 0)
         // Threads of ours block signals, and a blocked SIGTERM would outlive exec.
         var none = sigset_t()
@@ -42,7 +42,7 @@ final class ChildProcesses: Sendable {
             if code == 0 { state.running.insert(pid) }
             return (code, pid)
         }
-        guard let result else { throw CommandFailure(.failure, "the demo is being stopped") }
+        guard let result else { throw CommandFailure(.failure, "this program is being stopped") }
         guard result.code == 0 else {
             throw CommandFailure(
                 .failure,

@@ -3,8 +3,21 @@ internal import Gateway
 internal import Glibc
 internal import RPC
 
-/// The demo's directory: a CA, what it issued, and the configuration of both nodes.
-struct DemoSite: Sendable {
+/// A directory with two nodes for the demo or a benchmark: a CA, what it issued, and the configuration of
+/// both.
+struct TwoZoneSite: Sendable {
+    /// What differs between the demo and the benchmarks.
+    struct Settings: Sendable {
+        var capacity = "4GiB"
+        /// Nil: the log chooses.
+        var segment: String? = "8MiB"
+        /// Memory for the key indexes of each node; nil: the default.
+        var indexBudget: String?
+        /// The receiver calls the relay's port, which somebody has to serve.
+        var isRelayed = true
+        var logLevel = "info"
+    }
+
     static let source = "plant-a"
     static let receiver = "enterprise"
     static let stream = StreamConfiguration.defaultName
@@ -15,11 +28,13 @@ struct DemoSite: Sendable {
     static let linkMilliseconds = 40
 
     let directory: String
+    let settings: Settings
     let sourcePort: Int
     let receiverPort: Int
     let relayPort: Int
-    /// The certificate that plant-a shows.
+    /// The certificates that the nodes show.
     let sourceCertificate: [UInt8]
+    let receiverCertificate: [UInt8]
 
     static func nodeIdentity(_ zone: String) -> String { "\(zone)-bsfg" }
 
@@ -27,17 +42,17 @@ struct DemoSite: Sendable {
     func configuration(_ zone: String) -> String { "\(root(zone))/config" }
     func socket(_ zone: String) -> String { "\(root(zone))/admin.sock" }
     func log(_ name: String) -> String { "\(directory)/\(name).log" }
-    func port(_ zone: String) -> Int { zone == DemoSite.source ? sourcePort : receiverPort }
+    func port(_ zone: String) -> Int { zone == TwoZoneSite.source ? sourcePort : receiverPort }
     /// Certificate, key and CA of a client: `<path>.crt`, `<path>.key`.
     func client(_ identity: String) -> String { "\(directory)/clients/\(identity)" }
     var authorityFile: String { "\(directory)/clients/ca.crt" }
 
     /// Makes an empty directory of a name that no one else has.
-    static func makeDirectory() throws -> String {
+    static func makeDirectory(for purpose: String) throws -> String {
         let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
         // The path of a socket below it is limited to 107 bytes.
         let parent = base.utf8.count <= 60 && !base.isEmpty ? base : "/tmp"
-        var template = Array("\(parent)/bsfg-demo-XXXXXX".utf8CString)
+        var template = Array("\(parent)/bsfg-\(purpose)-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw CommandFailure(
                 .failure,
@@ -52,10 +67,11 @@ struct DemoSite: Sendable {
         try? FileManager.default.removeItem(atPath: directory)
     }
 
-    init(directory: String) throws {
+    init(directory: String, settings: Settings = Settings()) throws {
         self.directory = directory
+        self.settings = settings
         var ports: [Int] = []
-        while ports.count < 3 { ports.append(try DemoSite.freePort(except: ports)) }
+        while ports.count < 3 { ports.append(try TwoZoneSite.freePort(except: ports)) }
         (sourcePort, receiverPort, relayPort) = (ports[0], ports[1], ports[2])
         let authority = try CertificateAuthority.make(name: CertificateAuthority.uniqueName())
         try authority.write(directory: "\(directory)/ca", force: false)
@@ -71,12 +87,12 @@ struct DemoSite: Sendable {
             return issued.certificate.der
         }
         sourceCertificate = try issue(
-            DemoSite.nodeIdentity(DemoSite.source), "\(directory)/\(DemoSite.source)/certs",
+            TwoZoneSite.nodeIdentity(TwoZoneSite.source), "\(directory)/\(TwoZoneSite.source)/certs",
             "server", server: true)
-        _ = try issue(
-            DemoSite.nodeIdentity(DemoSite.receiver), "\(directory)/\(DemoSite.receiver)/certs",
+        receiverCertificate = try issue(
+            TwoZoneSite.nodeIdentity(TwoZoneSite.receiver), "\(directory)/\(TwoZoneSite.receiver)/certs",
             "server", server: true)
-        for client in [DemoSite.producer, DemoSite.consumer] {
+        for client in [TwoZoneSite.producer, TwoZoneSite.consumer] {
             _ = try issue(client, "\(directory)/clients", client, server: false)
         }
         try writeConfiguration()
@@ -84,33 +100,33 @@ struct DemoSite: Sendable {
 
     private func writeConfiguration() throws {
         try write(
-            DemoSite.source, client: DemoSite.producer, role: "producer", origin: DemoSite.source,
+            TwoZoneSite.source, client: TwoZoneSite.producer, role: "producer", origin: TwoZoneSite.source,
             peers: """
                 peers:
-                  - id: \(DemoSite.receiver)
-                    identity: \(DemoSite.nodeIdentity(DemoSite.receiver))
+                  - id: \(TwoZoneSite.receiver)
+                    identity: \(TwoZoneSite.nodeIdentity(TwoZoneSite.receiver))
                     authorized: true
-                    streams: [\(DemoSite.stream)]
+                    streams: [\(TwoZoneSite.stream)]
 
                 """, cursors: "cursors: []\n")
         try write(
-            DemoSite.receiver, client: DemoSite.consumer, role: "consumer",
-            origin: DemoSite.source,
+            TwoZoneSite.receiver, client: TwoZoneSite.consumer, role: "consumer",
+            origin: TwoZoneSite.source,
             peers: """
                 peers:
-                  # Through the relay: the link that the demo cuts.
-                  - id: \(DemoSite.source)
-                    identity: \(DemoSite.nodeIdentity(DemoSite.source))
-                    endpoint: 127.0.0.1:\(relayPort)
+                  # Through the relay, where there is one: the link that the demo cuts.
+                  - id: \(TwoZoneSite.source)
+                    identity: \(TwoZoneSite.nodeIdentity(TwoZoneSite.source))
+                    endpoint: 127.0.0.1:\(settings.isRelayed ? relayPort : sourcePort)
                     authorized: true
 
                 """,
             cursors: """
                 cursors:
-                  - peer: \(DemoSite.source)
-                    stream: \(DemoSite.stream)
+                  - peer: \(TwoZoneSite.source)
+                    stream: \(TwoZoneSite.stream)
                     init_mode: full_backfill
-                    justification: the demo shows every fact
+                    justification: every fact counts here
 
                 """)
     }
@@ -121,7 +137,7 @@ struct DemoSite: Sendable {
     ) throws {
         let main = """
             zone: \(zone)
-            identity: \(DemoSite.nodeIdentity(zone))
+            identity: \(TwoZoneSite.nodeIdentity(zone))
             data: ../data
             listen: 127.0.0.1:\(port(zone))
             tls:
@@ -130,17 +146,17 @@ struct DemoSite: Sendable {
               key: ../certs/server.key
             admin: {socket: ../admin.sock}
             streams:
-              - name: \(DemoSite.stream)
-                capacity: 4GiB
-                segment: 8MiB
+              - name: \(TwoZoneSite.stream)
+                capacity: \(settings.capacity)
+            \(settings.segment.map { "    segment: \($0)" } ?? "")
             clients:
               - identity: \(client)
                 roles: [\(role)]
-                streams: [\(DemoSite.stream)]
+                streams: [\(TwoZoneSite.stream)]
                 origins: [\(origin)]
-            log: {level: info}
+            log: {level: \(settings.logLevel)}
 
-            """
+            """ + (settings.indexBudget.map { "buffers: {index_budget: \($0)}\n" } ?? "")
         try CertificateFiles.makeDirectory(configuration(zone))
         for (name, text) in [
             (NodeConfiguration.mainFile, main), (NodeConfiguration.peersFile, peers),

@@ -1,46 +1,22 @@
 internal import Facts
 internal import Gateway
-internal import Glibc
-internal import RPC
 
-/// One of the demo's processes: a node, or the relay between them.
-actor DemoProcess {
-    let name: String
-    private let arguments: [String]
-    private let log: String
-    private(set) var pid: pid_t = 0
-
-    init(name: String, arguments: [String], log: String) {
-        self.name = name
-        self.arguments = arguments
-        self.log = log
-    }
-
-    func start() throws {
-        pid = try ChildProcesses.shared.start(arguments, log: log)
-    }
-
-    func killNow() { ChildProcesses.shared.killNow(pid) }
-    func freeze() { ChildProcesses.shared.signal(pid, SIGSTOP) }
-    func isRunning() -> Bool { ChildProcesses.shared.isRunning(pid) }
-}
-
-/// A node of the demo and what it says of itself.
-struct DemoNode: Sendable {
+/// A node of the two and what it says of itself.
+struct ZoneNode: Sendable {
     let zone: String
-    let process: DemoProcess
+    let process: OwnProcess
     let admin: AdminClient
     let log: String
 
-    init(_ zone: String, _ site: DemoSite) {
+    init(_ zone: String, _ site: TwoZoneSite) {
         self.zone = zone
         log = site.log(zone)
-        process = DemoProcess(
+        process = OwnProcess(
             name: zone, arguments: ["serve", "--config", site.configuration(zone)], log: log)
         admin = AdminClient(socketPath: site.socket(zone))
     }
 
-    /// What the demo looks at.
+    /// What the demo and the benchmarks look at.
     struct View: Sendable {
         var storeHead: UInt64 = 0
         var forwardHead: UInt64 = 0
@@ -64,7 +40,7 @@ struct DemoNode: Sendable {
             if stream.role == "forward" { view.forwardHead = stream.headOffset }
         }
         view.cursor =
-            status.consumers.first { $0.owner == DemoSite.nodeIdentity(DemoSite.receiver) }?
+            status.consumers.first { $0.owner == TwoZoneSite.nodeIdentity(TwoZoneSite.receiver) }?
             .nextOffset ?? 0
         if let pull = status.pulls.first {
             view.position = pull.hasNextOffset ? pull.nextOffset : 0
@@ -81,7 +57,7 @@ struct DemoNode: Sendable {
     /// Starts it and waits until it answers.
     func start() async throws {
         try await process.start()
-        try await DemoTime.wait(seconds: 30, "\(zone) did not come up; see \(log)") {
+        try await Pacing.wait(seconds: 30, "\(zone) did not come up; see \(log)") {
             if await view() != nil { return true }
             guard await process.isRunning() else {
                 throw CommandFailure(.failure, "\(zone) ended while it started: \(lastLine())")
@@ -106,45 +82,5 @@ struct DemoNode: Sendable {
         guard let bytes = try? SmallText.read(log) else { return "its log \(log) is missing" }
         return bytes.split(separator: 0x0A).last.map { String(decoding: $0, as: UTF8.self) }
             ?? "it said nothing"
-    }
-}
-
-/// A file that is not long, as a whole.
-enum SmallText {
-    static func read(_ path: String) throws(RowError) -> [UInt8] {
-        let input = try RowInput(path: path)
-        var bytes: [UInt8] = []
-        while bytes.count < 16 << 20 {
-            let more = try input.read(256 << 10)
-            if more.isEmpty { break }
-            bytes += more
-        }
-        return bytes
-    }
-}
-
-/// Time as the demo counts it.
-enum DemoTime {
-    static func seconds() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-    }
-
-    static func pause(milliseconds: Int) async {
-        try? await Task.sleep(for: .milliseconds(milliseconds))
-    }
-
-    /// Asks again until it is true; after `seconds` the demo has failed.
-    static func wait(
-        seconds: Double, everyMilliseconds: Int = 20, _ failure: @autoclosure () -> String,
-        _ condition: () async throws -> Bool
-    ) async throws {
-        let end = self.seconds() + seconds
-        while true {
-            if try await condition() { return }
-            guard self.seconds() < end else { throw CommandFailure(.failure, failure()) }
-            await pause(milliseconds: everyMilliseconds)
-        }
     }
 }
