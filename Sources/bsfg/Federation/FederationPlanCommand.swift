@@ -77,44 +77,39 @@ struct FederationPlanCommand: AsyncParsableCommand {
     }
 
     private static func json(_ plan: FederationPlan) -> JSONOutput {
-        func texts(_ names: [String]) -> JSONOutput { .list(names.map { .text($0) }) }
-        return .object([
+        .object([
             ("zone", .text(plan.zone)), ("peer", .text(plan.peer)),
             ("peer_known", .flag(plan.isPeerKnown)),
-            (
-                "grants",
-                .list(
-                    plan.grants.map {
-                        .object([
-                            ("from", .text($0.from)), ("to", .text($0.to)),
-                            ("authorized", .flag($0.isAuthorised)), ("streams", texts($0.streams)),
-                            ("origins", texts($0.origins)), ("artifacts", texts($0.artifacts)),
-                        ])
-                    })
-            ),
-            (
-                "pulls",
-                .list(
-                    plan.flows.map { flow in
-                        .object([
-                            ("source", .text(flow.source)), ("receiver", .text(flow.receiver)),
-                            ("stream", .text(flow.stream)), ("origin", .text(flow.origin)),
-                            ("init_mode", .text(flow.initMode)),
-                            ("justification", flow.justification.map { .text($0) } ?? .null),
-                            ("granted", flow.isGranted.map { .flag($0) } ?? .null),
-                        ])
-                    })
-            ),
-            (
-                "problems",
-                .list(
-                    plan.problems.map {
-                        .object([
-                            ("zone", .text($0.zone)), ("sentence", .text($0.sentence)),
-                            ("remedy", .text($0.remedy)),
-                        ])
-                    })
-            ),
+            ("grants", .list(plan.grants.map(json))),
+            ("pulls", .list(plan.flows.map(json))),
+            ("problems", .list(plan.problems.map(json))),
         ])
     }
+
+    private static func json(_ grant: FederationPlan.Grant) -> JSONOutput {
+        .object([
+            ("from", .text(grant.from)), ("to", .text(grant.to)),
+            ("authorized", .flag(grant.isAuthorised)), ("streams", texts(grant.streams)),
+            ("origins", texts(grant.origins)), ("artifacts", texts(grant.artifacts)),
+        ])
+    }
+
+    private static func json(_ flow: FederationPlan.Flow) -> JSONOutput {
+        .object([
+            ("source", .text(flow.source)), ("receiver", .text(flow.receiver)),
+            ("stream", .text(flow.stream)), ("origin", .text(flow.origin)),
+            ("init_mode", .text(flow.initMode)),
+            ("justification", flow.justification.map { .text($0) } ?? .null),
+            ("granted", flow.isGranted.map { .flag($0) } ?? .null),
+        ])
+    }
+
+    private static func json(_ problem: FederationPlan.Problem) -> JSONOutput {
+        .object([
+            ("zone", .text(problem.zone)), ("sentence", .text(problem.sentence)),
+            ("remedy", .text(problem.remedy)),
+        ])
+    }
+
+    private static func texts(_ names: [String]) -> JSONOutput { .list(names.map { .text($0) }) }
 }

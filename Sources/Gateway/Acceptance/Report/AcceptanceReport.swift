@@ -62,12 +62,12 @@ package struct AcceptanceReport: Sendable, Codable, Equatable {
             all += HandoffCriteria.judge(handoff)
         } else {
             let halted = preconditions.first(where: \.isBlocking)?.name ?? "a precondition"
-            all += HandoffCriteria.names.map {
-                .notChecked($0, HandoffCriteria.section, "\(halted) stands in the way")
+            all += HandoffCriteria.names.map { name -> Criterion in
+                .notChecked(name, HandoffCriteria.section, "\(halted) stands in the way")
             }
         }
         all.append(Self.signOff(signOffs))
-        criteria = all.map { criterion in
+        criteria = all.map { criterion -> Criterion in
             let waiver = waivers.first { $0.criterion.utf8.elementsEqual(criterion.name.utf8) }
             return waiver.map { criterion.waived(because: $0.reason) } ?? criterion
         }
