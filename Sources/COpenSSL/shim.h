@@ -58,3 +58,16 @@ failed:
     GENERAL_NAME_free(name);
     return 0;
 }
+
+static inline int bsfg_revoked_count(const X509_CRL *list) {
+    const STACK_OF(X509_REVOKED) *revoked = X509_CRL_get_REVOKED((X509_CRL *)list);
+    return revoked == NULL ? 0 : sk_X509_REVOKED_num(revoked);
+}
+
+static inline X509_REVOKED *bsfg_revoked(const X509_CRL *list, int index) {
+    return sk_X509_REVOKED_value(X509_CRL_get_REVOKED((X509_CRL *)list), index);
+}
+
+static inline void bsfg_free_extensions(STACK_OF(X509_EXTENSION) *extensions) {
+    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+}

@@ -6,7 +6,8 @@ struct CACommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca", abstract: "A small certificate authority in a directory.",
         subcommands: [
-            Init.self
+            Init.self,
+            Revoke.self,
         ])
 
     struct Init: ParsableCommand {

@@ -7,7 +7,12 @@ struct CertCommand: ParsableCommand {
         commandName: "cert", abstract: "Issues certificates and shows those of a node.",
         subcommands: [
             Issue.self,
+            Request.self,
+            Import.self,
+            Inspect.self,
+            Verify.self,
             Status.self,
+            Archive.self,
         ])
 
     struct Issue: ParsableCommand {
@@ -111,26 +116,27 @@ struct CertCommand: ParsableCommand {
         }
 
         private func json(_ report: CertificateReport) -> JSONOutput {
-            let certificates = report.certificates.map { certificate in
-                JSONOutput.object([
-                    ("role", .text(certificate.role)),
-                    ("file", .text(certificate.file)),
-                    ("subject", .text(certificate.subject)),
-                    ("issuer", .text(certificate.issuer)),
-                    ("names", .list(certificate.names.map { .text($0) })),
-                    ("serial", .text(certificate.serial)),
-                    ("fingerprint_sha256", .text(certificate.fingerprint)),
-                    ("key", .text(certificate.key)),
-                    ("extended_key_usage", .list(certificate.usages.map { .text($0) })),
-                    ("not_before", .text(UTCText.text(certificate.notBefore))),
-                    ("not_after", .text(UTCText.text(certificate.notAfter))),
-                    ("days_left", .integer(certificate.daysLeft)),
-                ])
-            }
-            return .object([
-                ("certificates", .list(certificates)),
+            .object([
+                ("certificates", .list(report.certificates.map(CertCommand.json))),
                 ("warnings", .list(report.warnings.map { .text($0) })),
             ])
         }
+    }
+
+    static func json(_ certificate: CertificateStatus) -> JSONOutput {
+        .object([
+            ("role", .text(certificate.role)),
+            ("file", .text(certificate.file)),
+            ("subject", .text(certificate.subject)),
+            ("issuer", .text(certificate.issuer)),
+            ("names", .list(certificate.names.map { .text($0) })),
+            ("serial", .text(certificate.serial)),
+            ("fingerprint_sha256", .text(certificate.fingerprint)),
+            ("key", .text(certificate.key)),
+            ("extended_key_usage", .list(certificate.usages.map { .text($0) })),
+            ("not_before", .text(UTCText.text(certificate.notBefore))),
+            ("not_after", .text(UTCText.text(certificate.notAfter))),
+            ("days_left", .integer(certificate.daysLeft)),
+        ])
     }
 }

@@ -12,6 +12,9 @@ struct PeerCommand: ParsableCommand {
             PeerStart.self,
             PeerRedeliver.self,
             PeerAcceptHistory.self,
+            PeerList.self,
+            PeerShow.self,
+            PeerDenyTest.self,
         ])
 }
 
@@ -110,8 +113,8 @@ struct PeerProbeCommand: AsyncParsableCommand {
             return { leaf in
                 switch verifier.verify(leafDER: leaf, direction: .outgoing) {
                 case .success: nil
-                case .failure(let error):
-                    ServiceRefusal(reason: error.reason.rawValue, sentence: error.message)
+                case .failure(let refusal):
+                    ServiceRefusal(reason: refusal.kind, sentence: refusal.error.message)
                 }
             }
         }

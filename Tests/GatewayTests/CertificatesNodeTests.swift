@@ -59,7 +59,8 @@ import Testing
         #expect(noTrust.problems[0].file.hasSuffix("/certs/ca.crt"))
     }
 
-    @Test func aKeyThatOthersCanReadIsRefusedWithTheChmod() throws {
+    @Test("gateway decision 41: a key that others can read is refused with the chmod to run")
+    func aKeyThatOthersCanReadIsRefusedWithTheChmod() throws {
         let node = try Node()
         try node.issue()
         let key = "\(node.root)/certs/server.key"
@@ -98,7 +99,8 @@ import Testing
         #expect(pair.description.contains("this is not the key of"))
     }
 
-    @Test func listenAddressesAreNamedByTheCertificate() throws {
+    @Test("gateway decision 41: listen addresses are named by the certificate")
+    func listenAddressesAreNamedByTheCertificate() throws {
         let node = try Node()
         try node.issue(addresses: [])
         let uncovered = try NodeCredentials.load(try node.load()).warnings

@@ -84,7 +84,8 @@ import Testing
         #expect(!issued.key.belongs(to: again.certificate))
     }
 
-    @Test func validityBeginsADayBackAndEndsWithTheIssuer() throws {
+    @Test("gateway decision 41: validity begins a day back and ends with the issuer")
+    func validityBeginsADayBackAndEndsWithTheIssuer() throws {
         let now: Int64 = 1_800_000_000
         let authority = try CertificateAuthority.make(name: "ca", days: 10, atSeconds: now)
         let leaf = try authority.issue(

@@ -165,7 +165,7 @@ import Testing
         ("clients: [{identity: x}]", "bsfg.yaml:6:11: a client needs the key 'roles'"),
         (
             "clients: [{identity: x, roles: [admin]}]",
-            "bsfg.yaml:6:33: 'admin' is no role; known here: consumer, monitor, producer"
+            "bsfg.yaml:6:33: 'admin' is no role; known here: auditor, consumer, monitor, operator, producer"
         ),
         (
             "clients: [{identity: x*, roles: [monitor]}]",

@@ -115,7 +115,8 @@ import Testing
         return goAway
     }
 
-    @Test func settingsFloodEndsTheConnection() throws {
+    @Test("gateway decision 44: a flood of settings ends the connection")
+    func settingsFloodEndsTheConnection() throws {
         #expect(try flood(200) { $0.frame(4) } == nil)
         #expect(try flood(2000) { $0.frame(4) } == .enhanceYourCalm)
     }
@@ -139,7 +140,8 @@ import Testing
         #expect(try flood(1) { $0.frame(4, good + entry) } != nil)
     }
 
-    @Test func rapidResetEndsTheConnection() throws {
+    @Test("gateway decision 44: rapid reset ends the connection")
+    func rapidResetEndsTheConnection() throws {
         let fixture = try Fixture()
         var streams = 0
         while fixture.channel.isActive, streams < 2000 {
@@ -153,7 +155,8 @@ import Testing
         #expect(fixture.log.counts.abandoned == fixture.log.counts.begun)
     }
 
-    @Test func continuationFloodEndsTheConnection() throws {
+    @Test("gateway decision 44: a flood of continuations ends the connection")
+    func continuationFloodEndsTheConnection() throws {
         let fixture = try Fixture()
         // HEADERS without END_HEADERS, then CONTINUATION after CONTINUATION.
         var bytes = fixture.frame(1, stream: 1, [0x82])
@@ -175,7 +178,8 @@ import Testing
         #expect(!channel.isActive)
     }
 
-    @Test func headLimitsAreExact() throws {
+    @Test("gateway decision 42: the limits of a head over HTTP/2 are exact")
+    func headLimitsAreExact() throws {
         func status(_ headers: [(name: String, value: String)]) throws -> Int? {
             let fixture = try Fixture()
             let stream = fixture.request("/t/Echo", headers)
@@ -212,7 +216,8 @@ import Testing
         #expect(fixture.peer.statuses[Int(good.id)] == 200)
     }
 
-    @Test func streamBeyondTheLimitIsRefused() throws {
+    @Test("gateway decision 42: a stream beyond the limit is refused")
+    func streamBeyondTheLimitIsRefused() throws {
         var limits = HTTP2Limits()
         limits.concurrentStreams = 2
         let fixture = try Fixture(limits)

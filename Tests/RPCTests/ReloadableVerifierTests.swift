@@ -22,4 +22,25 @@ import Testing
         #expect(!verifier.isCurrent(changed, since: 1), "an older change is not forgotten")
         #expect(verifier.isCurrent(changed, since: 2))
     }
+
+    @Test("gateway decision 40: who was verified again stays, who was refused goes")
+    func whoWasVerifiedAgainStays() throws {
+        func caller(_ name: String) -> Caller {
+            Caller(
+                kind: .client(name: name), identity: name,
+                certificate: CallerCertificate(
+                    names: [name], fingerprint: "print of \(name)", serial: "1",
+                    notBeforeUnixMilliseconds: 0, notAfterUnixMilliseconds: 1))
+        }
+        let verifier = ReloadableVerifier(try identities(1))
+        let (kept, refused, unseen) = (caller("kept"), caller("refused"), caller("unseen"))
+        verifier.replace(
+            with: try identities(2),
+            changed: [.client(name: "kept"), .client(name: "unseen")],
+            reverified: ["print of kept": true, "print of refused": false])
+        #expect(verifier.isCurrent(kept, since: 1), "its CA file changed, and it is still who it was")
+        #expect(!verifier.isCurrent(refused, since: 1), "its entry did not change, and it is refused")
+        #expect(!verifier.isCurrent(unseen, since: 1), "nobody looked at it")
+        #expect(verifier.isCurrent(refused, since: 2), "verified in the generation in force")
+    }
 }

@@ -70,7 +70,8 @@ extension ServerTests {
         }
 
         /// 32 KiB of head, 16 KiB in a field, 64 fields: taken; one more: refused.
-        @Test func headLimits() async throws {
+        @Test("gateway decision 42: the limits of a head over HTTP/1.1")
+        func headLimits() async throws {
             let bench = try await Connect.shared.value
             func status(_ headers: [String]) async -> String {
                 let head = (["GET /health HTTP/1.1", "Host: x"] + headers).joined(
@@ -107,7 +108,8 @@ extension ServerTests {
             #expect(result.text.contains("malformed_request"))
         }
 
-        @Test func aSlowHeadIsClosed() async throws {
+        @Test("gateway decision 42: a slow head is closed")
+        func aSlowHeadIsClosed() async throws {
             try await ServerBench.with({ $0.headMilliseconds = 400 }) { bench in
                 let began = Date()
                 let result = await bench.raw(

@@ -7,7 +7,8 @@ import Testing
 extension ServerTests {
     /// Each limit at its value and one above.
     @Suite struct Limits {
-        @Test func requestsInFlightOfOneIdentity() async throws {
+        @Test("gateway decision 42: requests in flight of one identity")
+        func requestsInFlightOfOneIdentity() async throws {
             try await ServerBench.with({ $0.inFlightPerIdentity = 2 }) { bench in
                 async let first = bench.call(path: "/test.Echo/Never")
                 async let second = bench.call(path: "/test.Echo/Never", http: "--http2")
@@ -24,7 +25,8 @@ extension ServerTests {
             }
         }
 
-        @Test func requestsInFlightOfAll() async throws {
+        @Test("gateway decision 42: requests in flight of all")
+        func requestsInFlightOfAll() async throws {
             try await ServerBench.with({ $0.inFlight = 1 }) { bench in
                 async let first = bench.call(path: "/test.Echo/Never")
                 try await eventually { bench.service.heldCalls == 1 }
@@ -35,7 +37,8 @@ extension ServerTests {
             }
         }
 
-        @Test func theBodyBudgetRefusesTheRequestThatAsks() async throws {
+        @Test("gateway decision 42: the budget of bodies refuses the request that asks")
+        func theBodyBudgetRefusesTheRequestThatAsks() async throws {
             try await ServerBench.with({ $0.bodyBudgetBytes = 3 * 65_536 }) { bench in
                 let large = [UInt8](repeating: UInt8(ascii: "1"), count: 2 * 65_536)
                 let arguments = ["-H", "Content-Type: application/json", "--data-binary", "@-"]
@@ -105,7 +108,8 @@ extension ServerTests {
             }
         }
 
-        @Test func connectionsOfOneIdentity() async throws {
+        @Test("gateway decision 42: connections of one identity")
+        func connectionsOfOneIdentity() async throws {
             try await ServerBench.with({ $0.connectionsPerIdentity = 1 }) { bench in
                 async let held = bench.call(path: "/test.Echo/Never")
                 try await eventually { bench.service.heldCalls == 1 }
@@ -120,7 +124,8 @@ extension ServerTests {
             }
         }
 
-        @Test func connectionsOfAll() async throws {
+        @Test("gateway decision 42: connections of all")
+        func connectionsOfAll() async throws {
             try await ServerBench.with({ $0.connections = 1 }) { bench in
                 async let held = bench.call(path: "/test.Echo/Never")
                 try await eventually { bench.service.heldCalls == 1 }
@@ -133,7 +138,8 @@ extension ServerTests {
             }
         }
 
-        @Test func unauthenticatedConnections() async throws {
+        @Test("gateway decision 42: connections not yet authenticated, of all and of one address")
+        func unauthenticatedConnections() async throws {
             for (change, reason) in [
                 (
                     { @Sendable (limits: inout RPCServerLimits) in
@@ -165,7 +171,8 @@ extension ServerTests {
             }
         }
 
-        @Test func aClientThatTakesNoAnswersIsClosed() async throws {
+        @Test("gateway decision 42: a client that takes no answers is closed")
+        func aClientThatTakesNoAnswersIsClosed() async throws {
             try await ServerBench.with({ $0.writeStallMilliseconds = 400 }) { bench in
                 let request =
                     "POST /test.Echo/Large HTTP/1.1\r\nHost: x\r\n"

@@ -30,10 +30,12 @@ final class TestVerifier: CallerVerifier {
         self.callers = callers
     }
 
-    func verify(leafDER: [UInt8], direction: CallDirection) -> Result<Caller, ServiceError> {
+    func verify(leafDER: [UInt8], direction: CallDirection) -> Result<Caller, CallerRefusal> {
         count.withLock { $0 += 1 }
         guard let caller = callers[leafDER] else {
-            return .failure(ServiceError(.identityNotAuthorised, "Nobody knows this certificate."))
+            return .failure(
+                CallerRefusal(
+                    ServiceError(.identityNotAuthorised, "Nobody knows this certificate.")))
         }
         return .success(caller)
     }

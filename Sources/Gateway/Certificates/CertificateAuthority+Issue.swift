@@ -33,23 +33,11 @@ extension CertificateAuthority {
     package func issue(
         _ request: CertificateRequest, atSeconds now: Int64 = Int64(time(nil))
     ) throws(CertificateError) -> IssuedCertificate {
-        guard request.identity.utf8.count <= Self.commonNameBytesMaximum,
-            Self.isHostName(request.identity)
-        else {
-            throw CertificateError(
-                "identity '\(request.identity)' cannot be a DNS name; use up to "
-                    + "\(Self.commonNameBytesMaximum) letters, digits, '.', '-' or '_', as in "
-                    + "plant-a-bsfg")
-        }
+        let (dns, addresses) = try Self.alternativeNames(request)
         try Self.checkDays(request.days)
         guard now < certificate.notAfter else {
             throw CertificateError(
                 "the CA expired at \(UTCText.text(certificate.notAfter)); make a new one")
-        }
-        var dns = [request.identity]
-        var addresses: [IPAddress] = []
-        for text in request.addresses {
-            try Self.add(address: text, dns: &dns, addresses: &addresses)
         }
         let leafKey = try PrivateKey.generate(request.keyKind)
         let builder = try CertificateBuilder(
@@ -72,6 +60,21 @@ extension CertificateAuthority {
             builder.discard()
             throw error
         }
+    }
+
+    /// The names of a request, checked: its identity, and where its holder is reached.
+    static func alternativeNames(
+        _ request: CertificateRequest
+    ) throws(CertificateError) -> (dns: [String], addresses: [IPAddress]) {
+        guard request.identity.utf8.count <= commonNameBytesMaximum, isHostName(request.identity) else {
+            throw CertificateError(
+                "identity '\(request.identity)' cannot be a DNS name; use up to "
+                    + "\(commonNameBytesMaximum) letters, digits, '.', '-' or '_', as in plant-a-bsfg")
+        }
+        var dns = [request.identity]
+        var addresses: [IPAddress] = []
+        for text in request.addresses { try add(address: text, dns: &dns, addresses: &addresses) }
+        return (dns, addresses)
     }
 
     private static func add(
@@ -131,6 +134,7 @@ extension IssuedCertificate {
             }
         }
         let authorityIsThere = try Self.holds(authorityPath, authority)
+        try CertificateArchive.keepBeforeReplacing(certificatePath)
         try CertificateFiles.makeDirectory(directory)
         try CertificateFiles.write(try key.pem(), to: keyPath, mode: 0o600, force: force)
         try CertificateFiles.write(certificate.pem, to: certificatePath, mode: 0o644, force: force)

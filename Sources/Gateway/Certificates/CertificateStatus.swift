@@ -3,7 +3,7 @@ internal import RPC
 
 /// One certificate as `bsfg cert status` shows it.
 package struct CertificateStatus: Sendable {
-    /// `node`, `issuer` (beside the node's leaf) or `anchor`.
+    /// `node`, `issuer` (beside the node's leaf), `anchor` or `crl`; of a file alone `leaf`, `ca` or `crl`.
     package let role: String
     package let file: String
     package let subject: String
@@ -32,8 +32,28 @@ package struct CertificateStatus: Sendable {
         usages = certificate.extendedKeyUsages
         notBefore = certificate.notBefore
         notAfter = certificate.notAfter
-        let seconds = certificate.notAfter - now
-        daysLeft = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
+        daysLeft = Self.days(certificate.notAfter - now)
+    }
+
+    /// A CRL: it is of its CA, and what it has in place of an end is when the next one comes.
+    init(_ list: RevocationList, file: String, now: Int64) {
+        role = "crl"
+        self.file = file
+        subject = "\(list.revokedCount) revoked"
+        issuer = list.issuer
+        names = []
+        serial = list.number?.description ?? "none"
+        fingerprint = hexadecimal(list.fingerprint)
+        key = "CRL"
+        usages = []
+        notBefore = list.thisUpdate
+        // The last second that four digits of a year can write.
+        notAfter = list.nextUpdate ?? 253_402_300_799
+        daysLeft = Self.days(notAfter - now)
+    }
+
+    private static func days(_ seconds: Int64) -> Int64 {
+        seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
     }
 }
 
@@ -84,7 +104,11 @@ package struct CertificateReport: Sendable {
             }
         }
         do {
-            _ = try NodeCredentials.load(configuration, atSeconds: now)
+            let credentials = try NodeCredentials.load(configuration, atSeconds: now)
+            certificates += credentials.revocation.entries.map {
+                CertificateStatus($0.list, file: $0.file, now: now)
+            }
+            warnings += credentials.warnings.filter { !warnings.contains($0) }
         } catch {
             for problem in error.problems {
                 unreadable[problem.file] = nil

@@ -6,7 +6,13 @@ package import RPC
 package struct NodeCredentials: Sendable {
     /// The node's leaf, then any issuing CA in the same file.
     package let chain: [X509Certificate]
+    /// The key of the leaf, read and checked with it.
+    let keyPEM: [UInt8]
     package let verifier: IdentityVerifier
+    /// The CRLs in force.
+    let revocation: RevocationFiles
+    /// The clients that were made with these, or with those before them.
+    let outgoing: OutgoingClients
     /// The files for the TLS handshake: every CA that any entry is anchored at.
     package let serverTLS: RPCServerTLS
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
@@ -19,21 +25,32 @@ package struct NodeCredentials: Sendable {
         _ configuration: NodeConfiguration, generation: UInt64 = 1,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
+        try load(configuration, generation: generation, outgoing: OutgoingClients(), atSeconds: now)
+    }
+
+    /// - Parameter outgoing: of the credentials that these are to replace.
+    static func load(
+        _ configuration: NodeConfiguration, generation: UInt64, outgoing: OutgoingClients,
+        atSeconds now: Int64 = Int64(time(nil))
+    ) throws(ConfigurationError) -> NodeCredentials {
         try requireFiles(configuration)
         do {
-            let chain = try ownChain(configuration)
+            let (chain, keyPEM) = try ownPair(configuration)
+            var revocation = RevocationFiles(dataDirectory: configuration.dataDirectory)
             let verifier = try IdentityVerifier(
-                entries: try entries(configuration), nameKinds: configuration.tls.identityFrom,
+                entries: try entries(configuration, &revocation, now),
+                nameKinds: configuration.tls.identityFrom,
                 generation: generation)
             let trust = trustFiles(configuration)
             return NodeCredentials(
-                chain: chain, verifier: verifier,
+                chain: chain, keyPEM: keyPEM, verifier: verifier, revocation: revocation,
+                outgoing: outgoing,
                 serverTLS: RPCServerTLS(
                     certificateFile: configuration.tls.certificateFile,
                     privateKeyFile: configuration.tls.keyFile, trustFiles: trust),
                 warnings: OwnCertificateCheck(
                     configuration: configuration, leaf: chain[0], now: now
-                ).warnings(anchors: try TrustAnchors(files: trust)))
+                ).warnings(anchors: try ownAnchors(trust, revocation)) + revocation.warnings)
         } catch let error as ConfigurationError {
             throw error
         } catch let error as CertificateError {
@@ -97,9 +114,9 @@ package struct NodeCredentials: Sendable {
         }
     }
 
-    private static func ownChain(
+    private static func ownPair(
         _ configuration: NodeConfiguration
-    ) throws -> [X509Certificate] {
+    ) throws -> (chain: [X509Certificate], keyPEM: [UInt8]) {
         let tls = configuration.tls
         let chain = try X509Certificate.all(file: tls.certificateFile)
         guard chain.count <= TrustAnchors.chainCertificatesMaximum else {
@@ -108,7 +125,9 @@ package struct NodeCredentials: Sendable {
                 "the file holds \(chain.count) certificates, a chain has at most "
                     + "\(TrustAnchors.chainCertificatesMaximum)")
         }
-        let key = try PrivateKey(file: tls.keyFile)
+        let keyPEM = try SmallFile.read(
+            tls.keyFile, bytesMaximum: X509Certificate.fileBytesMaximum)
+        let key = try PrivateKey(pem: keyPEM, name: tls.keyFile)
         guard key.belongs(to: chain[0]) else {
             throw refused(
                 tls.keyFile,
@@ -124,7 +143,7 @@ package struct NodeCredentials: Sendable {
                     + "identity '\(configuration.identity)'; correct one of them",
                 command: certificateCommand(configuration) + " --force")
         }
-        return chain
+        return (chain, keyPEM)
     }
 
     static func trustFiles(_ configuration: NodeConfiguration) -> [String] {
@@ -138,14 +157,47 @@ package struct NodeCredentials: Sendable {
         return files
     }
 
+    /// What others know us by, as far as their CRLs are here: who is refused looks at itself first.
+    private static func ownAnchors(
+        _ files: [String], _ revocation: RevocationFiles
+    ) throws(CertificateError) -> TrustAnchors {
+        var certificates: [X509Certificate] = []
+        for file in files { certificates += try X509Certificate.all(file: file) }
+        var lists = RevocationLists()
+        for entry in revocation.entries { lists.take(entry.list, of: entry.authority) }
+        return try TrustAnchors(certificates: certificates, names: files, revocation: lists)
+    }
+
+    /// Everything that a change of means other certificates, other trust or other CRLs.
+    static func watchedFiles(_ configuration: NodeConfiguration) -> [String] {
+        let tls = configuration.tls
+        var files = Set([tls.certificateFile, tls.keyFile] + trustFiles(configuration))
+        for peer in configuration.peers {
+            files.formUnion(RevocationFiles.files(peer.authorityFiles, peer.revocation))
+        }
+        for client in configuration.clients {
+            files.formUnion(RevocationFiles.files(client.authorityFiles, client.revocation))
+        }
+        return Array(files)
+    }
+
     private static func entries(
-        _ configuration: NodeConfiguration
+        _ configuration: NodeConfiguration, _ revocation: inout RevocationFiles, _ now: Int64
     ) throws(CertificateError) -> [IdentityVerifier.Entry] {
         var anchors: [[String]: TrustAnchors] = [:]
-        func load(_ files: [String]) throws(CertificateError) -> TrustAnchors {
-            if let known = anchors[files] { return known }
-            let loaded = try TrustAnchors(files: files)
-            anchors[files] = loaded
+        func load(
+            _ files: [String], _ lists: RevocationConfiguration
+        ) throws(CertificateError) -> TrustAnchors {
+            // No file's name holds a zero byte.
+            let key = files + ["\0"] + lists.words
+            if let known = anchors[key] { return known }
+            var certificates: [X509Certificate] = []
+            for file in files { certificates += try X509Certificate.all(file: file) }
+            let loaded = try TrustAnchors(
+                certificates: certificates, names: files,
+                revocation: try revocation.lists(
+                    authorities: certificates, authorityFiles: files, lists, atSeconds: now))
+            anchors[key] = loaded
             return loaded
         }
         var entries: [IdentityVerifier.Entry] = []
@@ -153,13 +205,14 @@ package struct NodeCredentials: Sendable {
             entries.append(
                 IdentityVerifier.Entry(
                     kind: .peer(id: peer.id), identity: peer.identity,
-                    anchors: try load(peer.authorityFiles), authorised: peer.authorized))
+                    anchors: try load(peer.authorityFiles, peer.revocation),
+                    authorised: peer.authorized))
         }
         for client in configuration.clients {
             entries.append(
                 IdentityVerifier.Entry(
                     kind: .client(name: client.identity), identity: client.identity,
-                    anchors: try load(client.authorityFiles)))
+                    anchors: try load(client.authorityFiles, client.revocation)))
         }
         return entries
     }

@@ -27,7 +27,12 @@ package final class PrivateKey: @unchecked Sendable {
 
     /// Reads an unencrypted PEM key.
     package convenience init(file path: String) throws(CertificateError) {
-        let pem = try SmallFile.read(path, bytesMaximum: X509Certificate.fileBytesMaximum)
+        try self.init(
+            pem: try SmallFile.read(path, bytesMaximum: X509Certificate.fileBytesMaximum), name: path)
+    }
+
+    /// Reads an unencrypted PEM key; `name` is where it came from.
+    package convenience init(pem: [UInt8], name path: String) throws(CertificateError) {
         guard let bio = BIO_new_mem_buf(pem, Int32(pem.count)) else {
             throw .libcrypto("\(path) cannot be read")
         }

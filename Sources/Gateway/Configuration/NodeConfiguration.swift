@@ -61,6 +61,10 @@ package struct TLSConfiguration: Sendable, Equatable {
     package var keyFile: String
     /// Roots and issuing CAs of clients without a `ca` of their own.
     package var clientAuthorityFiles: [String]
+    /// Of `ca`, for peers without a `ca` of their own.
+    package var revocation = RevocationConfiguration()
+    /// Of `client_ca`, for clients without a `ca` of their own.
+    package var clientRevocation = RevocationConfiguration()
     package var identityFrom: Set<IdentityNameKind>
 }
 
@@ -90,7 +94,7 @@ package struct StreamConfiguration: Sendable, Equatable {
 
 package struct ClientConfiguration: Sendable, Equatable {
     package enum Role: String, Sendable, CaseIterable {
-        case producer, consumer, monitor
+        case producer, consumer, monitor, `operator`, auditor
     }
 
     package var identity: String
@@ -100,6 +104,8 @@ package struct ClientConfiguration: Sendable, Equatable {
     /// Buckets that a producer may put into and a consumer may read.
     package var artifacts: [String] = []
     package var authorityFiles: [String]
+    /// Of its CAs.
+    package var revocation = RevocationConfiguration()
 }
 
 package struct PeerConfiguration: Sendable, Equatable {
@@ -122,6 +128,8 @@ package struct PeerConfiguration: Sendable, Equatable {
     package var artifacts: [String]
     package var origins: [String]
     package var authorityFiles: [String]
+    /// Of its CAs.
+    package var revocation = RevocationConfiguration()
     package var start: Start
     /// Whether truncation waits for this peer however long it stays away.
     package var hold: CursorHold = .required

@@ -111,8 +111,12 @@ struct NodeFile {
         tls.certificateFile =
             section.text("certificate", required: true).map { paths.absolute($0.value) } ?? ""
         tls.keyFile = section.text("key", required: true).map { paths.absolute($0.value) } ?? ""
-        tls.clientAuthorityFiles =
-            section.authorityFiles("client_ca", paths) ?? tls.authorityFiles
+        let clientAuthorities = section.authorityFiles("client_ca", paths)
+        tls.clientAuthorityFiles = clientAuthorities ?? tls.authorityFiles
+        tls.revocation = section.revocation("crl", paths) ?? RevocationConfiguration()
+        tls.clientRevocation =
+            section.revocation("client_crl", paths)
+            ?? (clientAuthorities == nil ? tls.revocation : RevocationConfiguration())
         if let kinds = section.texts("identity_from") {
             let known = IdentityNameKind.allCases.map(\.rawValue)
             var chosen: Set<IdentityNameKind> = []
@@ -225,7 +229,11 @@ struct NodeFile {
             for stream in grantedStreams { requireStream(stream, section) }
             let origins = section.zoneNames("origins")?.map(\.value)
             let buckets = section.buckets()
-            let authorities = section.authorityFiles("ca", paths) ?? tls.clientAuthorityFiles
+            let ownAuthorities = section.authorityFiles("ca", paths)
+            let revocation =
+                section.revocation("crl", paths)
+                ?? (ownAuthorities == nil ? tls.clientRevocation : RevocationConfiguration())
+            let authorities = ownAuthorities ?? tls.clientAuthorityFiles
             guard let identity = section.identity("identity") else { continue }
             clients.append(
                 Located(
@@ -233,7 +241,7 @@ struct NodeFile {
                         identity: identity.value, roles: granted,
                         streams: grantedStreams.map(\.value),
                         origins: origins ?? zone.map { [$0.value] } ?? [],
-                        artifacts: buckets, authorityFiles: authorities),
+                        artifacts: buckets, authorityFiles: authorities, revocation: revocation),
                     position: identity.position))
         }
     }

@@ -87,6 +87,10 @@ package struct NodeTemplate: Sendable {
           key: ../certs/server.key
           # The same for the clients below, where it is another CA.
           # client_ca: ../certs/clients-ca.crt
+          # The CRLs of those CAs. Default: the file beside the CA's, ca.crl for ca.crt, where it is.
+          # A stale one goes on revoking; [FILE, required] refuses callers without a current one.
+          # crl: ../certs/ca.crl
+          # client_crl: ../certs/clients-ca.crl
           # The kinds of names an identity may be found in.
           identity_from: [uri, dns, cn]
 
@@ -132,7 +136,8 @@ package struct NodeTemplate: Sendable {
         # artifacts: {capacity: 10GiB, artifact_retention: 30d, upload_grace: 1d}
 
         # Who may call this node besides its peers. Nobody may until listed.
-        # Roles: producer (append), consumer (fetch and confirm), monitor (health).
+        # Roles: producer (append), consumer (fetch and confirm), monitor, operator,
+        # auditor (health, which names them; nothing on this port administers).
         # Take the [] away when you list one.
         clients: []
         #  - identity: line-3-historian
@@ -161,6 +166,7 @@ package struct NodeTemplate: Sendable {
         #    artifacts: []                     # buckets that it may read, of these origins
         #    origins: []                       # default: this zone's own facts
         #    ca: ../certs/plant-a-ca.crt       # default: tls.ca of bsfg.yaml
+        #    crl: ../certs/plant-a-ca.crl      # of that CA; default: the file beside it
         #    start: auto                       # or manual: held until 'bsfg peer start plant-a'
         #    compression: none                 # or lz4: pages, where the peer's entry for us says so too
         #    notify: false                     # or true: told of new facts; only makes them come sooner

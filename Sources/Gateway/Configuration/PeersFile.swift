@@ -35,7 +35,11 @@ struct PeersFile {
         for stream in streams { main.requireStream(stream, section) }
         let artifacts = section.buckets()
         let origins = section.zoneNames("origins")
-        let authorities = section.authorityFiles("ca", paths) ?? main.tls.authorityFiles
+        let ownAuthorities = section.authorityFiles("ca", paths)
+        let revocation =
+            section.revocation("crl", paths)
+            ?? (ownAuthorities == nil ? main.tls.revocation : RevocationConfiguration())
+        let authorities = ownAuthorities ?? main.tls.authorityFiles
         let start = section.word("start", PeerConfiguration.Start.self)?.value ?? .auto
         let hold = hold(&section, streams, main)
         let compression =
@@ -59,7 +63,7 @@ struct PeersFile {
                 authorized: authorized.value, streams: streams.map(\.value),
                 artifacts: artifacts,
                 origins: origins?.map(\.value) ?? main.zone.map { [$0.value] } ?? [],
-                authorityFiles: authorities, start: start, hold: hold,
+                authorityFiles: authorities, revocation: revocation, start: start, hold: hold,
                 compression: compression, isNotified: notifies?.value ?? false),
             position: id.position)
     }

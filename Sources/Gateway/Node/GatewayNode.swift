@@ -19,6 +19,7 @@ package final class GatewayNode: Sendable {
     private let watch: LogWatch
     private let driver: GateDriver
     private let reloader: Reloader
+    private let certificateWatch: CertificateWatch
     private let notices: NoticeSender
     private let beginNotices: @Sendable () async -> Void
     private let artifacts: NodeArtifacts?
@@ -48,6 +49,7 @@ package final class GatewayNode: Sendable {
             configuration, credentials, logs: logs, pool: pool, waits: waits, watch: watch,
             custody: custody, logger: logger, now: now, server: { bound.server.withLock { $0 } })
         (pulls, driver, reloader) = (parts.pulls, parts.driver, parts.reloader)
+        certificateWatch = parts.certificateWatch
         artifacts = parts.artifacts
         notices = parts.notices
         beginNotices = parts.beginNotices
@@ -97,6 +99,8 @@ package final class GatewayNode: Sendable {
             }
         }
         bound.addresses.withLock { $0 = addresses }
+        await reloader.keepRevocations()
+        certificateWatch.start()
         driver.start()
         await artifacts?.start()
         await pulls.start()
@@ -112,6 +116,7 @@ package final class GatewayNode: Sendable {
 
     /// Stops pulling, answers what is in flight, and closes the logs.
     package func stop() async {
+        await certificateWatch.stop()
         await driver.stop()
         await notices.stop()
         await pulls.stop()

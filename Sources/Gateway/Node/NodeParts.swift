@@ -13,6 +13,7 @@ struct NodeParts: Sendable {
     let artifacts: NodeArtifacts?
     let driver: GateDriver
     let reloader: Reloader
+    let certificateWatch: CertificateWatch
     let verifier: ReloadableVerifier
     let administration: FederationAdministration
     let notices: NoticeSender
@@ -65,18 +66,14 @@ struct NodeParts: Sendable {
         noticeReceiver = NoticeReceiver(gates: gates) { peer in
             Task { await pulls.resume(peer: peer) }
         }
-        let trust: TrustDigests
-        do {
-            trust = try TrustDigests(configuration)
-        } catch {
-            throw NodeError("the CA files cannot be read: \(error)")
-        }
         let reloader = Reloader(
-            live: live, verifier: verifier, trust: trust, logs: logs, pulls: pulls,
+            live: live, verifier: verifier, credentials: credentials, logs: logs, pulls: pulls,
             artifacts: artifacts, gates: gates, waits: waits, notices: notices, faults: custody.faults,
             pool: pool, logger: logger, server: server
         ) { watch.watch($0) }
         self.reloader = reloader
+        certificateWatch = CertificateWatch(
+            live: live, reloader: reloader, pool: pool, logger: logger)
         administration = FederationAdministration(
             live: live, gates: gates, partitions: partitions, pulls: pulls, now: now
         ) { () async throws(ServiceError) in try await reloader.reload() }

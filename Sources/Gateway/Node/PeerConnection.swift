@@ -27,31 +27,40 @@ extension PeerConnection {
         _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration,
         _ credentials: NodeCredentials
     ) throws(NodeError) -> RPCClient {
-        do {
-            let verifier = credentials.verifier.server(peer: peer.id)
-            var trust: [UInt8] = []
-            for file in peer.authorityFiles {
-                trust += try SmallFile.read(file, bytesMaximum: X509Certificate.fileBytesMaximum)
-                trust.append(UInt8(ascii: "\n"))
-            }
-            let tls = RPCClientTLS(
-                certificateChain: credentials.chain.flatMap(\.pem),
-                privateKey: try SmallFile.read(
-                    configuration.tls.keyFile, bytesMaximum: X509Certificate.fileBytesMaximum),
-                trustRoots: trust,
-                // A name that could be a host's is told, so that a listener can choose by it.
-                serverName: peer.identity.contains(".") ? peer.identity : nil)
+        do throws(RPCClientError) {
             var settings = RPCClientConfiguration(host: endpoint.host, port: endpoint.port)
             settings.acceptsLZ4 = peer.compression == .lz4
-            return try RPCClient(settings, tls: tls) { leaf in
-                switch verifier.verify(leafDER: leaf, direction: .outgoing) {
-                case .success: nil
-                case .failure(let error):
-                    ServiceRefusal(reason: error.reason.rawValue, sentence: error.message)
-                }
-            }
+            let client = try RPCClient(
+                settings, tls: try tls(peer, credentials), verifier: verifier(peer, credentials))
+            credentials.outgoing.add(client, peer: peer.id)
+            return client
         } catch {
             throw NodeError("no connection to \(peer.id) can be set up: \(error)")
+        }
+    }
+
+    /// Everything from memory: what was read and checked together is used together.
+    static func tls(
+        _ peer: PeerConfiguration, _ credentials: NodeCredentials
+    ) throws(RPCClientError) -> RPCClientTLS {
+        let entry = credentials.verifier.entries.first { $0.kind == .peer(id: peer.id) }
+        return RPCClientTLS(
+            certificateChain: credentials.chain.flatMap(\.pem), privateKey: credentials.keyPEM,
+            trustRoots: entry?.anchors.certificates.flatMap(\.pem) ?? [],
+            // A name that could be a host's is told, so that a listener can choose by it.
+            serverName: peer.identity.contains(".") ? peer.identity : nil)
+    }
+
+    static func verifier(
+        _ peer: PeerConfiguration, _ credentials: NodeCredentials
+    ) -> @Sendable ([UInt8]) async -> ServiceRefusal? {
+        let verifier = credentials.verifier.server(peer: peer.id)
+        return { leaf in
+            switch verifier.verify(leafDER: leaf, direction: .outgoing) {
+            case .success: nil
+            case .failure(let refusal):
+                ServiceRefusal(reason: refusal.kind, sentence: refusal.error.message)
+            }
         }
     }
 

@@ -22,10 +22,13 @@ actor Reloader {
     private let server: @Sendable () -> RPCServer?
     /// Told of logs that were opened.
     private let opened: @Sendable ([StreamLog]) -> Void
-    private var trust: TrustDigests
+    /// In force.
+    private var credentials: NodeCredentials
+    private var isApplying = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
 
     init(
-        live: LiveConfiguration, verifier: ReloadableVerifier, trust: TrustDigests,
+        live: LiveConfiguration, verifier: ReloadableVerifier, credentials: NodeCredentials,
         logs: StreamLogs, pulls: Pulls, artifacts: NodeArtifacts?, gates: PeerGates, waits: HeadWaits,
         notices: NoticeSender, faults: FaultPoints, pool: BlockingPool,
         logger: Logger, server: @escaping @Sendable () -> RPCServer?,
@@ -33,7 +36,7 @@ actor Reloader {
     ) {
         self.live = live
         self.verifier = verifier
-        self.trust = trust
+        self.credentials = credentials
         self.logs = logs
         self.pulls = pulls
         self.artifacts = artifacts
@@ -47,13 +50,28 @@ actor Reloader {
         self.opened = opened
     }
 
+    /// What is read again.
+    private enum Scope: Sendable {
+        /// The three files of the configuration, and all that they name.
+        case configuration
+        /// Certificates, keys, CA files and CRLs of the configuration in force.
+        case certificates
+    }
+
     /// What was read and checked and can be put in force.
     private struct Prepared: Sendable {
         var configuration: NodeConfiguration
         var credentials: NodeCredentials
-        var trust: TrustDigests
+        var serverTLS: PreparedServerTLS?
+        var reverification: Reverification
         var changes: ConfigurationChanges
         var opened: [StreamLog]
+    }
+
+    /// How many CRLs in force have had their time.
+    var staleLists: Int {
+        let now = GatewayNode.nowMilliseconds() / 1_000
+        return credentials.revocation.entries.count { $0.list.isStale(atSeconds: now) }
     }
 
     /// Reads the files again.
@@ -61,7 +79,7 @@ actor Reloader {
     /// - Throws: why they are not put in force; the node goes on as before.
     func reload() async throws(ServiceError) -> ConfigurationChanges {
         do throws(ServiceError) {
-            let changes = try await apply()
+            let changes = try await apply(.configuration)
             logger.notice(
                 "configuration reloaded",
                 metadata: [
@@ -77,24 +95,78 @@ actor Reloader {
         }
     }
 
-    private func apply() async throws(ServiceError) -> ConfigurationChanges {
+    /// Reads certificates, keys, CA files and CRLs again, with the configuration in force.
+    /// - Throws: why they are not put in force; those before stay.
+    func reloadCertificates() async throws(ServiceError) {
+        do throws(ServiceError) {
+            _ = try await apply(.certificates)
+            let leaf = credentials.leaf
+            logger.notice(
+                "certificates reloaded",
+                metadata: [
+                    "event": "certificates_reloaded", "serial": "\(leaf.serial)",
+                    "not_after": "\(UTCText.text(leaf.notAfter))",
+                ])
+        } catch {
+            logger.warning(
+                "changed certificate files are not in force: \(error.message)",
+                metadata: ["event": "certificates_refused"])
+            throw error
+        }
+    }
+
+    private func apply(_ scope: Scope) async throws(ServiceError) -> ConfigurationChanges {
+        // One at a time: a later one must not be overtaken by what an earlier one read.
+        while isApplying { await withCheckedContinuation { waiting.append($0) } }
+        isApplying = true
+        defer {
+            isApplying = false
+            if !waiting.isEmpty { waiting.removeFirst().resume() }
+        }
         let before = live.current
         let generation = verifier.generation + 1
-        let (logs, faults, server) = (logs, faults, server())
+        let (logs, faults, server, outgoing) = (logs, faults, server(), credentials.outgoing)
         let prepared = try await onDisk { () throws(ServiceError) in
-            try Reloader.prepare(before, generation, logs, faults, server)
+            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server)
         }
-        let changed = Reloader.changedCallers(
-            before, prepared.configuration, trust, prepared.trust)
-        var changedPeers = Set(
-            changed.compactMap { kind in if case .peer(let id) = kind { id } else { nil } })
-        if trust.own != prepared.trust.own {
-            // Our own certificate is another one: whom we call is to see it.
-            changedPeers.formUnion(prepared.configuration.peers.map(\.id))
-        }
-        trust = prepared.trust
+        let (trustBefore, trustNow) = (TrustDigests(credentials), TrustDigests(prepared.credentials))
+        let entriesChanged = Reloader.changedEntries(before, prepared.configuration)
+        let trustChanged = Set(
+            prepared.credentials.verifier.entries.map(\.kind).filter {
+                trustBefore.differs(trustNow, in: $0)
+            })
+        credentials = prepared.credentials
         live.replace(with: prepared.configuration)
-        verifier.replace(with: prepared.credentials.verifier, changed: changed)
+        verifier.replace(
+            with: prepared.credentials.verifier, changed: entriesChanged.union(trustChanged),
+            reverified: prepared.reverification.answers)
+        if let tls = prepared.serverTLS { server?.adopt(tls) }
+        for refusal in prepared.reverification.refusals { server?.tell(refusal) }
+        server?.closeRefused()
+        await keepRevocations()
+        for warning in prepared.credentials.warnings { logger.warning("\(warning)") }
+        // Our own certificate is another one: whom we call is to see it.
+        let isOwnChanged = trustBefore.own != trustNow.own
+        let renewed = prepared.configuration.peers.filter { peer in
+            !entriesChanged.contains(.peer(id: peer.id))
+                && (isOwnChanged || trustChanged.contains(.peer(id: peer.id)))
+        }
+        if scope == .configuration { try await put(prepared, entriesChanged) }
+        do throws(NodeError) {
+            try outgoing.renew(renewed, prepared.credentials)
+        } catch {
+            throw ServiceError(.internal, error.sentence)
+        }
+        return prepared.changes
+    }
+
+    /// What of a configuration is not about who is who.
+    private func put(
+        _ prepared: Prepared, _ changed: Set<Caller.Kind>
+    ) async throws(ServiceError) {
+        let logs = logs
+        let changedPeers = Set(
+            changed.compactMap { kind in if case .peer(let id) = kind { id } else { nil } })
         gates.configure(prepared.configuration)
         try await onDisk { () throws(ServiceError) in
             do throws(NodeError) {
@@ -106,7 +178,6 @@ actor Reloader {
         opened(prepared.opened)
         // Whoever waits for facts that it may not have any more is not to get them.
         waits.interrupt()
-        server?.close(callers: changed)
         do throws(NodeError) {
             try await pulls.apply(prepared.configuration, changedPeers: changedPeers) {
                 (peer, endpoint) throws(NodeError) in
@@ -123,32 +194,53 @@ actor Reloader {
             try PeerConnection.connect(
                 peer, endpoint, prepared.configuration, prepared.credentials)
         }
-        return prepared.changes
+    }
+
+    /// Keeps the CRLs in force, so that no older ones take their place after a restart.
+    func keepRevocations() async {
+        let revocation = credentials.revocation
+        do throws(ServiceError) {
+            try await onDisk { () throws(ServiceError) in
+                do throws(CertificateError) {
+                    try revocation.kept.write(revocation.entries)
+                } catch {
+                    throw ServiceError(.internal, error.sentence)
+                }
+            }
+        } catch {
+            logger.error(
+                "the CRLs in force are not kept for the next start: \(error.message)",
+                metadata: ["event": "revocations_not_kept"])
+        }
     }
 
     /// Everything that may fail, without changing anything that is in force. Blocks.
     private static func prepare(
-        _ before: NodeConfiguration, _ generation: UInt64, _ logs: StreamLogs, _ faults: FaultPoints,
+        _ scope: Scope, _ before: NodeConfiguration, _ generation: UInt64,
+        _ outgoing: OutgoingClients, _ logs: StreamLogs, _ faults: FaultPoints,
         _ server: RPCServer?
     ) throws(ServiceError) -> Prepared {
         do {
-            let configuration = try NodeConfiguration.load(directory: before.directory)
+            let configuration =
+                scope == .configuration
+                ? try NodeConfiguration.load(directory: before.directory) : before
             try faults.check(isStrict: configuration.isStrict)
             let changes = ConfigurationChanges(
                 from: ConfigurationListing(before).lines,
                 to: ConfigurationListing(configuration).lines)
             if let refusal = changes.refusal { throw NodeError(refusal) }
-            let credentials = try NodeCredentials.load(configuration, generation: generation)
-            let trust = try TrustDigests(configuration)
+            let credentials = try NodeCredentials.load(
+                configuration, generation: generation, outgoing: outgoing)
             for peer in configuration.peers {
                 guard let endpoint = peer.endpoint else { continue }
                 // Made and let go: what cannot be made now is found out before anything changes.
                 _ = try PeerConnection.connect(peer, endpoint, configuration, credentials)
             }
-            let opened = try logs.openMissing(configuration)
-            try server?.renewTLS(credentials.serverTLS)
+            let opened = scope == .configuration ? try logs.openMissing(configuration) : []
+            let serverTLS = try server?.prepareTLS(credentials.serverTLS)
             return Prepared(
-                configuration: configuration, credentials: credentials, trust: trust,
+                configuration: configuration, credentials: credentials, serverTLS: serverTLS,
+                reverification: Reverification(server?.liveCallers ?? [], credentials.verifier),
                 changes: changes, opened: opened)
         } catch let error as NodeError {
             throw ServiceError(.malformedRequest, error.sentence)
@@ -161,25 +253,18 @@ actor Reloader {
         }
     }
 
-    /// The peers and clients whose entry came, went or became another, or whose CA files did.
-    private static func changedCallers(
-        _ before: NodeConfiguration, _ after: NodeConfiguration, _ trustBefore: TrustDigests,
-        _ trustAfter: TrustDigests
+    /// The peers and clients whose entry came, went or became another.
+    private static func changedEntries(
+        _ before: NodeConfiguration, _ after: NodeConfiguration
     ) -> Set<Caller.Kind> {
         var changed: Set<Caller.Kind> = []
-        for id in Set((before.peers + after.peers).map(\.id)) {
-            let (old, new) = (before.peer(id: id), after.peer(id: id))
-            let files = (old?.authorityFiles ?? []) + (new?.authorityFiles ?? [])
-            if old != new || trustBefore.differs(trustAfter, in: files) {
-                changed.insert(.peer(id: id))
-            }
+        for id in Set((before.peers + after.peers).map(\.id))
+        where before.peer(id: id) != after.peer(id: id) {
+            changed.insert(.peer(id: id))
         }
-        for identity in Set((before.clients + after.clients).map(\.identity)) {
-            let (old, new) = (before.client(identity: identity), after.client(identity: identity))
-            let files = (old?.authorityFiles ?? []) + (new?.authorityFiles ?? [])
-            if old != new || trustBefore.differs(trustAfter, in: files) {
-                changed.insert(.client(name: identity))
-            }
+        for identity in Set((before.clients + after.clients).map(\.identity))
+        where before.client(identity: identity) != after.client(identity: identity) {
+            changed.insert(.client(name: identity))
         }
         return changed
     }
@@ -196,27 +281,5 @@ actor Reloader {
             throw ServiceError(error)
         }
         return try result.get()
-    }
-}
-
-/// What the CA files held when they were read, to tell when one was replaced.
-struct TrustDigests: Sendable {
-    private var digests: [String: Digest] = [:]
-    /// Of our own certificate.
-    let own: Digest
-
-    /// Blocks.
-    init(_ configuration: NodeConfiguration) throws {
-        own = SHA256.hash(
-            try SmallFile.read(
-                configuration.tls.certificateFile, bytesMaximum: X509Certificate.fileBytesMaximum))
-        for file in NodeCredentials.trustFiles(configuration) {
-            digests[file] = SHA256.hash(
-                try SmallFile.read(file, bytesMaximum: X509Certificate.fileBytesMaximum))
-        }
-    }
-
-    func differs(_ other: TrustDigests, in files: [String]) -> Bool {
-        files.contains { digests[$0] != other.digests[$0] }
     }
 }

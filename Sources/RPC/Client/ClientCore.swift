@@ -18,12 +18,16 @@ final class ClientCore: @unchecked Sendable {
 
     let loop: any EventLoop
     private let configuration: RPCClientConfiguration
-    private let tlsContext: NIOSSLContext
-    private let serverName: String?
-    private let verifier: Verifier
+    private var tlsContext: NIOSSLContext
+    private var serverName: String?
+    private var verifier: Verifier
     private var state = State.idle
     /// Every connection that is open, also while it is made or only finishes its calls.
     private var handlers: [ObjectIdentifier: HTTP2ClientHandler] = [:]
+    /// The connection that is to take the place of the one that takes calls, while it is made.
+    private var replacement: HTTP2ClientHandler?
+    /// What the connection that is being made was begun with is not what it should be any more.
+    private var isOutdated = false
     private var waiting: [ClientCall] = []
     private var outstanding = 0
     /// What the last handshake showed, for `peer probe`.
@@ -120,7 +124,12 @@ final class ClientCore: @unchecked Sendable {
 
     private func connect() {
         state = .connecting
+        isOutdated = false
         leaf = nil
+        connectSocket(isReplacement: false)
+    }
+
+    private func connectSocket(isReplacement: Bool) {
         let configuration = configuration
         let tlsContext = tlsContext
         let serverName = serverName
@@ -136,13 +145,15 @@ final class ClientCore: @unchecked Sendable {
                     let tls = try NIOSSLClientHandler(
                         context: tlsContext, serverHostname: serverName)
                     let handler = HTTP2ClientHandler(configuration, owner: self)
+                    if isReplacement { replacement = handler }
                     try channel.pipeline.syncOperations.addHandlers(tls, handler)
                 }
             }
             .connect(host: configuration.host, port: configuration.port)
         connected.assumeIsolated().whenComplete { [self] result in
             switch result {
-            case .success(let channel): isConnected(channel)
+            case .success(let channel): isConnected(channel, isReplacement: isReplacement)
+            case .failure where isReplacement: replacement = nil
             case .failure(let error):
                 failConnecting(
                     TransportFailure.connecting(
@@ -152,12 +163,16 @@ final class ClientCore: @unchecked Sendable {
         }
     }
 
-    private func isConnected(_ channel: any Channel) {
+    private func isConnected(_ channel: any Channel, isReplacement: Bool) {
         guard
             let handler = try? channel.pipeline.syncOperations.handler(
                 type: HTTP2ClientHandler.self)
         else {
             // It was closed before we heard that it was open.
+            if isReplacement {
+                replacement = nil
+                return
+            }
             return failConnecting(
                 TransportFailure.closed("\(configuration.authority) closed the connection"))
         }
@@ -177,6 +192,53 @@ final class ClientCore: @unchecked Sendable {
         for call in calls { call.finish(.failure(error)) }
     }
 
+    // MARK: Renewal
+
+    func renew(tlsContext: NIOSSLContext, serverName: String?, verifier: @escaping Verifier) {
+        self.tlsContext = tlsContext
+        self.serverName = serverName
+        self.verifier = verifier
+        switch state {
+        case .idle, .closed: break
+        case .connecting: isOutdated = true
+        case .ready(let handler):
+            // Whether the server that we are connected to is still who it should be.
+            if let leaf = handler.leaf { check(leaf, handler) {} }
+            replace()
+        }
+    }
+
+    /// Begins the connection that calls are to move to. One that is being made already was begun with
+    /// what is outdated now.
+    private func replace() {
+        replacement?.fail(HTTP2ClientHandler.closedByUs)
+        replacement = nil
+        connectSocket(isReplacement: true)
+    }
+
+    private func check(
+        _ leaf: [UInt8], _ handler: HTTP2ClientHandler, then passed: @escaping () -> Void
+    ) {
+        let (verifier, loop, authority) = (verifier, loop, configuration.authority)
+        let bound = NIOLoopBound((handler, passed), eventLoop: loop)
+        Task {
+            let refusal = await verifier(leaf)
+            let notAfter = (try? X509Certificate(der: leaf))?.notAfter
+            loop.execute {
+                let (handler, passed) = bound.value
+                guard let refusal else {
+                    if let notAfter { handler.endAtExpiry(unixSeconds: notAfter) }
+                    return passed()
+                }
+                handler.fail(
+                    .transport(
+                        kind: .identity,
+                        sentence: "\(authority) is not the peer it should be: "
+                            + "\(refusal.sentence) (\(refusal.reason))"))
+            }
+        }
+    }
+
     // MARK: Closing
 
     func close(_ promise: EventLoopPromise<Void>) {
@@ -191,31 +253,26 @@ final class ClientCore: @unchecked Sendable {
 extension ClientCore: HTTP2ClientHandlerOwner {
     func verify(leaf: [UInt8], _ handler: HTTP2ClientHandler) {
         self.leaf = leaf
-        let verifier = verifier
-        let loop = loop
-        let bound = NIOLoopBound(handler, eventLoop: loop)
-        let authority = configuration.authority
-        Task {
-            let refusal = await verifier(leaf)
-            loop.execute {
-                guard let refusal else { return bound.value.verified() }
-                bound.value.fail(
-                    .transport(
-                        kind: .identity,
-                        sentence: "\(authority) is not the peer it should be: "
-                            + "\(refusal.sentence) (\(refusal.reason))"))
-            }
-        }
+        check(leaf, handler) { handler.verified() }
     }
 
     func isReady(_ handler: HTTP2ClientHandler) {
-        guard case .connecting = state else {
-            return handler.fail(HTTP2ClientHandler.closedByUs)
+        let isReplacement = handler === replacement
+        if isReplacement { replacement = nil }
+        switch state {
+        case .ready(let old) where isReplacement: old.retire()
+        case .idle where isReplacement: break
+        case .connecting: break
+        case .ready, .idle, .closed: return handler.fail(HTTP2ClientHandler.closedByUs)
         }
         state = .ready(handler)
         let calls = waiting
         waiting = []
         for call in calls { dispatch(call) }
+        if isOutdated {
+            isOutdated = false
+            replace()
+        }
     }
 
     func isGoingAway(_ handler: HTTP2ClientHandler) {
@@ -229,6 +286,10 @@ extension ClientCore: HTTP2ClientHandlerOwner {
 
     func isClosed(_ handler: HTTP2ClientHandler, _ error: RPCClientError) {
         handlers[ObjectIdentifier(handler)] = nil
+        if handler === replacement {
+            replacement = nil
+            return
+        }
         switch state {
         case .ready(let current) where current === handler: state = .idle
         case .connecting: failConnecting(error)

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import NIOCore
 internal import NIOSSL
 internal import NIOTLS
@@ -44,7 +45,10 @@ final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
     private var pingIsOutstanding = false
     private var timers: [Scheduled<Void>] = []
     private var pingTimer: Scheduled<Void>?
+    private var expiryTimer: Scheduled<Void>?
     private var failure: RPCClientError?
+    /// What the server showed.
+    private(set) var leaf: [UInt8]?
 
     init(_ configuration: RPCClientConfiguration, owner: any HTTP2ClientHandlerOwner) {
         self.configuration = configuration
@@ -92,6 +96,7 @@ final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
         guard let leaf = try? operations.nioSSL_peerCertificate()?.toDERBytes() else {
             return fail(.transport(kind: .tls, sentence: "\(endpoint) showed no certificate"))
         }
+        self.leaf = leaf
         state = .verifying
         session = HTTP2Session(
             .client, limits: configuration.http2, delegate: self,
@@ -249,6 +254,30 @@ final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
         context?.close(promise: nil)
     }
 
+    /// Takes no more calls and closes when those under way are answered.
+    func retire() {
+        guard state == .ready else { return }
+        state = .goingAway
+        closeIfDrained()
+    }
+
+    /// Ends the connection when the server's certificate does.
+    func endAtExpiry(unixSeconds: Int64) {
+        guard let context else { return }
+        expiryTimer?.cancel()
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        let left = unixSeconds - Int64(now.tv_sec)
+        let sentence = "the certificate of \(endpoint) has expired; it has to show a new one"
+        guard left > 0 else { return fail(.transport(kind: .identity, sentence: sentence)) }
+        // The clock is asked again now and then, since clocks are set.
+        expiryTimer = context.eventLoop.assumeIsolated().scheduleTask(
+            in: .seconds(min(left, Self.expiryLookSeconds))
+        ) { [weak self] in self?.endAtExpiry(unixSeconds: unixSeconds) }
+    }
+
+    private static let expiryLookSeconds: Int64 = 60
+
     static let closedByUs = TransportFailure.closed("this client was closed")
 
     private func end() {
@@ -259,6 +288,7 @@ final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
         for timer in timers { timer.cancel() }
         timers = []
         pingTimer?.cancel()
+        expiryTimer?.cancel()
         let error =
             failure
             ?? TransportFailure.connected(

@@ -118,6 +118,20 @@ package final class RPCClient: Sendable {
         return try? await core.loop.submit { core.leaf }.get()
     }
 
+    /// What every connection is made with from now on. The server of the open one is verified again and
+    /// the connection ends if it is refused; else a new one is made, calls move to it, and the old one
+    /// ends when its calls are answered. Where no new one comes about, the old one goes on.
+    package func renew(
+        tls: RPCClientTLS, verifier: @escaping @Sendable ([UInt8]) async -> ServiceRefusal?
+    ) throws(RPCClientError) {
+        guard case .http2(let core) = transport else { return }
+        let context = try tls.makeContext()
+        let serverName = tls.serverName
+        core.loop.execute {
+            core.renew(tlsContext: context, serverName: serverName, verifier: verifier)
+        }
+    }
+
     /// Fails what is outstanding and closes. Calls made later fail.
     package func close() async {
         guard case .http2(let core) = transport else { return }

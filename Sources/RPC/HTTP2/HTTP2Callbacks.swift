@@ -116,7 +116,12 @@ enum HTTP2Callbacks {
         case .later: return Int(NGHTTP2_ERR_DEFERRED.rawValue)
         case .bytes(let count, let isLast):
             flags!.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
-            if isLast { flags!.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue }
+            if isLast {
+                flags!.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
+                if owner(user).submitTrailers(stream) {
+                    flags!.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+                }
+            }
             return count
         }
     }

@@ -37,6 +37,19 @@ final class HTTP2ServerExchange: HTTPExchange {
         handler.send(stream, status, headers, isHead ? ByteBuffer() : body)
     }
 
+    func respond(_ answer: GRPCAnswer, date: String) {
+        eventLoop.preconditionInEventLoop()
+        assert(!hasAnswered, "a request is answered once")
+        guard let handler, !hasAnswered else { return }
+        hasAnswered = true
+        let headers = answer.headers + [("date", date)]
+        guard let body = answer.body else {
+            return handler.send(stream, 200, headers + answer.trailers, ByteBuffer())
+        }
+        stream.trailers = answer.trailers
+        handler.send(stream, 200, headers, ByteBuffer(bytes: body))
+    }
+
     func begin(
         status: Int, headers: [(name: String, value: String)], contentLength: UInt64, isWhole: Bool
     ) {

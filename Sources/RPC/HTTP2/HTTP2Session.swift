@@ -469,6 +469,17 @@ extension HTTP2Session {
         return .bytes(count: count, isLast: count == available && stream.outgoingIsWhole)
     }
 
+    /// Queues what goes behind the last byte of a stream's body.
+    /// - Returns: false when there is nothing, and the body ends the stream.
+    func submitTrailers(_ id: Int32) -> Bool {
+        guard let stream = stream(id), !stream.trailers.isEmpty else { return false }
+        fieldBlock.removeAll()
+        for field in stream.trailers { fieldBlock.append(field.name, field.value) }
+        return fieldBlock.withFields { fields, count in
+            nghttp2_submit_trailer(session, id, fields, count) == 0
+        }
+    }
+
     enum SendResult {
         case sent
         /// This write is full; the frame is asked for again with the next.

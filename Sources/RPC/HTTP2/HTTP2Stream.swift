@@ -33,6 +33,9 @@ final class HTTP2Stream {
     /// Nothing comes after `outgoing`.
     var outgoingIsWhole = true
 
+    /// What goes out behind the body; empty: nothing.
+    var trailers: [(name: String, value: String)] = []
+
     /// What the session's owner keeps with the stream.
     var attachment: AnyObject?
 

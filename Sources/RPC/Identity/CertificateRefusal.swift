@@ -8,6 +8,9 @@ package struct CertificateRefusal: Error, Sendable, CustomStringConvertible {
         case notYetValid = "not_yet_valid"
         case unknownIssuer = "unknown_issuer"
         case untrusted
+        case revoked
+        /// No current CRL where one is required.
+        case revocationUnknown = "revocation_unknown"
         case wrongUsage = "wrong_usage"
         case unsupportedKey = "unsupported_key"
         case chainTooLong = "chain_too_long"

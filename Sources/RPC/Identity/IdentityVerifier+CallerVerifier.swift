@@ -1,20 +1,22 @@
-package import Facts
+internal import Facts
 
 extension CertificateRefusal {
-    /// What the refused side gets as the answer to its first request.
-    package var serviceError: ServiceError {
-        ServiceError(.identityNotAuthorised, sentence)
+    /// What the refused side gets as the answer to its first request, and what the refuser logs.
+    package var callerRefusal: CallerRefusal {
+        CallerRefusal(
+            ServiceError(.identityNotAuthorised, sentence), kind: kind.rawValue,
+            names: names.map(\.description), fingerprint: fingerprint)
     }
 }
 
 extension IdentityVerifier: CallerVerifier {
     package func verify(
         leafDER: [UInt8], direction: CallDirection
-    ) -> Result<Caller, ServiceError> {
+    ) -> Result<Caller, CallerRefusal> {
         do {
             return .success(try check(leafDER: leafDER, direction: direction))
         } catch {
-            return .failure(error.serviceError)
+            return .failure(error.callerRefusal)
         }
     }
 
@@ -31,12 +33,12 @@ private struct PeerServerVerifier: CallerVerifier {
 
     var generation: UInt64 { identities.generation }
 
-    func verify(leafDER: [UInt8], direction: CallDirection) -> Result<Caller, ServiceError> {
+    func verify(leafDER: [UInt8], direction: CallDirection) -> Result<Caller, CallerRefusal> {
         precondition(direction == .outgoing, "a peer's server is verified on the way out")
         do {
             return .success(try identities.check(serverLeafDER: leafDER, peer: peer))
         } catch {
-            return .failure(error.serviceError)
+            return .failure(error.callerRefusal)
         }
     }
 }
@@ -46,12 +48,12 @@ extension EndpointVerifier: CallerVerifier {
 
     package func verify(
         leafDER: [UInt8], direction: CallDirection
-    ) -> Result<Caller, ServiceError> {
+    ) -> Result<Caller, CallerRefusal> {
         precondition(direction == .outgoing, "an endpoint is verified on the way out")
         do {
             return .success(try check(leafDER: leafDER))
         } catch {
-            return .failure(error.serviceError)
+            return .failure(error.callerRefusal)
         }
     }
 }

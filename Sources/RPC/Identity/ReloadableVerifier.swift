@@ -1,4 +1,4 @@
-package import Facts
+internal import Facts
 internal import Synchronization
 
 /// The identities in force, replaced as a whole by a reload. Only the callers whose entry changed have to
@@ -9,6 +9,9 @@ package final class ReloadableVerifier: CallerVerifier {
         var generation: UInt64
         /// The generation in which an entry became what it is; at most one for each entry that ever was.
         var changed: [Caller.Kind: UInt64] = [:]
+        /// What the last reload found out about the certificates of open connections, by fingerprint:
+        /// whether each is still who it was.
+        var reverified: [String: Bool] = [:]
     }
 
     private let state: Mutex<State>
@@ -21,23 +24,38 @@ package final class ReloadableVerifier: CallerVerifier {
 
     package var generation: UInt64 { state.withLock { $0.generation } }
 
-    /// - Parameter changed: the entries that came, went or became others, in trust, name or grant.
-    package func replace(with verifier: IdentityVerifier, changed: Set<Caller.Kind>) {
+    /// - Parameters:
+    ///   - changed: the entries that came, went or became others, in trust, name or grant.
+    ///   - reverified: by fingerprint, whether a certificate with an open connection is still who it was.
+    package func replace(
+        with verifier: IdentityVerifier, changed: Set<Caller.Kind>,
+        reverified: [String: Bool] = [:]
+    ) {
         state.withLock { state in
             precondition(verifier.generation > state.generation, "a reload has a generation of its own")
             state.verifier = verifier
             state.generation = verifier.generation
+            state.reverified = reverified
             for kind in changed { state.changed[kind] = verifier.generation }
         }
     }
 
     package func verify(
         leafDER: [UInt8], direction: CallDirection
-    ) -> Result<Caller, ServiceError> {
+    ) -> Result<Caller, CallerRefusal> {
         identities.verify(leafDER: leafDER, direction: direction)
     }
 
     package func isCurrent(_ caller: Caller, since generation: UInt64) -> Bool {
-        state.withLock { ($0.changed[caller.kind] ?? 0) <= generation }
+        state.withLock { state in
+            // What was verified in the generation in force needs no second word.
+            if generation == state.generation { return true }
+            if let fingerprint = caller.certificate?.fingerprint,
+                let answer = state.reverified[fingerprint]
+            {
+                return answer
+            }
+            return (state.changed[caller.kind] ?? 0) <= generation
+        }
     }
 }

@@ -7,6 +7,8 @@ package final class TrustAnchors: @unchecked Sendable {
     package let certificates: [X509Certificate]
     /// The files they came from, for sentences.
     package let names: [String]
+    /// Of these CAs.
+    package let revocation: RevocationLists
     // libcrypto locks a store itself; it is only read after init.
     private let store: OpaquePointer
 
@@ -20,7 +22,10 @@ package final class TrustAnchors: @unchecked Sendable {
         try self.init(certificates: certificates, names: files)
     }
 
-    package init(certificates: [X509Certificate], names: [String]) throws(CertificateError) {
+    package init(
+        certificates: [X509Certificate], names: [String],
+        revocation: RevocationLists = RevocationLists()
+    ) throws(CertificateError) {
         let from = names.joined(separator: ", ")
         guard !certificates.isEmpty else { throw CertificateError("\(from) holds no certificate") }
         guard certificates.count <= Self.certificatesMaximum else {
@@ -42,6 +47,7 @@ package final class TrustAnchors: @unchecked Sendable {
         self.store = store
         self.certificates = certificates
         self.names = names
+        self.revocation = revocation
         for certificate in certificates where X509_STORE_add_cert(store, certificate.handle) != 1 {
             throw .libcrypto("'\(certificate.subject)' of \(from) cannot be used as an anchor")
         }
@@ -49,7 +55,7 @@ package final class TrustAnchors: @unchecked Sendable {
 
     deinit { X509_STORE_free(store) }
 
-    /// Checks signatures, validity, usage, key sizes and chain length. Blocks for a fraction of a
+    /// Checks signatures, validity, usage, key sizes, chain length and CRLs. Blocks for a fraction of a
     /// millisecond (more for RSA): call it off event loops.
     package func verify(
         _ leaf: X509Certificate, direction: CallDirection,
@@ -86,6 +92,20 @@ package final class TrustAnchors: @unchecked Sendable {
         guard X509_verify_cert(context) == 1 else {
             defer { ERR_clear_error() }
             throw refusal(of: leaf, context)
+        }
+        let refused = revocation.refusal(
+            ofLeaf: leaf, chain: Self.chain(context), atSeconds: now)
+        if let refused { throw refused }
+    }
+
+    /// The certificates of a chain that verified, the leaf first.
+    private static func chain(_ context: OpaquePointer) -> [X509Certificate] {
+        let chain = X509_STORE_CTX_get0_chain(context)
+        return (0..<bsfg_chain_count(chain)).compactMap { index in
+            guard let handle = bsfg_chain_certificate(chain, index), X509_up_ref(handle) == 1 else {
+                return nil
+            }
+            return X509Certificate(owning: handle)
         }
     }
 

@@ -53,9 +53,7 @@ package final class X509Certificate: @unchecked Sendable {
         while let parsed = PEM_read_bio_X509(bio, nil, { _, _, _, _ in 0 }, nil) {
             found.append(X509Certificate(owning: parsed))
         }
-        let last = ERR_peek_last_error()
-        let ended = ERR_GET_REASON_noStartLine(last)
-        if !ended { throw .libcrypto("certificate \(found.count + 1) of \(name) cannot be read") }
+        if !isEndOfPEM(ERR_peek_last_error()) { throw .libcrypto("certificate \(found.count + 1) of \(name) cannot be read") }
         ERR_clear_error()
         guard !found.isEmpty else {
             throw CertificateError("\(name) holds no certificate in PEM form")
@@ -106,8 +104,8 @@ package final class X509Certificate: @unchecked Sendable {
         return String(cString: text)
     }
 
-    package var subject: String { oneLine(X509_get_subject_name(handle)) }
-    package var issuer: String { oneLine(X509_get_issuer_name(handle)) }
+    package var subject: String { nameText(X509_get_subject_name(handle)) }
+    package var issuer: String { nameText(X509_get_issuer_name(handle)) }
 
     /// Whether it names itself as its issuer.
     package var isSelfIssued: Bool {
@@ -120,19 +118,29 @@ package final class X509Certificate: @unchecked Sendable {
             X509_get_subject_name(handle), X509_get_issuer_name(certificate.handle)) == 0
     }
 
+    /// Whether `authority` signed it.
+    package func isIssued(by authority: X509Certificate) -> Bool {
+        defer { ERR_clear_error() }
+        guard authority.names(issuerOf: self), let key = X509_get0_pubkey(authority.handle) else {
+            return false
+        }
+        return X509_verify(handle, key) == 1
+    }
+
     package var isAuthority: Bool { X509_check_ca(handle) == 1 }
 
     /// Seconds since 1970.
-    package var notBefore: Int64 { seconds(X509_get0_notBefore(handle)) }
+    package var notBefore: Int64 { unixSeconds(X509_get0_notBefore(handle)) }
     /// Seconds since 1970.
-    package var notAfter: Int64 { seconds(X509_get0_notAfter(handle)) }
+    package var notAfter: Int64 { unixSeconds(X509_get0_notAfter(handle)) }
+}
 
-    private func oneLine(_ name: OpaquePointer?) -> String {
-        let bio = BIO_new(BIO_s_mem())
-        defer { BIO_free(bio) }
-        _ = bsfg_print_name(bio, name)
-        return String(decoding: memoryBytes(bio), as: UTF8.self)
-    }
+/// A distinguished name on one line, control characters escaped.
+func nameText(_ name: OpaquePointer?) -> String {
+    let bio = BIO_new(BIO_s_mem())
+    defer { BIO_free(bio) }
+    _ = bsfg_print_name(bio, name)
+    return String(decoding: memoryBytes(bio), as: UTF8.self)
 }
 
 /// What a memory BIO holds.
@@ -143,12 +151,13 @@ package func memoryBytes(_ bio: OpaquePointer?) -> [UInt8] {
     return UnsafeRawBufferPointer(start: start, count: count).map { $0 }
 }
 
-private func ERR_GET_REASON_noStartLine(_ code: UInt) -> Bool {
+/// Whether reading PEM blocks ended because there is no other, and not at a damaged one.
+func isEndOfPEM(_ code: UInt) -> Bool {
     Int32(code & UInt(ERR_REASON_MASK)) == PEM_R_NO_START_LINE
 }
 
 /// Seconds since 1970 of an ASN.1 time; libcrypto has already checked its form when it was parsed.
-private func seconds(_ time: UnsafePointer<ASN1_TIME>?) -> Int64 {
+func unixSeconds(_ time: UnsafePointer<ASN1_TIME>?) -> Int64 {
     var days: Int32 = 0
     var rest: Int32 = 0
     guard let epoch = ASN1_TIME_set(nil, 0) else { return 0 }

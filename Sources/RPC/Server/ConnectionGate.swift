@@ -4,11 +4,6 @@ internal import NIOCore
 internal import NIOSSL
 internal import NIOTLS
 
-/// What configuration says of these callers is another thing now: their connections end.
-struct CallersChanged: Sendable {
-    var kinds: Set<Caller.Kind>
-}
-
 /// Stands between TLS and HTTP on every connection. It lets no byte of a request through before the
 /// caller is known, then builds the pipeline of the HTTP version that ALPN chose, and afterwards
 /// watches for a connection that is idle or does not take its answers.
@@ -45,6 +40,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     private var handshakeTimer: LazyTimer?
     private var idleTimer: LazyTimer?
     private var stallTimer: LazyTimer?
+    private var expiry: CertificateExpiry?
     private var lastActivity = NIODeadline.now()
     private var stalled: (pendingBytes: Int, since: NIODeadline)?
 
@@ -71,7 +67,8 @@ final class ConnectionGate: ChannelDuplexHandler {
             let caller = Caller(
                 kind: .administrator(userID: userID), identity: "uid:\(userID)")
             phase = .verifying(held: [])
-            verified(.success(caller), generation: core.verifier.generation, alpn: nil, context)
+            verified(
+                .success(caller), leaf: nil, generation: core.verifier.generation, alpn: nil, context)
         }
     }
 
@@ -79,6 +76,8 @@ final class ConnectionGate: ChannelDuplexHandler {
         // Their actions hold the context, which holds this handler.
         for timer in [handshakeTimer, idleTimer, stallTimer] { timer?.cancel() }
         (handshakeTimer, idleTimer, stallTimer) = (nil, nil, nil)
+        expiry?.cancel()
+        expiry = nil
         dispatcher = nil
         if case .tls(_, _, let socket, _) = entrance, case .handshaking = phase,
             !socket.receivedAnything
@@ -110,10 +109,8 @@ final class ConnectionGate: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch event {
         case TLSUserEvent.handshakeCompleted(let alpn): handshakeCompleted(alpn, context)
-        case let changed as CallersChanged:
-            if let caller = dispatcher?.caller, changed.kinds.contains(caller.kind) {
-                context.close(promise: nil)
-            }
+        case is TrustChanged:
+            if let dispatcher, !dispatcher.callerIsCurrent { context.close(promise: nil) }
         case is ChannelShouldQuiesceEvent:
             if case .open = phase {
                 context.fireUserInboundEventTriggered(event)
@@ -194,12 +191,18 @@ final class ConnectionGate: ChannelDuplexHandler {
             failed(.noCertificate, "the session holds no certificate", subject: "")
             return context.close(promise: nil)
         }
+        verify(bytes, tls, alpn, context)
+    }
+
+    private func verify(
+        _ bytes: [UInt8], _ tls: TLSContext, _ alpn: String?, _ context: ChannelHandlerContext
+    ) {
         let digest = SHA256.hash(bytes)
         let generation = core.verifier.generation
         // A resumed session was never verified in this handshake. Its leaf either was before, in
         // the same trust, or is verified now like any other: nothing passes by the ticket alone.
         if let known = tls.verdict(digest, generation: generation) {
-            return verified(known, generation: generation, alpn: alpn, context)
+            return verified(known, leaf: bytes, generation: generation, alpn: alpn, context)
         }
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let (core, eventLoop) = (core, context.eventLoop)
@@ -208,20 +211,25 @@ final class ConnectionGate: ChannelDuplexHandler {
             tls.remember(digest, TLSContext.Verdict(result: result, generation: generation))
             eventLoop.execute {
                 let (gate, context) = bound.value
-                gate.verified(result, generation: generation, alpn: alpn, context)
+                guard case .verifying = gate.phase else { return }
+                // Trust changed meanwhile: what was found out belongs to the one before.
+                if core.verifier.generation != generation {
+                    return gate.verify(bytes, tls, alpn, context)
+                }
+                gate.verified(result, leaf: bytes, generation: generation, alpn: alpn, context)
             }
         }
         if !queued {
+            let error = core.overloaded("Too many certificates wait for their verification")
             verified(
-                .failure(core.overloaded("Too many certificates wait for their verification")),
-                generation: generation, alpn: alpn, context)
+                .failure(CallerRefusal(error)), leaf: nil, generation: generation, alpn: alpn, context)
         }
     }
 
     // MARK: The caller
 
     private func verified(
-        _ result: Result<Caller, ServiceError>, generation: UInt64, alpn: String?,
+        _ result: Result<Caller, CallerRefusal>, leaf: [UInt8]?, generation: UInt64, alpn: String?,
         _ context: ChannelHandlerContext
     ) {
         guard case .verifying(let held) = phase else { return }
@@ -229,25 +237,28 @@ final class ConnectionGate: ChannelDuplexHandler {
         case .success(let (caller, holder)):
             handshakeTimer?.cancel()
             ticket.authenticated(as: caller.identity, holder)
+            if let leaf {
+                core.liveCallers.add(LiveCaller(caller: caller, leafDER: leaf), context.channel)
+            }
+            endAtExpiry(of: caller, context)
             build(.known(caller, holder, generation: generation), alpn, held, context)
-        case .failure(let error):
+        case .failure(let refusal):
             // It keeps its place among the unauthenticated and the handshake's time limit.
-            core.counters.refusedCaller(error.reason.rawValue)
-            core.logger.notice(
-                "caller refused",
-                metadata: [
-                    "reason": "\(error.reason.rawValue)", "explanation": "\(error.message)",
-                    "address": "\(address)",
-                ])
-            build(.refused(error), alpn, held, context)
+            core.tellRefused(refusal, address: address)
+            build(.refused(refusal.error), alpn, held, context)
         }
     }
 
     private func admitted(
-        _ result: Result<Caller, ServiceError>
-    ) -> Result<(Caller, Admission.Holder), ServiceError> {
+        _ result: Result<Caller, CallerRefusal>
+    ) -> Result<(Caller, Admission.Holder), CallerRefusal> {
         result.flatMap { caller in
-            if let refusal = listenerRefusal(caller) { return .failure(refusal) }
+            func refusal(_ error: ServiceError) -> CallerRefusal {
+                CallerRefusal(
+                    error, names: caller.certificate?.names ?? [],
+                    fingerprint: caller.certificate?.fingerprint ?? "")
+            }
+            if let error = listenerRefusal(caller) { return .failure(refusal(error)) }
             let limit =
                 caller.certificate == nil
                 ? core.limits.administrationConnections : core.limits.connectionsPerIdentity
@@ -256,7 +267,8 @@ final class ConnectionGate: ChannelDuplexHandler {
                 identity: caller.identity, limit: limit, isAdministrator: isAdministrator)
             guard let holder = held else {
                 return .failure(
-                    core.overloaded("\(caller.identity) has \(limit) connections open already"))
+                    refusal(
+                        core.overloaded("\(caller.identity) has \(limit) connections open already")))
             }
             return .success((caller, holder))
         }
@@ -336,6 +348,18 @@ final class ConnectionGate: ChannelDuplexHandler {
     }
 
     // MARK: Time
+
+    /// Nobody stays on a connection longer than the certificate that opened it lasts.
+    private func endAtExpiry(of caller: Caller, _ context: ChannelHandlerContext) {
+        guard let certificate = caller.certificate else { return }
+        expiry = CertificateExpiry(certificate, context.eventLoop) { [unowned self] in
+            core.tellRefused(
+                CallerRefusal(
+                    RequestDispatcher.expired(caller), kind: "expired", names: certificate.names,
+                    fingerprint: certificate.fingerprint), address: address, isOpen: true)
+            context.close(promise: nil)
+        }
+    }
 
     private func watch(_ context: ChannelHandlerContext) {
         lastActivity = .now()

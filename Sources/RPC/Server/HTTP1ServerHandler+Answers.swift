@@ -32,6 +32,10 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
         }
     }
 
+    func respond(_ answer: GRPCAnswer, date: String) {
+        preconditionFailure("the dispatcher takes gRPC over HTTP/2 only")
+    }
+
     func sendContinue() {
         guard wantsContinue, bodyFollows, let context else { return }
         wantsContinue = false

@@ -28,6 +28,9 @@ protocol HTTPExchange: AnyObject {
     /// stream (HTTP/2, RST_STREAM NO_ERROR) ends.
     func respond(status: Int, headers: [(name: String, value: String)], body: ByteBuffer)
 
+    /// Writes a whole answer of gRPC, whose outcome stands in trailers; HTTP/2 only.
+    func respond(_ answer: GRPCAnswer, date: String)
+
     /// Begins an answer whose body comes by `send`; only once the request is whole. `contentLength` is
     /// added to the headers. An answer that `isWhole` has no body, as for HEAD.
     func begin(

@@ -96,18 +96,32 @@ package final class RPCServer: Sendable {
         return bound
     }
 
-    /// Makes a new TLS context from the files, which ends the session tickets of the one before.
-    /// Blocking. The old context stays when the files make no new one.
+    /// Makes a new TLS context from the files, for `adopt`. Blocking.
     /// - Parameter files: other files than before; nil: the same.
-    package func renewTLS(_ files: RPCServerTLS? = nil) throws(RPCServerError) {
-        try tls?.renew(files)
+    /// - Returns: nil without a TCP listener.
+    package func prepareTLS(
+        _ files: RPCServerTLS? = nil
+    ) throws(RPCServerError) -> PreparedServerTLS? {
+        try tls?.prepare(files)
     }
 
-    /// Ends the connections of callers that configuration knows otherwise now. Calls that are under way on
-    /// them end without an answer.
-    package func close(callers kinds: Set<Caller.Kind>) {
-        guard !kinds.isEmpty else { return }
-        connections.tell(CallersChanged(kinds: kinds))
+    /// New connections get this context, which ends the session tickets of the one before.
+    package func adopt(_ prepared: PreparedServerTLS) {
+        tls?.adopt(prepared)
+    }
+
+    /// Everybody with an open connection, once each, to be verified again before trust changes.
+    package var liveCallers: [LiveCaller] { core.liveCallers.distinct }
+
+    /// Ends the connections of callers that the verifier does not count as current any more. Calls that
+    /// are under way on them end without an answer.
+    package func closeRefused() {
+        core.liveCallers.tell(TrustChanged())
+    }
+
+    /// Says why somebody who was let in is one no more.
+    package func tell(_ refusal: CallerRefusal) {
+        core.tellRefused(refusal, address: "", isOpen: true)
     }
 
     /// Takes no more connections and requests, waits for those in flight up to the grace, then
@@ -277,12 +291,6 @@ private final class ConnectionRegistry: Sendable {
         channels.withLock { $0[key] = channel }
         channel.closeFuture.whenComplete { [self] _ in
             channels.withLock { $0[key] = nil }
-        }
-    }
-
-    func tell(_ event: CallersChanged) {
-        for channel in channels.withLock({ Array($0.values) }) {
-            channel.pipeline.fireUserInboundEventTriggered(event)
         }
     }
 

@@ -19,9 +19,12 @@ final class RequestDispatcher: HTTPRequestDispatcher {
     private let closeGracefully: () -> Void
     private(set) var openRequests = 0
 
-    /// Who the connection belongs to, as far as that is known.
-    var caller: Caller? {
-        if case .known(let caller, _, _) = party { caller } else { nil }
+    /// False when who was let in would not be now.
+    var callerIsCurrent: Bool {
+        guard case .known(let caller, _, let generation) = party, caller.certificate != nil else {
+            return true
+        }
+        return core.verifier.isCurrent(caller, since: generation)
     }
 
     init(
@@ -49,7 +52,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
                     status: 200, headers: [("content-type", "application/json")],
                     body: core.service.health(caller: caller)), mailbox)
         } catch {
-            refuse(error, exchange)
+            refuse(error, head, exchange)
         }
         return DiscardingSink()
     }
@@ -68,10 +71,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
             guard let certificate = caller.certificate else { return (caller, holder) }
             if certificate.notAfterUnixMilliseconds < Self.unixMilliseconds() {
                 closeGracefully()
-                throw ServiceError(
-                    .identityNotAuthorised,
-                    "The certificate of \(caller.identity) has expired while the connection was "
-                        + "open; connect with a new one.")
+                throw Self.expired(caller)
             }
             if !core.verifier.isCurrent(caller, since: generation) {
                 closeGracefully()
@@ -111,7 +111,10 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         _ procedure: String, _ head: HTTPRequestHead, _ exchange: any HTTPExchange,
         _ caller: Caller, _ holder: Admission.Holder
     ) throws(ServiceError) -> any HTTPRequestSink {
-        let connect = try ConnectHead(head, limits: core.limits)
+        let connect =
+            GRPCHead.isGRPC(head)
+            ? try GRPCHead.read(head, limits: core.limits)
+            : try ConnectHead(head, limits: core.limits)
         if let refusal = core.service.admit(procedure: procedure, caller: caller) { throw refusal }
         guard core.admission.beginRequest(holder) else {
             throw core.overloaded("Too many requests are in flight")
@@ -163,8 +166,14 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         openRequests -= 1
     }
 
-    private func refuse(_ error: ServiceError, _ exchange: any HTTPExchange) {
+    private func refuse(
+        _ error: ServiceError, _ head: HTTPRequestHead, _ exchange: any HTTPExchange
+    ) {
         core.counters.failed(error.reason.rawValue)
+        if case .known(let caller, _, _) = party { core.tellDenied(error, caller, head.target) }
+        if GRPCHead.isGRPC(head) {
+            return exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text)
+        }
         var answer = ConnectAnswer.failure(error)
         if error.reason == .methodNotAllowed {
             answer.headers.append(("allow", error.field))
@@ -172,7 +181,14 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         exchange.respond(answer, mailbox)
     }
 
-    private static func unixMilliseconds() -> Int64 {
+    static func expired(_ caller: Caller) -> ServiceError {
+        ServiceError(
+            .identityNotAuthorised,
+            "The certificate of \(caller.identity) has expired while the connection was open; "
+                + "connect with a new one.")
+    }
+
+    static func unixMilliseconds() -> Int64 {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME_COARSE, &now)
         return Int64(now.tv_sec) * 1_000 + Int64(now.tv_nsec) / 1_000_000

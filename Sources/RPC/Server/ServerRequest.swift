@@ -75,10 +75,15 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
 
     func end() {
         guard phase == .readingBody else { return }
-        switch connect.coding {
-        case .identity: hand()
-        case .gzip: inflate()
+        var isCompressed = connect.coding == .gzip
+        if connect.framing == .grpc {
+            do throws(ServiceError) {
+                (body, isCompressed) = try GRPCFrame.unwrap(body, coding: connect.coding)
+            } catch {
+                return finish(.failure(error))
+            }
         }
+        if isCompressed { inflate() } else { hand() }
     }
 
     func abandon() {
@@ -237,13 +242,19 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         self.exchange = nil
         dispatcher.closed(self)
         mailbox.remove(self)
-        switch reply {
-        case .message(let bytes):
-            exchange.respond(
-                .message(bytes, codec: connect.codec, coding: coding), mailbox)
-        case .failure(let error):
+        if case .failure(let error) = reply {
             core.counters.failed(error.reason.rawValue)
-            exchange.respond(.failure(error), mailbox)
+            core.tellDenied(error, caller, procedure)
+        }
+        switch (reply, connect.framing) {
+        case (.message(let bytes), .connect):
+            exchange.respond(.message(bytes, codec: connect.codec, coding: coding), mailbox)
+        case (.message(let bytes), .grpc):
+            exchange.respond(
+                GRPCAnswer.message(bytes, coding: coding), date: mailbox.date.text)
+        case (.failure(let error), .connect): exchange.respond(.failure(error), mailbox)
+        case (.failure(let error), .grpc):
+            exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text)
         }
     }
 

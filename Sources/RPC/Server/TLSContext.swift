@@ -8,7 +8,7 @@ internal import Synchronization
 /// verified for a resumed session is always verified in the same trust.
 final class TLSContext: Sendable {
     struct Verdict: Sendable {
-        var result: Result<Caller, ServiceError>
+        var result: Result<Caller, CallerRefusal>
         /// The verifier's generation that the result belongs to.
         var generation: UInt64
     }
@@ -69,7 +69,7 @@ final class TLSContext: Sendable {
         }
     }
 
-    func verdict(_ leaf: Digest, generation: UInt64) -> Result<Caller, ServiceError>? {
+    func verdict(_ leaf: Digest, generation: UInt64) -> Result<Caller, CallerRefusal>? {
         verdicts.withLock { verdicts in
             guard let verdict = verdicts[leaf], verdict.generation == generation else { return nil }
             return verdict.result
@@ -95,12 +95,30 @@ final class TLSContextHolder: Sendable {
 
     var context: TLSContext { current.withLock { $0.context } }
 
-    /// Blocking. Keeps the old context when the files make no new one.
+    /// A context that can take the place of the one in use. Blocking.
     ///
     /// - Parameter files: other files than before; nil: the same.
-    func renew(_ files: RPCServerTLS? = nil) throws(RPCServerError) {
+    func prepare(_ files: RPCServerTLS? = nil) throws(RPCServerError) -> PreparedServerTLS {
         let files = files ?? current.withLock { $0.files }
-        let new = try TLSContext(files)
-        current.withLock { $0 = (files, new) }
+        return PreparedServerTLS(files: files, context: try TLSContext(files))
     }
+
+    /// A new context of the same files, unless others take their place meanwhile. Blocking.
+    func renew() throws(RPCServerError) {
+        let before = context
+        let new = try prepare()
+        current.withLock { current in
+            if current.context === before { current = (new.files, new.context) }
+        }
+    }
+
+    func adopt(_ prepared: PreparedServerTLS) {
+        current.withLock { $0 = (prepared.files, prepared.context) }
+    }
+}
+
+/// A TLS context made of files that were good when they were read; nothing uses it yet.
+package struct PreparedServerTLS: Sendable {
+    let files: RPCServerTLS
+    let context: TLSContext
 }

@@ -44,8 +44,8 @@ final class HarnessService: RPCService {
 private struct NoVerifier: CallerVerifier {
     let generation: UInt64 = 1
 
-    func verify(leafDER: [UInt8], direction: CallDirection) -> Result<Caller, ServiceError> {
-        .failure(ServiceError(.identityNotAuthorised))
+    func verify(leafDER: [UInt8], direction: CallDirection) -> Result<Caller, CallerRefusal> {
+        .failure(CallerRefusal(ServiceError(.identityNotAuthorised)))
     }
 }
 

@@ -45,17 +45,19 @@ package struct ConfigurationChanges: Sendable {
             + "restart of the node; nothing was changed: restart it, or take \(fixed.count > 1 ? "them" : "it") back"
     }
 
-    /// Everything of peers, clients and cursors, what streams keep, and new streams.
+    /// Everything of peers, clients and cursors, which CRLs count, what streams keep, and new streams.
     private static func isLive(_ key: String, _ knownStreams: Set<String>, isRemoved: Bool) -> Bool {
         for prefix in ["peers.", "clients.", "cursors."] where key.utf8.starts(with: prefix.utf8) {
             return true
         }
-        if key.utf8.elementsEqual("zones".utf8) { return true }
+        if liveKeys.contains(where: { $0.utf8.elementsEqual(key.utf8) }) { return true }
         guard let stream = stream(key) else { return false }
         guard knownStreams.contains(stream) else { return true }
         let word = key.split(separator: ".").last.map(String.init) ?? ""
         return !isRemoved && liveStreamKeys.contains(word)
     }
+
+    private static let liveKeys = ["zones", "tls.crl", "tls.client_crl"]
 
     private static let liveStreamKeys: Set<String> = [
         "high_watermark", "low_watermark", "min_retention", "retention", "terminal", "when_full",

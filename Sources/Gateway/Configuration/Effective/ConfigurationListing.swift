@@ -33,6 +33,14 @@ package struct ConfigurationListing: Sendable {
         add(key, "[\(values.joined(separator: ", "))]")
     }
 
+    private mutating func add(_ key: String, _ revocation: RevocationConfiguration) {
+        if revocation.words.isEmpty {
+            add(key, "beside the CA files")
+        } else {
+            add(key, revocation.words)
+        }
+    }
+
     private mutating func addNode(_ configuration: NodeConfiguration) {
         add("zone", configuration.zone)
         add("identity", configuration.identity)
@@ -46,6 +54,8 @@ package struct ConfigurationListing: Sendable {
         add("tls.certificate", configuration.tls.certificateFile)
         add("tls.key", configuration.tls.keyFile)
         add("tls.client_ca", configuration.tls.clientAuthorityFiles)
+        add("tls.crl", configuration.tls.revocation)
+        add("tls.client_crl", configuration.tls.clientRevocation)
         add("tls.identity_from", configuration.tls.identityFrom.map(\.rawValue).sorted())
         add("buffers.index_budget", Quantity.bytesText(configuration.indexBudgetBytes))
         add("buffers.quarantine", Quantity.bytesText(configuration.quarantineBytes))
@@ -121,6 +131,7 @@ package struct ConfigurationListing: Sendable {
         add("\(key).origins", client.origins)
         add("\(key).artifacts", client.artifacts)
         add("\(key).ca", client.authorityFiles)
+        add("\(key).crl", client.revocation)
     }
 
     private mutating func add(_ peer: PeerConfiguration) {
@@ -132,6 +143,7 @@ package struct ConfigurationListing: Sendable {
         add("\(key).origins", peer.origins)
         add("\(key).artifacts", peer.artifacts)
         add("\(key).ca", peer.authorityFiles)
+        add("\(key).crl", peer.revocation)
         add("\(key).start", peer.start.rawValue)
         add("\(key).compression", peer.compression.rawValue)
         add("\(key).notify", peer.isNotified ? "true" : "false")

@@ -1,0 +1,34 @@
+internal import Glibc
+
+/// What can be seen of files without reading them: whoever changes one changes this.
+struct CertificateFileState: Sendable, Equatable {
+    private struct File: Sendable, Equatable {
+        var device: UInt64 = 0
+        var inode: UInt64 = 0
+        var bytes: Int64 = -1
+        var changedSeconds = 0
+        var changedNanoseconds = 0
+    }
+
+    private var files: [String: File] = [:]
+    /// How many CRLs in force have had their time: nobody changes a file for that.
+    private var staleLists: Int
+
+    /// Follows symbolic links, as readers do. Blocks.
+    init(_ paths: [String], staleLists: Int) {
+        self.staleLists = staleLists
+        for path in paths {
+            var information = stat()
+            guard stat(path, &information) == 0 else {
+                files[path] = File()
+                continue
+            }
+            // The time of the last change of data or mode, which nobody can set back.
+            files[path] = File(
+                device: UInt64(information.st_dev), inode: UInt64(information.st_ino),
+                bytes: Int64(information.st_size),
+                changedSeconds: Int(information.st_ctim.tv_sec),
+                changedNanoseconds: Int(information.st_ctim.tv_nsec))
+        }
+    }
+}

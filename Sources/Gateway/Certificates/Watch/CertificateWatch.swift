@@ -1,0 +1,79 @@
+internal import Buffers
+internal import Facts
+internal import Logging
+internal import Synchronization
+
+/// Puts changed certificates, keys, CA files and CRLs in force by itself.
+final class CertificateWatch: Sendable {
+    private static let intervalMilliseconds: Int64 = 1_000
+
+    private let live: LiveConfiguration
+    private let reloader: Reloader
+    private let pool: BlockingPool
+    private let logger: Logger
+    private let task = Mutex<Task<Void, Never>?>(nil)
+
+    init(live: LiveConfiguration, reloader: Reloader, pool: BlockingPool, logger: Logger) {
+        self.live = live
+        self.reloader = reloader
+        self.pool = pool
+        self.logger = logger
+    }
+
+    func start() {
+        task.withLock { task in
+            task = Task { [self] in
+                guard let first = await state() else { return }
+                var machine = CertificateWatchMachine(first)
+                while !Task.isCancelled {
+                    try? await Task.sleep(for: .milliseconds(CertificateWatch.intervalMilliseconds))
+                    guard !Task.isCancelled, let now = await state() else { return }
+                    await act(machine.look(now, atMilliseconds: MonotonicClock.milliseconds), &machine)
+                }
+            }
+        }
+    }
+
+    func stop() async {
+        let running = task.withLock { task in
+            defer { task = nil }
+            return task
+        }
+        running?.cancel()
+        await running?.value
+    }
+
+    /// Nil at the node's end.
+    private func state() async -> CertificateFileState? {
+        let files = NodeCredentials.watchedFiles(live.current)
+        let stale = await reloader.staleLists
+        return try? await pool.run { () throws(BufferError) in
+            CertificateFileState(files, staleLists: stale)
+        }
+    }
+
+    private func act(
+        _ action: CertificateWatchMachine.Action, _ machine: inout CertificateWatchMachine
+    ) async {
+        switch action {
+        case .none: break
+        case .reload:
+            var failure: String?
+            do throws(ServiceError) {
+                try await reloader.reloadCertificates()
+            } catch {
+                failure = error.message
+            }
+            await act(
+                machine.reloaded(failure: failure, atMilliseconds: MonotonicClock.milliseconds), &machine)
+        case .alarm(let sentence):
+            logger.error(
+                "certificate files are unusable, those before stay in force: \(sentence)",
+                metadata: ["event": "certificates_unusable", "alert": "CertificateReload"])
+        case .recovered:
+            logger.notice(
+                "the certificate files can be used again",
+                metadata: ["event": "certificates_usable"])
+        }
+    }
+}

@@ -1,0 +1,50 @@
+/// Decides when changed certificate files are read again, and when it has taken too long that they
+/// cannot be used. A value without I/O: it is shown the files' state now and then.
+struct CertificateWatchMachine: Sendable {
+    /// How long files may be unusable, as between the two halves of a new pair, before it is an alarm.
+    static let patienceMilliseconds: Int64 = 30_000
+
+    enum Action: Sendable, Equatable {
+        case none
+        case reload
+        case alarm(String)
+        /// The files that there was an alarm for can be used now.
+        case recovered
+    }
+
+    /// What was in the files when they were last put in force or refused.
+    private var tried: CertificateFileState
+    private var seen: CertificateFileState
+    private var failure: (sentence: String, sinceMilliseconds: Int64)?
+    private var hasAlarmed = false
+
+    init(_ state: CertificateFileState) {
+        tried = state
+        seen = state
+    }
+
+    /// A look at the files. They are read when they have stayed as they are from one look to the next, so
+    /// that files which change together are mostly read together.
+    mutating func look(_ state: CertificateFileState, atMilliseconds now: Int64) -> Action {
+        defer { seen = state }
+        if state != tried, state == seen {
+            tried = state
+            return .reload
+        }
+        if let failure, !hasAlarmed, now - failure.sinceMilliseconds >= Self.patienceMilliseconds {
+            hasAlarmed = true
+            return .alarm(failure.sentence)
+        }
+        return .none
+    }
+
+    /// What became of a reload.
+    mutating func reloaded(failure sentence: String?, atMilliseconds now: Int64) -> Action {
+        guard let sentence else {
+            defer { (failure, hasAlarmed) = (nil, false) }
+            return hasAlarmed ? .recovered : .none
+        }
+        failure = (sentence, failure?.sinceMilliseconds ?? now)
+        return .none
+    }
+}

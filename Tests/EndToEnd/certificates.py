@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""Certificates, CA files and CRLs that change under a running node: who stays connected, who is cut
+off, and that both sides know why.
+
+    BSFG=path certificates.py
+"""
+
+import json
+import signal
+import subprocess
+import threading
+
+from support import BSFG, Caller, Site, fact, main, run, wait_until
+
+
+def events(node, name):
+    """The lines of a node's log with an event."""
+    found = []
+    for line in node.errors.read_text(errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if entry.get("event") == name:
+            found.append(entry)
+    return found
+
+
+def serial(certificate):
+    done = subprocess.run(
+        ["openssl", "x509", "-in", f"{certificate}.crt", "-noout", "-serial"],
+        capture_output=True, text=True, check=True)
+    return done.stdout.strip().partition("=")[2]
+
+
+def served_serial(node, certificate):
+    """What a new connection is shown."""
+    done = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{node.port}", "-cert", f"{certificate}.crt",
+         "-key", f"{certificate}.key"], input="", capture_output=True, text=True, timeout=60)
+    shown = subprocess.run(
+        ["openssl", "x509", "-noout", "-serial"], input=done.stdout, capture_output=True, text=True)
+    return shown.stdout.strip().partition("=")[2]
+
+
+REQUEST = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def s_client(node, *arguments):
+    """A health request by openssl; what came back."""
+    command = " ".join(
+        ["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{node.port}",
+         *map(str, arguments)])
+    done = subprocess.run(
+        ["sh", "-c", f"(printf '{REQUEST}'; sleep 1) | timeout 20 {command}"],
+        capture_output=True, text=True)
+    return done.stdout
+
+
+def is_open(caller):
+    """Whether the server keeps the connection, asked without a request."""
+    sock = caller.connection.sock
+    sock.settimeout(0.05)
+    try:
+        return sock.recv(1) != b""
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    finally:
+        sock.settimeout(caller.timeout)
+
+
+def revoke(site, *certificates):
+    return run("ca", "revoke", "--ca", site.authority_directory,
+               *[f"{certificate}.crt" for certificate in certificates])
+
+
+def revocation(checks, site, node, certificates):
+    """One of two callers is revoked while both are connected."""
+    first, second, _ = certificates
+    callers = [Caller(node, first), Caller(node, second)]
+    for caller in callers:
+        checks.check("revocation: let in before", caller.request("GET", "/health").ok)
+    session = site.directory / "session"
+    answer = s_client(node, "-cert", f"{first}.crt", "-key", f"{first}.key", "-sess_out", session)
+    checks.check("revocation: a session is kept", '"caller_identity":"one"' in answer, answer)
+    resumed = s_client(node, "-sess_in", session)
+    checks.check(
+        "gateway decision 36: a session resumes without key while its certificate is good",
+        '"caller_identity":"one"' in resumed, resumed)
+    kept_socket = callers[1].connection.sock
+
+    said = revoke(site, first)
+    checks.check("revocation: the CRL has a number", "CRL 0x1 " in said, said)
+    wait_until("the revoked caller's connection closes", lambda: not is_open(callers[0]))
+    checks.check("gateway decision 40: the revoked caller's open connection is closed", True)
+    told = events(node, "tls_refused")[-1]
+    checks.check(
+        "gateway decision 38: the refusal is logged with reason, names and fingerprint",
+        told["reason"] == "revoked" and "cn:one" in told["names"] and len(told["fingerprint"]) == 64,
+        told)
+    answer = s_client(node, "-sess_in", session)
+    checks.check(
+        "gateway decision 36: its session is not resumed after the CRL", "caller_identity" not in answer,
+        answer)
+    again = Caller(node, first).request("GET", "/health")
+    checks.check(
+        "gateway decision 38: it hears why",
+        again.status == 403 and again.reason == "identity_not_authorised" and "was revoked at" in again.text
+        and "CRL 0x1" in again.text, again)
+    good = callers[1].request("GET", "/health")
+    checks.check(
+        "gateway decision 40: the other goes on, on the same socket",
+        good.ok and callers[1].connection.sock is kept_socket, good)
+    denied = callers[1].call("/bsfg.v1.FederationService/ListStreams", {})
+    wait_until("the denial is logged", lambda: events(node, "access_denied"))
+    told = events(node, "access_denied")[-1]
+    checks.check(
+        "gateway decision 34: a denial is logged with the identity",
+        denied.status == 403 and told["identity"] == "two" and "ListStreams" in told["path"], told)
+    checked = subprocess.run(
+        ["openssl", "verify", "-crl_check", "-CAfile", str(site.authority), "-CRLfile",
+         str(site.authority_directory / "ca.crl"), f"{first}.crt"], capture_output=True, text=True)
+    checks.check(
+        "revocation: openssl reads the CRL as we do",
+        checked.returncode != 0 and "certificate revoked" in checked.stderr + checked.stdout, checked)
+
+
+def older_list(checks, site, node, certificates):
+    """A newer list is in force; then its file goes back, and goes away."""
+    first, second, third = certificates
+    crl = site.authority_directory / "ca.crl"
+    one = crl.read_bytes()
+    kept = Caller(node, third)
+    kept.request("GET", "/health")
+    before = len(events(node, "certificates_reloaded"))
+    revoke(site, second)
+    wait_until("the second list", lambda: len(events(node, "certificates_reloaded")) > before)
+    two = crl.read_bytes()
+    for name, change in (("an older file", lambda: crl.write_bytes(one)), ("no file", crl.unlink)):
+        before = len(events(node, "certificates_reloaded"))
+        change()
+        wait_until(name, lambda: len(events(node, "certificates_reloaded")) > before)
+        answer = Caller(node, second).request("GET", "/health")
+        checks.check(
+            f"gateway decision 39: {name} lets nobody in again", answer.status == 403
+            and "CRL 0x2" in answer.text, answer)
+    checks.check("gateway decision 39: the others are let in", kept.request("GET", "/health").ok)
+    checks.check(
+        "gateway decision 39: an older file is warned about",
+        "older than 0x2 in force" in node.errors.read_text())
+    node.stop()
+    node.start()
+    answer = Caller(node, second).request("GET", "/health")
+    checks.check(
+        "gateway decision 39: nor does a restart", answer.status == 403 and "CRL 0x2" in answer.text, answer)
+    crl.write_bytes(two)
+
+
+def rotation(checks, site, node, certificate):
+    """The node's own certificate is replaced again and again under a caller that never stops."""
+    caller = Caller(node, certificate)
+    caller.request("GET", "/health")
+    socket = caller.connection.sock
+    stop, failures, count = threading.Event(), [], [0]
+
+    def append():
+        while not stop.is_set():
+            try:
+                answer = caller.append(fact(f"rotation-{count[0]}"))
+            except Exception as error:
+                failures.append(repr(error))
+                return
+            count[0] += 1
+            if not answer.ok:
+                failures.append(repr(answer))
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    server = node.root / "certs" / "server"
+    for number in range(5):
+        before = len(events(node, "certificates_reloaded")), len(events(node, "configuration_reloaded"))
+        run("cert", "issue", "--ca", site.authority_directory, "--identity", node.identity,
+            "--address", "127.0.0.1", "--out", node.root / "certs", "--force")
+        wait_until(
+            "the new pair", lambda: len(events(node, "certificates_reloaded")) > before[0]
+            and served_serial(node, certificate) == serial(server))
+        for _ in range(3):
+            before = len(events(node, "configuration_reloaded"))
+            node.process.send_signal(signal.SIGHUP)
+            wait_until("a reload", lambda: len(events(node, "configuration_reloaded")) > before)
+    stop.set()
+    thread.join()
+    checks.equal("gateway decision 40: 20 reloads under a caller: no error", failures, [])
+    checks.check(
+        "gateway decision 40: 20 reloads under a caller: the same socket",
+        caller.connection.sock is socket and count[0] > 20, count)
+
+
+def half_a_pair(checks, site, node, certificate):
+    """A new certificate without its key changes nothing; with it, it is in force."""
+    server = node.root / "certs" / "server"
+    before, elsewhere = serial(server), site.directory / "pair"
+    run("cert", "issue", "--ca", site.authority_directory, "--identity", node.identity,
+        "--address", "127.0.0.1", "--out", elsewhere)
+    (node.root / "certs" / "server.crt").write_bytes((elsewhere / "server.crt").read_bytes())
+    wait_until("the refusal", lambda: events(node, "certificates_refused"))
+    checks.check(
+        "gateway decision 40: half a pair is refused and the old one stays",
+        served_serial(node, certificate) == before
+        and "is not the key" in events(node, "certificates_refused")[-1]["message"])
+    (node.root / "certs" / "server.key").write_bytes((elsewhere / "server.key").read_bytes())
+    wait_until(
+        "the whole pair", lambda: served_serial(node, certificate) == serial(server))
+    checks.check("gateway decision 40: the whole pair is in force", serial(server) != before)
+
+
+def authorised(checks, site, node, certificate):
+    """An entry that goes closes the connection at once; its certificate alone opens nothing."""
+    caller = Caller(node, certificate)
+    caller.request("GET", "/health")
+    session = site.directory / "session-3"
+    s_client(node, "-cert", f"{certificate}.crt", "-key", f"{certificate}.key", "-sess_out", session)
+    clients, node.clients = node.clients, [entry for entry in node.clients if entry["identity"] != "three"]
+    node.write()
+    node.process.send_signal(signal.SIGHUP)
+    wait_until("the connection closes", lambda: not is_open(caller))
+    checks.check("gateway decision 40: an entry that goes closes its connections", True)
+    checks.check(
+        "gateway decision 36: nor does its session live on",
+        "caller_identity" not in s_client(node, "-sess_in", session))
+    answer = Caller(node, certificate).request("GET", "/health")
+    checks.check(
+        "gateway decision 37: it hears what was seen",
+        answer.status == 403 and "cn:three" in answer.text and "dns:three" in answer.text, answer)
+    node.clients = clients
+    node.write()
+
+
+def peers(checks, site):
+    """A pull goes on over the rotation of both sides' certificates, and ends with a revocation."""
+    plant, enterprise = site.node("plant-a"), site.node("enterprise")
+    plant.client("producer")
+    producer = site.certificate("producer")
+    plant.grant(enterprise)
+    enterprise.grant(plant)
+    enterprise.pull(plant)
+    plant.start()
+    enterprise.start()
+    caller = Caller(plant, producer)
+
+    def received(identifier):
+        return any(
+            entry["message"]["envelope"]["messageId"] == identifier
+            for entry in enterprise.peek(origin="plant-a"))
+
+    def pull():
+        return enterprise.status()["pulls"][0]
+
+    caller.append(fact("before", to_zone="enterprise"))
+    wait_until("the first fact", lambda: received("before"))
+    for node in (enterprise, plant, enterprise):
+        before = len(events(node, "certificates_reloaded"))
+        run("cert", "issue", "--ca", site.authority_directory, "--identity", node.identity,
+            "--address", "127.0.0.1", "--out", node.root / "certs", "--force")
+        wait_until("the new pair", lambda: len(events(node, "certificates_reloaded")) > before)
+        identifier = f"after-{before}-{node.zone}"
+        caller.append(fact(identifier, to_zone="enterprise"))
+        wait_until("a fact after it", lambda: received(identifier))
+    checks.equal(
+        "gateway decision 40: a pull goes on over new certificates without a failure",
+        pull().get("failures", "0"), "0")
+    revoke(site, plant.certificate)
+    wait_until("the pull ends", lambda: pull()["state"] == "unavailable")
+    wait_until("why", lambda: "was revoked at" in pull().get("sentence", ""))
+    checks.check("gateway decision 40: a revoked source is not pulled from, and it says why", True)
+    status = subprocess.run(
+        [BSFG, "cert", "status", "--config", str(plant.root / "config")], capture_output=True, text=True)
+    checks.check(
+        "gateway decision 38: the refused side finds it in its own copy of the CRL",
+        status.returncode == 1 and "was revoked at" in status.stdout, status)
+    for node in (plant, enterprise):
+        checks.equal(f"{node.zone} ends with", node.stop(), 0)
+
+
+def test(checks):
+    with Site() as site:
+        node = site.node("plant-a")
+        names = ("one", "two", "three")
+        for name in names:
+            node.client(name)
+        certificates = [site.certificate(name) for name in names]
+        node.start()
+        with checks.guard("revocation"):
+            revocation(checks, site, node, certificates)
+        with checks.guard("an older list"):
+            older_list(checks, site, node, certificates)
+        with checks.guard("rotation"):
+            rotation(checks, site, node, certificates[2])
+        with checks.guard("half a pair"):
+            half_a_pair(checks, site, node, certificates[2])
+        with checks.guard("authorised"):
+            authorised(checks, site, node, certificates[2])
+        checks.equal("the node ends with", node.stop(), 0)
+    with Site() as site, checks.guard("peers"):
+        peers(checks, site)
+
+
+if __name__ == "__main__":
+    main(test)

@@ -1,0 +1,66 @@
+import Foundation
+import Testing
+
+@testable import Gateway
+
+@Suite struct CertificateWatchTests {
+    private final class Files {
+        let directory = NSTemporaryDirectory() + "watch-\(UUID().uuidString)"
+
+        init() throws {
+            try FileManager.default.createDirectory(
+                atPath: directory, withIntermediateDirectories: true)
+        }
+
+        deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+        func state(staleLists: Int = 0) -> CertificateFileState {
+            CertificateFileState(
+                ["a", "b"].map { "\(directory)/\($0)" }, staleLists: staleLists)
+        }
+
+        func write(_ name: String, _ text: String) throws {
+            try text.write(toFile: "\(directory)/\(name)", atomically: true, encoding: .utf8)
+        }
+    }
+
+    @Test("gateway decision 40: changed files are read once they stay as they are")
+    func changedFilesAreReadOnce() throws {
+        let files = try Files()
+        try files.write("a", "1")
+        var machine = CertificateWatchMachine(files.state())
+        #expect(machine.look(files.state(), atMilliseconds: 0) == .none)
+        try files.write("b", "1")
+        #expect(machine.look(files.state(), atMilliseconds: 1) == .none, "it may go on changing")
+        try files.write("a", "2")
+        #expect(machine.look(files.state(), atMilliseconds: 2) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 3) == .reload)
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 4) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 5) == .none)
+        // Nobody changes a file when a CRL has had its time.
+        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 6) == .none)
+        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 7) == .reload)
+    }
+
+    @Test("gateway decision 40: a half-written pair is an alarm after 30 s, once, and its end is told")
+    func aHalfWrittenPairIsAnAlarm() throws {
+        let files = try Files()
+        var machine = CertificateWatchMachine(files.state())
+        func change(_ text: String, at milliseconds: Int64) throws {
+            try files.write("a", text)
+            #expect(machine.look(files.state(), atMilliseconds: milliseconds) == .none)
+            #expect(machine.look(files.state(), atMilliseconds: milliseconds) == .reload)
+        }
+        try change("1", at: 1_000)
+        #expect(machine.reloaded(failure: "not its key", atMilliseconds: 1_000) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 20_000) == .none)
+        try change("2", at: 25_000)
+        #expect(machine.reloaded(failure: "still not", atMilliseconds: 25_000) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 30_999) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 31_000) == .alarm("still not"))
+        #expect(machine.look(files.state(), atMilliseconds: 90_000) == .none)
+        try change("3", at: 91_000)
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 91_000) == .recovered)
+        #expect(machine.look(files.state(), atMilliseconds: 200_000) == .none)
+    }
+}

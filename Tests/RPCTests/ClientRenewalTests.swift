@@ -1,0 +1,90 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import RPC
+
+/// `RPCClient` whose certificates and trust are replaced while it works.
+@Suite(.serialized, .timeLimit(.minutes(2))) struct ClientRenewalTests {
+    private func connect(
+        _ server: HTTP2TestServer, verifier: @escaping @Sendable ([UInt8]) async -> ServiceRefusal? = { _ in nil }
+    ) throws -> RPCClient {
+        try RPCClient(
+            RPCClientConfiguration(host: "127.0.0.1", port: server.port),
+            tls: HTTP2TestCertificates.shared.client(), verifier: verifier)
+    }
+
+    @Test("gateway decision 40: calls move to a new connection before the old one ends")
+    func callsMoveBeforeTheOldOneEnds() async throws {
+        let server = try await HTTP2TestServer.start()
+        let client = try connect(server)
+        _ = try await client.call("/t/Echo", [1])
+        let isDone = Mutex(false)
+        try await withThrowingTaskGroup(of: Int.self) { group in
+            for number in 0..<64 {
+                group.addTask {
+                    var count = 0
+                    while !isDone.withLock({ $0 }) {
+                        let body = Array("call \(number) \(count)".utf8)
+                        #expect(try await client.call("/t/Late", body) == body)
+                        count += 1
+                    }
+                    return count
+                }
+            }
+            for round in 1...20 {
+                try client.renew(tls: HTTP2TestCertificates.shared.client()) { _ in nil }
+                // A connection more for each; none is given up before.
+                try await eventually { server.log.counts.connections == round + 1 }
+                _ = try await client.call("/t/Echo", [2])
+            }
+            isDone.withLock { $0 = true }
+            for try await count in group { #expect(count > 0) }
+        }
+        #expect(server.log.counts.abandoned == 0)
+        await client.close()
+        await server.stop()
+    }
+
+    @Test("gateway decision 40: a server that is refused now loses the connection it has")
+    func aRefusedServerLosesItsConnection() async throws {
+        let server = try await HTTP2TestServer.start()
+        let client = try connect(server)
+        _ = try await client.call("/t/Echo", [1])
+        async let waiting = Result { try await client.call("/t/Never", [1]) }
+        try await eventually { server.log.counts.begun == 2 }
+        try client.renew(tls: HTTP2TestCertificates.shared.client()) { _ in
+            ServiceRefusal(reason: "revoked", sentence: "it was revoked")
+        }
+        guard case .failure(let error as RPCClientError) = await waiting else {
+            Issue.record("a call to a refused server was answered")
+            return
+        }
+        #expect(error.transportKind == .identity && error.description.contains("it was revoked"))
+        await client.close()
+        await server.stop()
+    }
+
+    @Test("gateway decision 40: where no new connection comes about, the old one goes on")
+    func theOldOneGoesOn() async throws {
+        let server = try await HTTP2TestServer.start()
+        let client = try connect(server)
+        _ = try await client.call("/t/Echo", [1])
+        // The new connection's server is of a CA that is not trusted now; the old one's passes.
+        try client.renew(tls: HTTP2TestCertificates.shared.client(trusting: "other-ca")) { _ in nil }
+        try await eventually { server.log.counts.connections == 2 }
+        for _ in 0..<10 { #expect(try await client.call("/t/Echo", [3]) == [3]) }
+        await client.close()
+        await server.stop()
+    }
+}
+
+extension Result where Failure == any Error {
+    fileprivate init(_ body: () async throws -> Success) async {
+        do {
+            self = .success(try await body())
+        } catch {
+            self = .failure(error)
+        }
+    }
+}
