@@ -12,6 +12,9 @@ struct PeerCommand: ParsableCommand {
             PeerStart.self,
             PeerRedeliver.self,
             PeerAcceptHistory.self,
+            PeerList.self,
+            PeerShow.self,
+            PeerDenyTest.self,
         ])
 }
 

@@ -148,4 +148,4 @@ def run(checks):
 
 
 if __name__ == "__main__":
-    main("bench of nodes", run)
+    main(run)

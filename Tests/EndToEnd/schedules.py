@@ -13,6 +13,8 @@ Needs root for namespaces, and a C compiler for the library that steps a node's 
 
 import argparse
 import random
+import signal
+import sys
 import time
 from email.utils import parsedate_to_datetime
 
@@ -99,6 +101,8 @@ def test(checks):
     reason = namespaces.why_not() or (None if stepped_clock.compiler() else "there is no C compiler")
     if reason:
         return checks.skip("random schedules over real nodes", reason)
+    # Whoever ends the run has its nodes and namespaces removed too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tally = Tally(options.state)
     with Field(chosen[0]) as field:
         with checks.guard("clock"):

@@ -43,6 +43,8 @@ struct HTTP2LoadCodec: LoadCodec {
     private static let connectionWindow = 1 << 30
     private static let streamWindow = 16 << 20
     private static let initialWindow = 65_535
+    /// The code of a reset of what is not wanted any more.
+    private static let cancel: UInt32 = 8
 
     private let fields: [UInt8]
     private let bodyBytesMaximum: Int
@@ -147,6 +149,7 @@ struct HTTP2LoadCodec: LoadCodec {
     mutating func next() throws(LoadProblem) -> (number: UInt32, response: RPCResponse)? {
         while let frame = try nextFrame() {
             if let stream = try take(frame), let answer = answers.removeValue(forKey: stream) {
+                dropBody(of: stream)
                 return (stream, try response(answer))
             }
         }
@@ -155,6 +158,14 @@ struct HTTP2LoadCodec: LoadCodec {
             position = 0
         }
         return nil
+    }
+
+    /// Answered before its body was out: nobody opens a window for the rest.
+    private mutating func dropBody(of stream: UInt32) {
+        guard let index = waiting.firstIndex(where: { $0.stream == stream }) else { return }
+        waiting.remove(at: index)
+        append(Frame.reset, 0, stream, Self.bytes(Self.cancel))
+        sendBodies()
     }
 
     private func response(_ answer: Answer) throws(LoadProblem) -> RPCResponse {
@@ -222,7 +233,9 @@ struct HTTP2LoadCodec: LoadCodec {
             if frame.flags & Flag.acknowledgement == 0 {
                 append(Frame.ping, Flag.acknowledgement, 0, Array(input[frame.content]))
             }
-        case Frame.reset: throw LoadProblem(sentence: "a reset of a call")
+        case Frame.reset:
+            // After an early answer the rest of the request is not wanted.
+            if answers[frame.stream] != nil { throw LoadProblem(sentence: "a reset of a call") }
         case Frame.goAway: throw LoadProblem(sentence: "that it ends the connection")
         case Frame.continuation: throw LoadProblem(sentence: "a head in several frames")
         default: break

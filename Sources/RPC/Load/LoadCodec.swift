@@ -1,5 +1,5 @@
 /// What one connection of a load client writes and reads, without I/O.
-protocol LoadCodec {
+protocol LoadCodec: Sendable {
     /// The protocol's name in ALPN.
     static var protocolName: String { get }
     /// Calls that may be under way at once.

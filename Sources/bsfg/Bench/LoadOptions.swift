@@ -16,7 +16,7 @@ struct LoadOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Calls not yet answered, over all connections; HTTP/1.1 has one a connection.",
+            "Calls not yet answered, over all connections: one on each with HTTP/1.1, at most 100 with HTTP/2.",
             valueName: "N"))
     var inFlight = 64
 

@@ -1,0 +1,354 @@
+internal import Facts
+
+/// The handoff criteria of the bring-up runbook (section 9) over what was gathered. No I/O: the same evidence
+/// gives the same verdicts.
+package struct HandoffCriteria {
+    static let section = "9"
+    static let clockMillisecondsMaximum: Int64 = 30_000
+
+    /// What a source refuses for want of a grant.
+    static let grantReasons: Set<String> = [
+        ErrorReason.streamNotGranted.rawValue, ErrorReason.originNotGranted.rawValue,
+        ErrorReason.identityNotAuthorised.rawValue,
+    ]
+    /// What says that the two sides do not share a history.
+    static let historyReasons: Set<String> = [
+        ErrorReason.historyMismatch.rawValue, ErrorReason.consumerBound.rawValue,
+        ErrorReason.cursorDetached.rawValue,
+    ]
+
+    /// In the order of the runbook. What presumes a criterion that is not met is not checked, so that a report
+    /// names the first thing that is wrong and not everything that follows from it.
+    package static let names = [
+        "authentication", "clocks", "authorization", "replay", "cursor", "duplicate_replay",
+        "partition_recovery", "artifacts", "visibility", "alerts", "init_documented",
+        "matrix_documented", "replay_drill",
+    ]
+
+    let evidence: AcceptanceEvidence
+
+    package static func judge(_ evidence: AcceptanceEvidence) -> [Criterion] {
+        let judge = HandoffCriteria(evidence: evidence)
+        var found = [judge.authentication, judge.clocks]
+        func after(_ name: String, _ make: () -> Criterion) {
+            if let open = found.first(where: { $0.verdict == .failed && presumed.contains($0.name) }) {
+                found.append(
+                    .notChecked(name, section, "\(open.name) failed, and this presumes it"))
+            } else {
+                found.append(make())
+            }
+        }
+        after("authorization") { judge.authorization }
+        after("replay") { judge.replay }
+        after("cursor") { judge.cursor }
+        after("duplicate_replay") { judge.duplicateReplay }
+        after("partition_recovery") { judge.partitionRecovery }
+        after("artifacts") { judge.artifacts }
+        found.append(judge.visibility)
+        found.append(
+            .notChecked(
+                "alerts", section,
+                "this release serves no metrics for alerts; watch what 'bsfg status' shows, and say how",
+                command: "--waive alerts=REASON"))
+        found.append(judge.initDocumented)
+        found.append(judge.matrixDocumented)
+        after("replay_drill") { judge.replayDrill }
+        return found
+    }
+
+    /// Whose failure makes what follows meaningless.
+    private static let presumed: Set<String> = [
+        "authentication", "authorization", "replay", "cursor",
+    ]
+
+    private func passed(_ name: String, _ sentence: String) -> Criterion {
+        .passed(name, Self.section, sentence)
+    }
+
+    private func failed(_ name: String, _ sentence: String, _ command: String? = nil) -> Criterion {
+        .failed(name, Self.section, sentence, command: command)
+    }
+
+    private func open(_ name: String, _ sentence: String, _ command: String? = nil) -> Criterion {
+        .notChecked(name, Self.section, sentence, command: command)
+    }
+
+    // MARK: - Who the two are
+
+    private var authentication: Criterion {
+        let name = "authentication"
+        let reach = evidence.reach
+        let probe = "bsfg peer probe \(evidence.peer)"
+        if let step = reach.failedStep {
+            return failed(name, "\(step.name): \(step.sentence)", probe)
+        }
+        guard reach.zone.utf8.elementsEqual(evidence.peer.utf8) else {
+            return failed(
+                name, "the node there is of the zone \(reach.zone), peers.yaml says \(evidence.peer)",
+                "correct the endpoint or the id in peers.yaml")
+        }
+        guard reach.roles.contains(where: { $0.utf8.elementsEqual("peer".utf8) }) else {
+            return failed(
+                name, "we are no peer of \(evidence.peer)",
+                "add \(evidence.ours.zone) to peers.yaml of \(evidence.peer) with authorized: true")
+        }
+        // Their way to us is as good as their pulls are.
+        let lost = evidence.flows.first {
+            !$0.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
+                && $0.pull.state == "unavailable"
+        }
+        if let lost {
+            return failed(
+                name, "\(evidence.peer) does not get through to us: \(lost.pull.sentence)",
+                "bsfg doctor peer \(evidence.ours.zone), on \(evidence.peer)")
+        }
+        return passed(
+            name,
+            "mutual TLS 1.3; the certificate of \(reach.identity) is anchored and named as peers.yaml "
+                + "says, and we are a peer there")
+    }
+
+    private var clocks: Criterion {
+        guard let difference = evidence.reach.clockMilliseconds else {
+            return .notChecked(
+                "clocks", "3.3", "the clock of \(evidence.peer) is not known", required: false)
+        }
+        guard difference.magnitude <= UInt64(Self.clockMillisecondsMaximum) else {
+            return .failed(
+                "clocks", "3.3",
+                "the clock of \(evidence.peer) is \(difference.magnitude / 1_000) s "
+                    + "\(difference > 0 ? "ahead of" : "behind") ours: certificates expire and facts age by it",
+                command: "timedatectl status, on both machines")
+        }
+        return .passed("clocks", "3.3", "the clocks differ by \(difference.magnitude) ms")
+    }
+
+    // MARK: - What may cross
+
+    private var authorization: Criterion {
+        let name = "authorization"
+        if let problem = evidence.plan.problems.first {
+            return failed(name, problem.sentence, problem.remedy)
+        }
+        if let flow = evidence.flows.first(where: { $0.isBlocked(by: Self.grantReasons) }) {
+            return failed(
+                name, "\(flow.name) is refused, \(flow.pull.reason): \(flow.pull.sentence)",
+                "bsfg federation plan --peer \(evidence.peer)")
+        }
+        if let allowed = evidence.denials.first(where: { $0.verdict == .allowed }) {
+            return failed(
+                name, "\(evidence.peer) did not refuse \(allowed.name): \(allowed.sentence)",
+                "bsfg peer deny-test \(evidence.peer)")
+        }
+        let refused = evidence.denials.filter { $0.verdict == .refused }.map(\.name)
+        guard refused.contains("ungranted_stream") else {
+            return open(
+                name, "\(evidence.peer) was not seen to refuse a stream that it does not grant",
+                "bsfg peer deny-test \(evidence.peer)")
+        }
+        return passed(
+            name,
+            "what is granted is given; \(evidence.peer) refused \(refused.joined(separator: ", "))")
+    }
+
+    // MARK: - Facts and cursors
+
+    private var replay: Criterion {
+        let name = "replay"
+        let flows = evidence.flows
+        guard !flows.isEmpty else {
+            return open(
+                name, "neither side pulls from the other", "add what is pulled to cursors.yaml")
+        }
+        for flow in flows where flow.pull.state == "blocked" {
+            if flow.isBlocked(by: Self.historyReasons) { continue }
+            return failed(
+                name, "\(flow.name) is blocked, \(flow.pull.reason): \(flow.pull.sentence)",
+                "bsfg doctor peer \(evidence.peer)")
+        }
+        if let flow = flows.first(where: { $0.pull.state == "unavailable" || $0.pull.nextOffset == nil }),
+            !flow.isBlocked(by: Self.historyReasons)
+        {
+            return failed(
+                name, "\(flow.name) is \(flow.pull.state): \(flow.pull.sentence)",
+                "bsfg doctor peer \(evidence.peer)")
+        }
+        if let flow = flows.first(where: { $0.pull.nextOffset == 0 }) {
+            return open(
+                name, "\(flow.name) has brought nothing yet, its source has no facts",
+                "append a fact there and accept again")
+        }
+        let facts = flows.reduce(0) { sum, flow in
+            sum + (flow.receiver.log(stream: flow.pull.stream, origin: flow.pull.origin)?.headOffset ?? 0)
+        }
+        return passed(name, "\(flows.count) pulls brought facts, \(facts) are here durably")
+    }
+
+    private var cursor: Criterion {
+        let name = "cursor"
+        for flow in evidence.flows {
+            if flow.isBlocked(by: Self.historyReasons) {
+                return failed(
+                    name, "\(flow.name), \(flow.pull.reason): \(flow.pull.sentence)",
+                    "bsfg peer accept-history, once it is known which side went back")
+            }
+            if let problem = wentBack(flow) ?? disagreement(flow) { return failed(name, problem) }
+        }
+        guard evidence.flows.contains(where: { $0.pull.confirmedOffset != nil }) else {
+            return open(name, "nothing was confirmed yet")
+        }
+        return passed(
+            name,
+            evidence.latestTheirs == nil
+                ? "each position rose, and the source confirmed it in its answers"
+                : "each position rose, and each source's cursor stands where the receiver's log does")
+    }
+
+    private func wentBack(_ flow: AcceptanceEvidence.Flow) -> String? {
+        let isOurs = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
+        let earlier = isOurs ? evidence.ours : evidence.theirs
+        let source = isOurs ? evidence.peer : evidence.ours.zone
+        guard
+            let before = earlier?.pull(
+                peer: source, stream: flow.pull.stream, origin: flow.pull.origin),
+            let was = before.nextOffset, let now = flow.pull.nextOffset
+        else { return nil }
+        return now < was ? "\(flow.name) went back from \(was) to \(now)" : nil
+    }
+
+    private func disagreement(_ flow: AcceptanceEvidence.Flow) -> String? {
+        guard let next = flow.pull.nextOffset, next > 0 else { return nil }
+        guard let source = flow.source else { return nil }
+        guard
+            let reader = source.reader(
+                zone: flow.receiver.zone, stream: flow.pull.stream, origin: flow.pull.origin)
+        else { return "\(source.zone) keeps no cursor for \(flow.name)" }
+        guard reader.detached.isEmpty else {
+            return "the cursor of \(flow.name) at \(source.zone) is detached: \(reader.detached)"
+        }
+        // A file is of another moment, and so is a look at two nodes that still have something to tell.
+        guard evidence.theirsAfter != nil, evidence.partition?.isSettledAfter == true,
+            reader.nextOffset != next
+        else { return nil }
+        return "\(source.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver has "
+            + "\(next)"
+    }
+
+    // MARK: - Drills
+
+    private var duplicateReplay: Criterion {
+        let name = "duplicate_replay"
+        if let broken = evidence.replays.first(where: { $0.problem != nil }) {
+            return failed(
+                name, "\(broken.stream) of \(broken.origin): \(broken.problem ?? "")")
+        }
+        let run = evidence.replays.filter { $0.fromOffset != nil }
+        guard !run.isEmpty else { return open(name, "no fact was there to be fetched again") }
+        if let grown = run.first(where: { $0.addedCount != 0 }) {
+            return failed(
+                name,
+                "\(grown.stream) of \(grown.origin) grew by \(grown.addedCount) beyond what was new when "
+                    + "offset \(grown.fromOffset ?? 0) and later came again")
+        }
+        if let unfinished = run.first(where: { !$0.isComplete }) {
+            return failed(
+                name,
+                "\(unfinished.stream) of \(unfinished.origin) did not come again from offset "
+                    + "\(unfinished.fromOffset ?? 0) within the time given")
+        }
+        let again = run.reduce(0) { $0 + $1.againCount }
+        return passed(name, "\(again) facts came again and were recognised, no log grew by them")
+    }
+
+    private var replayDrill: Criterion {
+        let run = evidence.replays.filter { $0.fromOffset != nil }
+        guard !run.isEmpty else {
+            return open(
+                "replay_drill", "the duplicate replay was not performed",
+                "bsfg federation drill --peer \(evidence.peer)")
+        }
+        return passed(
+            "replay_drill",
+            "performed on "
+                + run.map { "\($0.stream) of \($0.origin) from offset \($0.fromOffset ?? 0)" }
+                .joined(separator: ", "))
+    }
+
+    private var partitionRecovery: Criterion {
+        guard let record = evidence.partition else {
+            return open(
+                "partition_recovery", "no partition was made",
+                "bsfg federation drill --peer \(evidence.peer)")
+        }
+        return PartitionCriterion(peer: evidence.peer, record: record).judge()
+    }
+
+    // MARK: - Artifacts and papers
+
+    private var artifacts: Criterion {
+        let name = "artifacts"
+        let isEnabled = evidence.plan.grants.contains { !$0.artifacts.isEmpty }
+        guard isEnabled || !evidence.plan.isPeerKnown else {
+            return .notChecked(
+                name, Self.section, "neither side grants artifacts to the other", required: false)
+        }
+        let pairs = [(evidence.latestOurs, evidence.peer)]
+            + (evidence.latestTheirs.map { [($0, evidence.ours.zone)] } ?? [])
+        let foreign = pairs.flatMap { holder, zone in
+            holder.artifacts.filter { $0.zone.utf8.elementsEqual(zone.utf8) }
+        }
+        if let lost = foreign.first(where: { $0.state == "missing" || $0.state == "not_granted" }) {
+            return failed(
+                name, "\(lost.zone)/\(lost.name), to which a received fact refers, is \(lost.state)",
+                "bsfg artifact pending")
+        }
+        if let waiting = foreign.first(where: { $0.state != "stored" }) {
+            return open(
+                name, "\(waiting.zone)/\(waiting.name) is \(waiting.state)", "bsfg artifact pending")
+        }
+        guard !foreign.isEmpty else {
+            return .notChecked(
+                name, Self.section, "no received fact refers to an artifact", required: isEnabled)
+        }
+        return passed(
+            name, "\(foreign.count) artifacts that facts refer to are here, with the digests of the facts")
+    }
+
+    private var visibility: Criterion {
+        guard evidence.theirs != nil else {
+            return open(
+                "visibility", "lag, backlog and refusals are shown by our node; the peer's were not seen",
+                "--peer-admin SOCKET, or --evidence FILE")
+        }
+        return passed(
+            "visibility", "both nodes show replication lag, backlog and refused callers (bsfg status)")
+    }
+
+    private var initDocumented: Criterion {
+        let name = "init_documented"
+        if let flow = evidence.plan.unjustified.first {
+            return failed(
+                name,
+                "\(flow.stream) of \(flow.origin) to \(flow.receiver) begins with \(flow.initMode) and does "
+                    + "not say why",
+                "add justification to its entry in cursors.yaml of \(flow.receiver)")
+        }
+        guard evidence.plan.isPeerKnown else {
+            return open(
+                name, "what the peer pulls was not seen", "--peer-admin SOCKET, or --evidence FILE")
+        }
+        return passed(
+            name,
+            evidence.plan.flows.map { "\($0.stream) of \($0.origin) to \($0.receiver): \($0.initMode)" }
+                .joined(separator: "; "))
+    }
+
+    private var matrixDocumented: Criterion {
+        guard evidence.plan.isPeerKnown else {
+            return open(
+                "matrix_documented", "what the peer grants was not seen",
+                "--peer-admin SOCKET, or --evidence FILE")
+        }
+        return passed("matrix_documented", "both sides' grants are in this report")
+    }
+}

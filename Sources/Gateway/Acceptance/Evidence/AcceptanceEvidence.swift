@@ -1,0 +1,55 @@
+/// Everything that an acceptance was decided from; it goes into the report as it is.
+package struct AcceptanceEvidence: Sendable, Codable, Equatable {
+    package var peer: String
+    package var plan: FederationPlan
+    package var ours: NodeEvidence
+    /// From the other side's administration socket, or from a file of it.
+    package var theirs: NodeEvidence?
+    package var reach: PeerReach
+    package var denials: [Denial] = []
+    package var replays: [ReplayRecord] = []
+    package var partition: PartitionRecord?
+    /// After all drills.
+    package var oursAfter: NodeEvidence?
+    package var theirsAfter: NodeEvidence?
+
+    package init(
+        peer: String, plan: FederationPlan, ours: NodeEvidence, theirs: NodeEvidence?,
+        reach: PeerReach
+    ) {
+        self.peer = peer
+        self.plan = plan
+        self.ours = ours
+        self.theirs = theirs
+        self.reach = reach
+    }
+
+    var latestOurs: NodeEvidence { oursAfter ?? ours }
+    var latestTheirs: NodeEvidence? { theirsAfter ?? theirs }
+
+    /// Every pull of either side from the other, with what its source says where that is known.
+    struct Flow {
+        var receiver: NodeEvidence
+        var source: NodeEvidence?
+        var pull: NodeEvidence.Pull
+
+        var name: String { "\(pull.stream) of \(pull.origin) to \(receiver.zone)" }
+
+        /// A reason among those given keeps it from going on.
+        func isBlocked(by reasons: Set<String>) -> Bool {
+            pull.state == "blocked" && reasons.contains(pull.reason)
+        }
+    }
+
+    var flows: [Flow] {
+        var flows = latestOurs.pulls(from: peer).map {
+            Flow(receiver: latestOurs, source: latestTheirs, pull: $0)
+        }
+        if let theirs = latestTheirs {
+            flows += theirs.pulls(from: ours.zone).map {
+                Flow(receiver: theirs, source: latestOurs, pull: $0)
+            }
+        }
+        return flows
+    }
+}

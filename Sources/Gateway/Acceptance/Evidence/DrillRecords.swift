@@ -1,0 +1,80 @@
+/// One pull before and after some of its facts were fetched once more.
+package struct ReplayRecord: Sendable, Codable, Equatable {
+    package var stream: String
+    package var origin: String
+    package var before: NodeEvidence.Pull
+    package var headBefore: UInt64
+    /// Nil: there was nothing to fetch again.
+    package var fromOffset: UInt64?
+    package var after: NodeEvidence.Pull?
+    package var headAfter: UInt64 = 0
+    package var problem: String?
+
+    package init(
+        stream: String, origin: String, before: NodeEvidence.Pull, headBefore: UInt64
+    ) {
+        self.stream = stream
+        self.origin = origin
+        self.before = before
+        self.headBefore = headBefore
+    }
+
+    /// Facts that came again and were recognised.
+    package var againCount: UInt64 {
+        guard let after else { return 0 }
+        return after.redeliveredCount - min(after.redeliveredCount, before.redeliveredCount)
+    }
+
+    /// The position is reached again, something came again, and the log grew by what was new alone.
+    package var isComplete: Bool {
+        guard let after, let next = after.nextOffset, next >= before.nextOffset ?? 0 else {
+            return false
+        }
+        return againCount > 0 && addedCount == 0
+    }
+
+    /// By how much the log grew beyond what was new.
+    package var addedCount: Int64 {
+        guard let after else { return 0 }
+        let grown = Int64(clamping: headAfter) - Int64(clamping: headBefore)
+        let new =
+            Int64(clamping: after.materialisedCount) - Int64(clamping: before.materialisedCount)
+        return grown - new
+    }
+}
+
+/// Both sides before, during and after a partition that was made on purpose.
+package struct PartitionRecord: Sendable, Codable, Equatable {
+    package struct Appends: Sendable, Codable, Equatable {
+        package var stream: String
+        package var count = 0
+        package var problem: String?
+
+        package init(stream: String, count: Int = 0, problem: String? = nil) {
+            self.stream = stream
+            self.count = count
+            self.problem = problem
+        }
+    }
+
+    package var before: NodeEvidence
+    package var peerBefore: NodeEvidence?
+    package var isSettledBefore: Bool
+    /// Right after the gate closed.
+    package var closed: NodeEvidence?
+    package var peerClosed: NodeEvidence?
+    package var ownAppends: Appends?
+    package var peerAppends: Appends?
+    /// After the appends and a while, with the gate still closed.
+    package var during: NodeEvidence?
+    package var peerDuring: NodeEvidence?
+    package var after: NodeEvidence?
+    package var peerAfter: NodeEvidence?
+    package var isSettledAfter = false
+
+    package init(before: NodeEvidence, peerBefore: NodeEvidence?, isSettledBefore: Bool) {
+        self.before = before
+        self.peerBefore = peerBefore
+        self.isSettledBefore = isSettledBefore
+    }
+}

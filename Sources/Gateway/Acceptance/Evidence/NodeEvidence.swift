@@ -1,0 +1,138 @@
+internal import FoundationEssentials
+package import RPC
+
+/// What one node says of itself at one moment: all that the other side of a federation needs to know to
+/// judge. No keys, no facts.
+package struct NodeEvidence: Sendable, Codable, Equatable {
+    package static let format = "bsfg.federation.evidence.v1"
+    /// Of a file, before it is read.
+    package static let bytesMaximum = 4 << 20
+
+    package struct Log: Sendable, Codable, Equatable {
+        package var stream: String
+        package var origin: String
+        /// `store` or `forward`.
+        package var role: String
+        /// In hexadecimal.
+        package var identifier: String
+        package var epoch: UInt64
+        package var firstOffset: UInt64
+        package var headOffset: UInt64
+        package var gapCount: Int
+        /// `writing`, or why it stopped.
+        package var state: String
+        package var isAlarmed: Bool
+    }
+
+    package struct Pull: Sendable, Codable, Equatable {
+        package var peer: String
+        package var stream: String
+        package var origin: String
+        package var state: String
+        package var reason: String
+        package var sentence: String
+        package var nextOffset: UInt64?
+        package var confirmedOffset: UInt64?
+        package var sourceHeadOffset: UInt64?
+        package var materialisedCount: UInt64
+        package var redeliveredCount: UInt64
+    }
+
+    package struct Reader: Sendable, Codable, Equatable {
+        package var owner: String
+        package var name: String
+        package var stream: String
+        package var origin: String
+        package var nextOffset: UInt64
+        package var detached: String
+    }
+
+    package struct Gate: Sendable, Codable, Equatable {
+        package var peer: String
+        package var mode: String
+        package var isClosedByOperator: Bool
+        package var reason: String
+    }
+
+    package struct Artifact: Sendable, Codable, Equatable {
+        package var zone: String
+        package var name: String
+        /// As `bsfg artifact list` has it.
+        package var state: String
+    }
+
+    package struct Line: Sendable, Codable, Equatable {
+        package var key: String
+        package var value: String
+
+        package init(key: String, value: String) {
+            self.key = key
+            self.value = value
+        }
+    }
+
+    package var format = NodeEvidence.format
+    package var takenAtUnixMs: Int64
+    package var zone: String
+    package var identity: String
+    package var release: String
+    /// What is in force, as `bsfg config show` has it.
+    package var configuration: [Line]
+    package var logs: [Log]
+    package var pulls: [Pull]
+    package var readers: [Reader]
+    package var gates: [Gate]
+    /// At most 1,000.
+    package var artifacts: [Artifact]
+    /// Handshakes and callers refused since the node began.
+    package var refusedCount: UInt64
+
+    package func log(stream: String, origin: String) -> Log? {
+        logs.first {
+            $0.stream.utf8.elementsEqual(stream.utf8) && $0.origin.utf8.elementsEqual(origin.utf8)
+        }
+    }
+
+    package func pulls(from peer: String) -> [Pull] {
+        pulls.filter { $0.peer.utf8.elementsEqual(peer.utf8) }
+    }
+
+    package func pull(peer: String, stream: String, origin: String) -> Pull? {
+        pulls(from: peer).first {
+            $0.stream.utf8.elementsEqual(stream.utf8) && $0.origin.utf8.elementsEqual(origin.utf8)
+        }
+    }
+
+    /// The cursor of a peer, which is named after what it pulls.
+    package func reader(zone: String, stream: String, origin: String) -> Reader? {
+        readers.first { $0.name.utf8.elementsEqual("\(zone)/\(stream)/\(origin)".utf8) }
+    }
+
+    package func gate(to peer: String) -> Gate? {
+        gates.first { $0.peer.utf8.elementsEqual(peer.utf8) }
+    }
+}
+
+extension NodeEvidence {
+    package func json() throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return Array(try encoder.encode(self)) + [UInt8(ascii: "\n")]
+    }
+
+    /// - Throws: one sentence for a file that is too large, no evidence, or of another release.
+    package static func read(file: String) throws(CertificateError) -> NodeEvidence {
+        let bytes = try SmallFile.read(file, bytesMaximum: bytesMaximum)
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        guard let evidence = try? decoder.decode(NodeEvidence.self, from: Data(bytes)),
+            evidence.format.utf8.elementsEqual(format.utf8)
+        else {
+            throw CertificateError(
+                "\(file) is not the evidence of a node; export it there with: bsfg federation "
+                    + "evidence --out FILE")
+        }
+        return evidence
+    }
+}

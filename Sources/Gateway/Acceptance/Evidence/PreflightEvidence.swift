@@ -1,0 +1,53 @@
+/// What was found on this side before a federation is brought up. Times are seconds since 1970.
+package struct PreflightEvidence: Sendable, Equatable {
+    package struct Certificate: Sendable, Equatable {
+        package var file: String
+        package var notBefore: Int64
+        package var notAfter: Int64
+        package var usages: [String]
+        /// Why it does not verify against our own anchors as a server or client; dates aside.
+        package var chainProblem: String?
+        /// Listen addresses that it does not name.
+        package var warnings: [String]
+    }
+
+    package struct RevocationFile: Sendable, Equatable {
+        package var file: String
+        package var nextUpdate: Int64
+    }
+
+    package var peer: String
+    package var now: Int64
+    package var certificate: Certificate?
+    /// Why certificate, key and trust files cannot be used together.
+    package var credentialsProblem: String?
+    package var keyExposure: String?
+    package var anchors: [String] = []
+    package var revocations: [RevocationFile] = []
+    /// What issues a new certificate.
+    package var certificateCommand = ""
+    /// Whether the kernel says so of the wall clock.
+    package var isClockSynchronised = false
+    package var dataDirectory = ""
+    package var freeBytes: UInt64?
+    /// What all logs may still grow by.
+    package var neededBytes: UInt64 = 0
+    /// What a measurement of the disk suspects; nil: it was not measured.
+    package var diskSuspicions: [String]?
+    /// What the running node says of itself; nil with the reason where it does not answer.
+    package var node: NodeEvidence?
+    package var nodeProblem: String?
+    package var serveCommand = ""
+    package var plan: FederationPlan
+    /// Nil where the peer is not to be called.
+    package var reach: PeerReach?
+    package var reachProblem: String?
+    /// The ticket or document that approves what is granted.
+    package var approval: String?
+
+    package init(peer: String, now: Int64, plan: FederationPlan) {
+        self.peer = peer
+        self.now = now
+        self.plan = plan
+    }
+}

@@ -1,0 +1,120 @@
+/// One thing that is wrong between a node and a peer, what is likely behind it, and what to do next.
+package struct PeerDiagnosis: Sendable, Equatable {
+    package var finding: String
+    package var cause: String
+    package var next: String
+
+    /// Everything that is wrong, the nearest cause first: what comes later is often its consequence.
+    package static func diagnose(
+        _ preflight: [Criterion], reach: PeerReach?, node: NodeEvidence?, plan: FederationPlan
+    ) -> [PeerDiagnosis] {
+        var found = preflight.filter { $0.verdict == .failed && $0.name != "endpoint" }.map {
+            PeerDiagnosis(
+                finding: $0.sentence, cause: "a precondition of section \($0.section) is not met",
+                next: $0.command ?? "bsfg federation preflight --peer \(plan.peer)")
+        }
+        if let reach { found += diagnose(reach, plan.peer, plan.zone) }
+        for problem in plan.problems where !problem.zone.utf8.elementsEqual(plan.zone.utf8) {
+            found.append(
+                PeerDiagnosis(
+                    finding: problem.sentence, cause: "the configuration of \(problem.zone)",
+                    next: problem.remedy))
+        }
+        guard let node else { return found }
+        if let gate = node.gate(to: plan.peer), gate.isClosedByOperator {
+            found.append(
+                PeerDiagnosis(
+                    finding: "the gate to \(plan.peer) is closed: \(gate.reason)",
+                    cause: "an operator closed it", next: "bsfg admin reconcile --peer \(plan.peer)"))
+        }
+        for pull in node.pulls(from: plan.peer) {
+            if let diagnosis = diagnose(pull, plan.zone) { found.append(diagnosis) }
+        }
+        return found
+    }
+
+    private static func diagnose(_ reach: PeerReach, _ peer: String, _ zone: String) -> [PeerDiagnosis] {
+        if let step = reach.failedStep {
+            let (cause, next) = likely(step.name, reach.failure, peer, zone)
+            return [PeerDiagnosis(finding: "\(step.name): \(step.sentence)", cause: cause, next: next)]
+        }
+        var found: [PeerDiagnosis] = []
+        if !reach.zone.utf8.elementsEqual(peer.utf8) {
+            found.append(
+                PeerDiagnosis(
+                    finding: "the node there is of the zone \(reach.zone)",
+                    cause: "the endpoint or the id of \(peer) in peers.yaml is another node's",
+                    next: "correct peers.yaml, then: bsfg config reload"))
+        }
+        if !reach.roles.contains(where: { $0.utf8.elementsEqual("peer".utf8) }) {
+            found.append(
+                PeerDiagnosis(
+                    finding: "we are no peer of \(peer)",
+                    cause: "its peers.yaml has no entry of us with authorized: true",
+                    next: "on \(peer): add \(zone) to peers.yaml, then: bsfg config reload"))
+        }
+        if let difference = reach.clockMilliseconds,
+            difference.magnitude > UInt64(HandoffCriteria.clockMillisecondsMaximum)
+        {
+            found.append(
+                PeerDiagnosis(
+                    finding: "the clocks differ by \(difference.magnitude / 1_000) s",
+                    cause: "one of the two machines has no time service",
+                    next: "timedatectl status, on both"))
+        }
+        return found
+    }
+
+    private static func likely(_ step: String, _ failure: String?, _ peer: String, _ zone: String)
+        -> (cause: String, next: String)
+    {
+        switch step {
+        case "dns": ("the name is not known to this machine", "getent hosts NAME, then correct the endpoint")
+        case "tcp":
+            failure == "refused"
+                ? ("nothing listens there", "on \(peer): bsfg serve, or correct the endpoint in peers.yaml")
+                : ("a firewall drops it, or the machine is down", "ping the host, then ask for the port")
+        case "tls":
+            (
+                "one side does not trust the other's CA, or a certificate is out of date",
+                "bsfg cert status --config DIR, here and on \(peer); exchange the ca.crt files"
+            )
+        case "identity":
+            (
+                "its certificate has another name, or is of a CA that its entry does not have",
+                "compare identity and ca of the entry \(peer) in peers.yaml with bsfg cert status there"
+            )
+        default:
+            (
+                "\(peer) does not accept us", "on \(peer): compare its entry of \(zone) with our certificate"
+            )
+        }
+    }
+
+    private static func diagnose(_ pull: NodeEvidence.Pull, _ zone: String) -> PeerDiagnosis? {
+        let name = "\(pull.stream) of \(pull.origin)"
+        switch pull.state {
+        case "manual":
+            return PeerDiagnosis(
+                finding: "\(name) is not pulled", cause: "start: manual holds it",
+                next: "bsfg peer start \(pull.peer)")
+        case "blocked": break
+        default: return nil
+        }
+        let finding = "\(name) is blocked, \(pull.reason): \(pull.sentence)"
+        if HandoffCriteria.grantReasons.contains(pull.reason) {
+            return PeerDiagnosis(
+                finding: finding, cause: "\(pull.peer) does not grant it to \(zone)",
+                next: "on \(pull.peer): add it to the entry \(zone) in peers.yaml, then: bsfg config reload")
+        }
+        if HandoffCriteria.historyReasons.contains(pull.reason) {
+            return PeerDiagnosis(
+                finding: finding, cause: "one side was restored, copied or replaced",
+                next: "find out which one went back, then: bsfg peer accept-history --peer \(pull.peer) "
+                    + "--reason WHY")
+        }
+        return PeerDiagnosis(
+            finding: finding, cause: "the stream waits for an operator",
+            next: "bsfg status, bsfg quarantine list")
+    }
+}

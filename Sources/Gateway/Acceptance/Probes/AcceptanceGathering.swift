@@ -1,0 +1,65 @@
+/// Gathers what the handoff criteria are decided from: calls the peer, has it refuse, and runs the drills.
+package struct AcceptanceGathering: Sendable {
+    let configuration: NodeConfiguration
+    let peer: String
+    let plan: FederationPlan
+    let theirs: NodeEvidence?
+    let theirSide: FederationDrill.Side?
+    let patienceSeconds: Int
+    let unlisted: DenialProbe.Certificate?
+
+    package init(
+        configuration: NodeConfiguration, peer: String, plan: FederationPlan, theirs: NodeEvidence?,
+        theirSide: FederationDrill.Side?, patienceSeconds: Int,
+        unlisted: DenialProbe.Certificate? = nil
+    ) {
+        self.configuration = configuration
+        self.peer = peer
+        self.plan = plan
+        self.theirs = theirs
+        self.theirSide = theirSide
+        self.patienceSeconds = patienceSeconds
+        self.unlisted = unlisted
+    }
+
+    /// - Throws: `RPCClientError` when a node stops to answer its administration socket, `CertificateError` and
+    ///   `ConfigurationError` for files.
+    package func run() async throws -> AcceptanceEvidence {
+        guard let entry = configuration.peer(id: peer) else {
+            preconditionFailure("the peer was looked up before")
+        }
+        let credentials = try NodeCredentials.load(configuration)
+        let link = try PeerLink(peer: entry, configuration: configuration, credentials: credentials)
+        let ourSide = FederationDrill.Side(socketPath: configuration.adminSocketPath)
+        let drill = FederationDrill(
+            peer: peer, ours: ourSide, theirs: theirSide, patienceSeconds: patienceSeconds)
+        let reach = await link.reach()
+        var evidence = AcceptanceEvidence(
+            peer: peer, plan: plan, ours: try await ourSide.evidence(), theirs: theirs, reach: reach)
+        guard reach.failedStep == nil else { return evidence }
+        evidence.denials = await DenialProbe(
+            link: link, configuration: configuration, unlisted: unlisted
+        ).run()
+        // Pulls that were just allowed, or a gate that was just opened, need a moment; what never comes to
+        // agree is judged by its own state.
+        let settled = try await drill.look { ours, theirs in
+            Settlement.isDecided(ours: ours, theirs: theirs, peer: peer)
+        }
+        (evidence.oursAfter, evidence.theirsAfter) = (settled.ours, settled.theirs)
+        guard !isStuck(evidence) else { return evidence }
+        evidence.partition = try await drill.partition()
+        evidence.replays = try await drill.replay()
+        let final = try await drill.look { ours, theirs in
+            Settlement.isSettled(ours: ours, theirs: theirs, peer: peer)
+                && Settlement.hasArtifacts(ours: ours, theirs: theirs, peer: peer)
+        }
+        (evidence.oursAfter, evidence.theirsAfter) = (final.ours, final.theirs)
+        return evidence
+    }
+
+    /// A drill on a pull that is blocked shows nothing but that.
+    private func isStuck(_ evidence: AcceptanceEvidence) -> Bool {
+        !plan.problems.isEmpty
+            || evidence.flows.contains { $0.pull.state != "pulling" || $0.pull.nextOffset == nil }
+    }
+}

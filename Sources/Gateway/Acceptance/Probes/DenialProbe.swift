@@ -1,0 +1,202 @@
+internal import Facts
+internal import RPC
+
+/// One thing that a peer has to refuse, tried on the live peer.
+package struct Denial: Sendable, Codable, Equatable {
+    package enum Verdict: String, Sendable, Codable {
+        case refused
+        /// It answered, or refused for a reason that says it would have answered.
+        case allowed
+        case notChecked = "not_checked"
+    }
+
+    package var name: String
+    package var verdict: Verdict
+    /// The reason that was read, or the TLS failure.
+    package var reason: String
+    package var sentence: String
+}
+
+/// Asks a peer for what it must not give. Nothing that it tries would leave anything behind, were it allowed:
+/// cursors are dry runs, and the append is empty.
+package struct DenialProbe: Sendable {
+    /// A certificate with its key, as PEM.
+    package struct Certificate: Sendable {
+        package var chain: [UInt8]
+        package var key: [UInt8]
+
+        package init(chain: [UInt8], key: [UInt8]) {
+            self.chain = chain
+            self.key = key
+        }
+    }
+
+    /// No stream of a configuration is called so.
+    static let ungrantedStream = "bsfg.deny-test"
+
+    let link: PeerLink
+    let configuration: NodeConfiguration
+    /// Of somebody whom the peer does not list, by a CA that it trusts.
+    let unlisted: Certificate?
+
+    package init(link: PeerLink, configuration: NodeConfiguration, unlisted: Certificate? = nil) {
+        self.link = link
+        self.configuration = configuration
+        self.unlisted = unlisted
+    }
+
+    package func run() async -> [Denial] {
+        var found: [Denial] = []
+        do throws(RPCClientError) {
+            let client = try link.client()
+            found.append(await stream(client))
+            found.append(await origin(client))
+            found.append(await append(client))
+            found.append(await administration(client))
+            await client.close()
+        } catch {
+            found.append(
+                Denial(
+                    name: "grants", verdict: .notChecked, reason: "", sentence: error.description))
+        }
+        found.append(await handshake("no_certificate", Certificate(chain: [], key: [])))
+        found.append(await wrongAuthority())
+        if let unlisted {
+            found.append(await handshake("unlisted_identity", unlisted))
+        } else {
+            found.append(
+                Denial(
+                    name: "unlisted_identity", verdict: .notChecked, reason: "",
+                    sentence: "give a certificate of somebody whom the peer does not list: "
+                        + "--unlisted-cert and --unlisted-key"))
+        }
+        return found
+    }
+
+    // MARK: - With our own certificate
+
+    private func stream(_ client: RPCClient) async -> Denial {
+        await refusal(
+            "ungranted_stream", client, [.streamNotGranted],
+            cursor(Self.ungrantedStream, link.peer.id))
+    }
+
+    /// A zone is never given its own facts back, so its name is always an origin that is not granted.
+    private func origin(_ client: RPCClient) async -> Denial {
+        let name = "ungranted_origin"
+        let granted: [Bsfg_V1_StreamInfo]
+        do throws(RPCClientError) {
+            let bytes = try await client.call(
+                Procedure.listStreams.rawValue,
+                WireCodec.encode(Bsfg_V1_ListStreamsRequest(), .proto))
+            granted = try DenialProbe.decode(bytes)
+        } catch {
+            return Denial(
+                name: name, verdict: .notChecked, reason: error.failure?.reason ?? "",
+                sentence: error.description)
+        }
+        guard let stream = granted.first?.stream else {
+            return Denial(
+                name: name, verdict: .notChecked, reason: "",
+                sentence: "the peer grants us no stream, so no origin of one can be refused")
+        }
+        return await refusal(name, client, [.originNotGranted], cursor(stream, configuration.zone))
+    }
+
+    private func append(_ client: RPCClient) async -> Denial {
+        await refusal(
+            "append_as_peer", client, [.identityNotAuthorised],
+            (.appendFact, WireCodec.encode(Bsfg_V1_AppendFactRequest(), .proto)))
+    }
+
+    private func administration(_ client: RPCClient) async -> Denial {
+        await refusal("administration", client, [.unknownMethod, .identityNotAuthorised], (.status, []))
+    }
+
+    private func cursor(_ stream: String, _ origin: String) -> (Procedure, [UInt8]) {
+        var request = Bsfg_V1_OpenCursorRequest()
+        request.consumerName = "\(configuration.zone)/\(stream)/\(origin)"
+        request.stream = stream
+        request.originZone = origin
+        request.initMode = "start_now"
+        request.dryRun = true
+        return (.openCursor, WireCodec.encode(request, .proto))
+    }
+
+    private func refusal(
+        _ name: String, _ client: RPCClient, _ expected: [ErrorReason],
+        _ call: (procedure: Procedure, body: [UInt8])
+    ) async -> Denial {
+        do throws(RPCClientError) {
+            _ = try await client.call(call.procedure.rawValue, call.body)
+            return Denial(
+                name: name, verdict: .allowed, reason: "",
+                sentence: "\(call.procedure.method) was answered and had to be refused")
+        } catch {
+            guard let failure = error.failure else {
+                return Denial(
+                    name: name, verdict: .notChecked, reason: error.transportKind?.rawValue ?? "",
+                    sentence: error.description)
+            }
+            let reason = failure.reason ?? failure.code
+            let isExpected = expected.contains { $0.rawValue.utf8.elementsEqual(reason.utf8) }
+            return Denial(
+                name: name, verdict: isExpected ? .refused : .allowed, reason: reason,
+                sentence: failure.description)
+        }
+    }
+
+    private static func decode(_ bytes: [UInt8]) throws(RPCClientError) -> [Bsfg_V1_StreamInfo] {
+        do throws(ServiceError) {
+            return try WireCodec.decodeResponse(Bsfg_V1_ListStreamsResponse.self, bytes, .proto).streams
+        } catch {
+            throw .transport(kind: .malformed, sentence: error.message)
+        }
+    }
+
+    // MARK: - With other certificates
+
+    /// Our own name, issued by a CA that was made for this test and that nobody trusts.
+    private func wrongAuthority() async -> Denial {
+        let name = "wrong_authority"
+        let certificate: Certificate
+        do throws(CertificateError) {
+            let authority = try CertificateAuthority.make(name: "bsfg deny test", days: 1)
+            let issued = try authority.issue(
+                CertificateRequest(identity: configuration.identity, days: 1))
+            certificate = Certificate(chain: issued.certificate.pem, key: try issued.key.pem())
+        } catch {
+            return Denial(
+                name: name, verdict: .notChecked, reason: "", sentence: error.sentence)
+        }
+        return await handshake(name, certificate)
+    }
+
+    private func handshake(_ name: String, _ certificate: Certificate) async -> Denial {
+        do throws(RPCClientError) {
+            let client = try link.client(chain: certificate.chain, key: certificate.key)
+            let answer = try await client.get("/health")
+            await client.close()
+            guard answer.status == 200 else { throw .status(client.failure(of: answer)) }
+            return Denial(
+                name: name, verdict: .allowed, reason: "",
+                sentence: "/health was answered and the caller had to be refused")
+        } catch {
+            switch error {
+            case .transport(.tls, let sentence), .transport(.closed, let sentence):
+                return Denial(
+                    name: name, verdict: .refused, reason: "tls", sentence: sentence)
+            case .transport(let kind, let sentence):
+                return Denial(
+                    name: name, verdict: .notChecked, reason: kind.rawValue, sentence: sentence)
+            case .status(let failure):
+                let reason = failure.reason ?? failure.code
+                let isIdentity = reason.utf8.elementsEqual(
+                    ErrorReason.identityNotAuthorised.rawValue.utf8)
+                return Denial(
+                    name: name, verdict: isIdentity ? .refused : .notChecked, reason: reason,
+                    sentence: failure.description)
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+internal import CPlatform
+internal import Glibc
+internal import RPC
+internal import WriteAheadLog
+
+/// Looks at everything on this side that a federation presumes. Reads files and asks the node and, where
+/// wanted, the peer; changes nothing.
+package struct PreflightProbe: Sendable {
+    let configuration: NodeConfiguration
+    let peer: String
+    let plan: FederationPlan
+    let approval: String?
+    /// Writes 16 MiB beside the logs and removes them again.
+    let measuresDisk: Bool
+    let callsPeer: Bool
+
+    package init(
+        configuration: NodeConfiguration, peer: String, plan: FederationPlan, approval: String?,
+        measuresDisk: Bool, callsPeer: Bool
+    ) {
+        self.configuration = configuration
+        self.peer = peer
+        self.plan = plan
+        self.approval = approval
+        self.measuresDisk = measuresDisk
+        self.callsPeer = callsPeer
+    }
+
+    package func run() async -> PreflightEvidence {
+        var evidence = PreflightEvidence(peer: peer, now: Int64(time(nil)), plan: plan)
+        evidence.approval = approval
+        evidence.certificateCommand = NodeCredentials.certificateCommand(configuration)
+        evidence.serveCommand = "bsfg serve --config \(shellQuoted(configuration.directory))"
+        lookAtCertificates(&evidence)
+        evidence.isClockSynchronised = bsfg_clock_synchronised() == 1
+        let admin = AdminClient(socketPath: configuration.adminSocketPath)
+        do throws(RPCClientError) {
+            evidence.node = try await NodeEvidence.gather(
+                admin, atUnixMilliseconds: PeerLink.nowMilliseconds())
+            evidence.neededBytes = try await growth(admin)
+        } catch {
+            evidence.nodeProblem = error.description
+            evidence.neededBytes = capacity
+        }
+        lookAtDisk(&evidence)
+        if callsPeer { await call(&evidence) }
+        return evidence
+    }
+
+    private func lookAtCertificates(_ evidence: inout PreflightEvidence) {
+        let report = CertificateReport.make(configuration)
+        let file = configuration.tls.certificateFile
+        evidence.keyExposure = PrivateKey.exposure(file: configuration.tls.keyFile)
+        for status in report.certificates where status.role == "crl" {
+            evidence.revocations.append(
+                PreflightEvidence.RevocationFile(file: status.file, nextUpdate: status.notAfter))
+        }
+        if let own = report.certificates.first(where: { $0.role == "node" }) {
+            evidence.certificate = PreflightEvidence.Certificate(
+                file: file, notBefore: own.notBefore, notAfter: own.notAfter, usages: own.usages,
+                chainProblem: chainProblem(), warnings: report.warnings)
+        }
+        do {
+            _ = try NodeCredentials.load(configuration)
+        } catch {
+            evidence.credentialsProblem = error.problems.first.map { "\($0.file): \($0.sentence)" }
+        }
+        let entry = configuration.peer(id: peer)
+        let files = entry?.authorityFiles ?? configuration.tls.authorityFiles
+        if let anchors = try? TrustAnchors(files: files) {
+            evidence.anchors = anchors.certificates.map { "'\($0.subject)'" }
+        }
+    }
+
+    /// Against the anchors that a peer would have of us: our own. Dates are judged apart.
+    private func chainProblem() -> String? {
+        do {
+            let leaf = try X509Certificate.all(file: configuration.tls.certificateFile).first
+            guard let leaf else { return "\(configuration.tls.certificateFile) holds no certificate" }
+            let anchors = try TrustAnchors(files: configuration.tls.authorityFiles)
+            for direction in [CallDirection.incoming, .outgoing] {
+                try anchors.verify(leaf, direction: direction)
+            }
+            return nil
+        } catch let refusal as CertificateRefusal {
+            switch refusal.kind {
+            case .expired, .notYetValid, .wrongUsage: return nil
+            default: return refusal.sentence
+            }
+        } catch let error as CertificateError {
+            return error.sentence
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    // MARK: - Disk
+
+    /// Every log filled to the brim.
+    private var capacity: UInt64 {
+        var bytes = configuration.streams.reduce(UInt64(0)) { $0 + UInt64($1.store.capacityBytes) }
+        for cursor in configuration.cursors {
+            bytes += UInt64(configuration.stream(cursor.stream)?.forward.capacityBytes ?? 0)
+        }
+        return bytes
+    }
+
+    private func growth(_ admin: AdminClient) async throws(RPCClientError) -> UInt64 {
+        try await admin.status().streams.reduce(UInt64(0)) { sum, log in
+            sum + log.capacityBytes - min(log.capacityBytes, log.fillBytes)
+        }
+    }
+
+    private func lookAtDisk(_ evidence: inout PreflightEvidence) {
+        let directory = configuration.dataDirectory
+        evidence.dataDirectory = directory
+        evidence.freeBytes = try? LinuxDisk().freeBytes(directory)
+        guard measuresDisk else { return }
+        do throws(DiskError) {
+            let report = try DiskTest(
+                disk: LinuxDisk(), directory: directory, writeCount: 200
+            ).run()
+            evidence.diskSuspicions = report.suspicions.map(\.sentence)
+        } catch {
+            evidence.diskSuspicions = ["\(error)"]
+        }
+    }
+
+    private func call(_ evidence: inout PreflightEvidence) async {
+        guard let entry = configuration.peer(id: peer) else {
+            evidence.reachProblem = "\(peer) is not in peers.yaml"
+            return
+        }
+        do {
+            let credentials = try NodeCredentials.load(configuration)
+            let link = try PeerLink(
+                peer: entry, configuration: configuration, credentials: credentials)
+            evidence.reach = await link.reach()
+        } catch let error as CertificateError {
+            evidence.reachProblem = error.sentence
+        } catch {
+            evidence.reachProblem = "our own certificate cannot be used"
+        }
+    }
+}

@@ -1,0 +1,59 @@
+internal import ArgumentParser
+internal import Gateway
+
+struct DoctorCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor", abstract: "Says what is wrong, why, and what to do next.",
+        subcommands: [DoctorPeer.self])
+}
+
+struct DoctorPeer: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "peer",
+        abstract: "One page of what is wrong between us and a peer.",
+        discussion: """
+            Our preconditions, the way to the peer, what both sides grant and pull, the gate and \
+            every pull. The nearest cause comes first; what follows is often its consequence. Exit \
+            status 1 when something is wrong.
+            """)
+
+    @Argument(help: "The peer, as peers.yaml calls it.")
+    var peer: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Our node's configuration. Environment: BSFG_CONFIG.", valueName: "DIR"))
+    var config: String?
+
+    @OptionGroup var output: OutputOptions
+
+    func run() async throws {
+        let (configuration, _) = try PeerEntry.load(peer, config)
+        let plan = FederationPlan(ours: FederationSide(configuration), theirs: nil, peer: peer)
+        let evidence = await PreflightProbe(
+            configuration: configuration, peer: peer, plan: plan, approval: nil, measuresDisk: false,
+            callsPeer: true
+        ).run()
+        let found = PeerDiagnosis.diagnose(
+            PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node, plan: plan)
+        switch output.format {
+        case .table:
+            if found.isEmpty { StandardOutput.line("nothing is wrong between us and \(peer)") }
+            for (index, diagnosis) in found.enumerated() {
+                StandardOutput.line(
+                    "\(index + 1). \(Table.printable(diagnosis.finding))\n   likely: \(diagnosis.cause)"
+                        + "\n   next: \(diagnosis.next)")
+            }
+        case .json:
+            StandardOutput.json(
+                .list(
+                    found.map {
+                        .object([
+                            ("finding", .text($0.finding)), ("cause", .text($0.cause)),
+                            ("next", .text($0.next)),
+                        ])
+                    }))
+        }
+        if !found.isEmpty { throw CommandFailure(.failure, "") }
+    }
+}

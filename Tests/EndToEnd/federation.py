@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""The bring-up runbook walked with commands: plan, preflight, deny-test, drill and a signed acceptance of a
+good pair; then spoiled ones, each of which has to fail at exactly the criterion that it breaks.
+"""
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+
+from support import BSFG, Site, main, run, wait_until
+
+SIGN_OFFS = [
+    argument for role in ("Federation Engineer", "Zone A Platform Lead", "Zone B Platform Lead")
+    for argument in ("--sign-off", f"{role}=Ada Lovelace")]
+WAIVED = ["--waive", "alerts=no monitoring in this test"]
+BUCKET = "batch-files"
+PATIENCE = "45"
+
+
+def command(*arguments):
+    done = subprocess.run(
+        [BSFG, *map(str, arguments)], capture_output=True, text=True, timeout=200)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Pair:
+    """enterprise, on which the commands run, and plant-a; each pulls from the other."""
+
+    def __init__(self, site):
+        self.site = site
+        self.ours, self.theirs = site.node("enterprise"), site.node("plant-a")
+        for node, other in ((self.ours, self.theirs), (self.theirs, self.ours)):
+            node.grant(other, artifacts=[BUCKET])
+            node.pull(other, justification="everything is wanted from the first day on")
+        # Another zone that enterprise knows, whose name a certificate may wrongly carry as well.
+        self.ours.peers.append(
+            {"id": "plant-b", "identity": "plant-b-bsfg", "authorized": True, "streams": []})
+        for node in (self.ours, self.theirs):
+            node.start()
+            self.append(node, "first")
+
+    def append(self, node, name, *arguments):
+        run("fact", "append", "--config", node.root, "--subject", "turbine:R80711", "--predicate",
+            "power_measured", "--object", '{"value":1}', "--to", node.zone, "--id",
+            f"{node.zone}-{name}", *arguments)
+
+    def call(self, *arguments):
+        return command(*arguments, "--config", self.ours.root)
+
+    def accept(self, out, *arguments, peer_admin=True):
+        way = ["--peer-admin", self.theirs.socket] if peer_admin else []
+        code, output, errors = self.call(
+            "federation", "accept", "--peer", "plant-a", "--out", out, "--patience-seconds", PATIENCE,
+            "-o", "json", *SIGN_OFFS, *WAIVED, *way, *arguments)
+        assert output, f"{code}: {errors}"
+        answer = json.loads(output)
+        return code, answer, {each["name"]: each for each in answer["criteria"]}
+
+    @contextlib.contextmanager
+    def files(self, node, **changes):
+        """The files of a node with other peers, then as they were; the running node follows."""
+        kept = node.peers
+        node.peers = changes.get("peers", kept)
+        try:
+            node.write()
+            run("config", "reload", "--config", node.root)
+            yield
+        finally:
+            node.peers = kept
+            node.write()
+            run("config", "reload", "--config", node.root)
+
+    @contextlib.contextmanager
+    def certificate(self, node, directory, restart=True):
+        """A node with the pair server.crt and server.key of another directory."""
+        certificates, kept = node.root / "certs", node.root / "certs-kept"
+        shutil.copytree(certificates, kept)
+
+        def put(source):
+            if restart:
+                node.stop()
+            for name in ("server.crt", "server.key"):
+                shutil.copy2(source / name, certificates / name)
+            if restart:
+                node.start()
+
+        try:
+            put(directory)
+            yield
+        finally:
+            put(kept)
+            shutil.rmtree(kept)
+
+
+def openssl(*arguments, cwd):
+    done = subprocess.run(["openssl", *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"openssl {arguments[0]}: {done.stderr}")
+
+
+def stamp(days):
+    return time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86_400))
+
+
+def issue(site, name, common_name, names=(), days=(-2, 300), authority=False):
+    """What the product's own CA would not issue: other dates, names that disagree, an issuing CA."""
+    directory = site.directory / "spoiled" / name
+    directory.mkdir(parents=True)
+    stem = "ca" if authority else "server"
+    use = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n" if authority else (
+        "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n"
+        "extendedKeyUsage=serverAuth,clientAuth\n")
+    alternatives = ",".join([f"DNS:{each}" for each in names] + ["IP:127.0.0.1"])
+    (directory / "openssl.conf").write_text(
+        "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\nnew_certs_dir=.\nserial=serial\n"
+        "default_md=sha256\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n"
+        f"[ext]\n{use}subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n"
+        + ("" if authority else f"subjectAltName={alternatives}\n")
+        + "[req]\ndistinguished_name=name\n[name]\n")
+    (directory / "index.txt").write_text("")
+    (directory / "serial").write_text("1000\n")
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{stem}.ec", cwd=directory)
+    openssl("pkcs8", "-topk8", "-nocrypt", "-in", f"{stem}.ec", "-out", f"{stem}.key", cwd=directory)
+    (directory / f"{stem}.key").chmod(0o600)
+    openssl("req", "-new", "-config", "openssl.conf", "-key", f"{stem}.key", "-subj",
+            f"/CN={common_name}", "-out", "request.pem", cwd=directory)
+    openssl("ca", "-batch", "-notext", "-config", "openssl.conf", "-extensions", "ext", "-cert",
+            site.authority, "-keyfile", site.authority_directory / "ca.key", "-startdate",
+            stamp(days[0]), "-enddate", stamp(days[1]), "-in", "request.pem", "-out", f"{stem}.crt",
+            cwd=directory)
+    return directory
+
+
+def good(checks, pair):
+    """The walk of the runbook on a pair that is as it should be."""
+    code, output, errors = pair.call(
+        "federation", "plan", "--peer", "plant-a", "--peer-config", pair.theirs.root, "-o", "json")
+    plan = json.loads(output)
+    checks.equal("plan: nothing is missing", (code, plan["problems"]), (0, []))
+    checks.equal(
+        "plan: both pulls are granted", [pull["granted"] for pull in plan["pulls"]], [True, True])
+
+    code, output, errors = pair.call("federation", "preflight", "--peer", "plant-a", "-o", "json")
+    verdicts = {each["name"]: each["verdict"] for each in json.loads(output)}
+    checks.equal(
+        "preflight: nothing fails", [name for name, each in verdicts.items() if each == "failed"], [])
+    checks.equal("preflight: OCSP is not checked, and no reason to stop",
+                 (code, verdicts["ocsp"]), (0, "not_checked"))
+
+    unlisted = pair.site.certificate("somebody-else")
+    other = ["--unlisted-cert", f"{unlisted}.crt", "--unlisted-key", f"{unlisted}.key"]
+    code, output, errors = pair.call("peer", "deny-test", "plant-a", "-o", "json", *other)
+    denials = {each["case"]: (each["verdict"], each["reason"]) for each in json.loads(output)}
+    checks.equal("deny-test: it succeeds", code, 0)
+    checks.equal(
+        "deny-test: everything is refused, for its reason",
+        {name: denials.get(name) for name in denials},
+        {"ungranted_stream": ("refused", "stream_not_granted"),
+         "ungranted_origin": ("refused", "origin_not_granted"),
+         "append_as_peer": ("refused", "identity_not_authorised"),
+         "administration": ("refused", denials["administration"][1]),
+         "no_certificate": ("refused", "tls"), "wrong_authority": ("refused", "tls"),
+         "unlisted_identity": ("refused", denials["unlisted_identity"][1])})
+
+    out = pair.site.directory / "report"
+    before = pair.ours.head("plant-a"), pair.theirs.head("enterprise")
+    code, answer, criteria = pair.accept(out, *other)
+    checks.equal(
+        "accept: a good pair is accepted",
+        (code, answer["accepted"], [name for name, each in criteria.items()
+                                    if each["verdict"] == "failed"]), (0, True, []))
+    for name in ("authentication", "authorization", "replay", "cursor", "duplicate_replay",
+                 "partition_recovery", "init_documented", "matrix_documented", "replay_drill", "sign_off"):
+        checks.equal(f"accept: {name} passes", criteria[name]["verdict"], "passed")
+    checks.equal("accept: alerts are waived, with the reason",
+                 (criteria["alerts"]["verdict"], criteria["alerts"]["waiver"]),
+                 ("waived", "no monitoring in this test"))
+    checks.equal(
+        "accept: the drill's facts crossed once",
+        (pair.ours.head("plant-a"), pair.theirs.head("enterprise")), tuple(head + 3 for head in before))
+    signature(checks, pair, out)
+
+    code, output, errors = pair.call("doctor", "peer", "plant-a", "-o", "json")
+    checks.equal("doctor: nothing is wrong", (code, output.strip()), (0, "[]"))
+    code, output, errors = pair.call("cursor", "query", "--peer", "plant-a", "-o", "json")
+    [cursor] = json.loads(output)
+    checks.equal("cursor query: the position is the source's head",
+                 (cursor["next_offset"], cursor["confirmed_offset"]),
+                 (pair.theirs.head(), pair.theirs.head() - 1))
+    code, output, errors = pair.call("peer", "show", "plant-a", "-o", "json")
+    checks.equal("peer show: its gate is open", json.loads(output)["gate"], "normal")
+    code, output, errors = pair.call("peer", "list", "-o", "json")
+    checks.equal("peer list: both peers", [each["id"] for each in json.loads(output)], ["plant-a", "plant-b"])
+
+
+def signature(checks, pair, out):
+    """The report's signature is by the node's certificate, and of these bytes."""
+    public = out / "server.pub"
+    with open(public, "wb") as file:
+        subprocess.run(
+            ["openssl", "x509", "-in", pair.ours.root / "certs" / "server.crt", "-pubkey", "-noout"],
+            stdout=file, check=True)
+
+    def verifies(report):
+        return subprocess.run(
+            ["openssl", "dgst", "-sha256", "-verify", public, "-signature",
+             out / "acceptance.json.sig", report], capture_output=True).returncode == 0
+
+    checks.check("report: openssl verifies the signature", verifies(out / "acceptance.json"))
+    altered = out / "altered.json"
+    altered.write_bytes((out / "acceptance.json").read_bytes().replace(b"Ada", b"Eve", 1))
+    checks.check("report: one altered name and it does not", not verifies(altered))
+    report = json.loads((out / "acceptance.json").read_text())
+    checks.equal("report: it says who signed off", len(report["sign_offs"]), 3)
+    checks.check("report: the readable one says the same",
+                 "**Accepted**" in (out / "acceptance.md").read_text())
+
+
+def evidence_file(checks, pair):
+    """The other side by a file that was exported there."""
+    file = pair.site.directory / "plant-a.evidence.json"
+    run("federation", "evidence", "--config", pair.theirs.root, "--out", file)
+    code, answer, criteria = pair.accept(
+        pair.site.directory / "by-file", "--evidence", file, peer_admin=False)
+    checks.equal("evidence: accepted from a file of the other side",
+                 (code, [name for name, each in criteria.items() if each["verdict"] == "failed"]), (0, []))
+
+
+def fails(checks, pair, what, criterion, *words, **options):
+    code, answer, criteria = pair.accept(pair.site.directory / "reports" / what, **options)
+    failed = [name for name, each in criteria.items() if each["verdict"] == "failed"]
+    sentence = criteria[criterion]["sentence"]
+    checks.equal(f"{what}: not accepted, at exactly {criterion}", (code, failed), (1, [criterion]))
+    checks.check(f"{what}: with the right words", any(word in sentence for word in words), sentence)
+
+
+def spoiled(checks, pair):
+    site = pair.site
+
+    def back():
+        wait_until("the pair working again", lambda: pair.ours.pull_status("plant-a")["state"] == "pulling"
+                   and pair.theirs.pull_status("enterprise")["state"] == "pulling")
+
+    for what, days, words in (("expired", (-40, -1), "expired at"), ("not yet valid", (1, 40), "not valid before")):
+        with pair.certificate(
+                pair.ours, issue(site, what.replace(" ", "-"), "enterprise-bsfg", ["enterprise-bsfg"], days),
+                restart=False):
+            fails(checks, pair, what, "validity", words)
+
+    def entry(**changes):
+        return [{**pair.theirs.peers[0], **changes}]
+
+    with pair.files(pair.theirs, peers=entry(streams=[])):
+        wait_until("the refusal", lambda: pair.ours.pull_status("plant-a")["state"] == "blocked")
+        fails(checks, pair, "ungranted stream, seen by its refusal", "authorization", "stream_not_granted",
+              peer_admin=False)
+        fails(checks, pair, "ungranted stream, seen in both files", "authorization", "does not grant it")
+        code, output, errors = pair.call("doctor", "peer", "plant-a", "-o", "json")
+        checks.check("doctor: the grant is to be added there", code == 1 and "does not grant it" in output, output)
+    run("config", "reload", "--config", pair.ours.root)
+    with pair.files(pair.theirs, peers=entry(authorized=False)):
+        fails(checks, pair, "not authorised", "authentication", "not authorised", "authorized: true", "no peer")
+
+    run("ca", "init", "--dir", site.directory / "other-ca")
+    other = site.directory / "other"
+    run("cert", "issue", "--ca", site.directory / "other-ca", "--identity", "plant-a-bsfg", "--address",
+        "127.0.0.1", "--out", other)
+    with pair.certificate(pair.theirs, other):
+        fails(checks, pair, "wrong CA", "authentication", "CA", "certificate")
+        # plant-b's CA is trusted, for plant-b.
+        mine = [{**peer, **({"ca": str(site.directory / "other-ca" / "ca.crt")}
+                            if peer["id"] == "plant-b" else {})} for peer in pair.ours.peers]
+        with pair.files(pair.ours, peers=mine):
+            fails(checks, pair, "right name from another peer's CA", "authentication", "issued by")
+    with pair.certificate(
+            pair.theirs, issue(site, "names", "plant-a-bsfg", ["plant-b-bsfg"])):
+        fails(checks, pair, "CN and SAN that disagree", "authentication", "plant-b-bsfg")
+    issuing = issue(site, "issuing-ca", "plant issuing ca", authority=True)
+    intermediate = site.directory / "intermediate"
+    run("cert", "issue", "--ca", issuing, "--identity", "plant-a-bsfg", "--address", "127.0.0.1",
+        "--out", intermediate)
+    with pair.certificate(pair.theirs, intermediate):
+        fails(checks, pair, "missing issuing CA", "authentication", "issued by", "CA")
+    back()
+
+    run("fact", "append", "--config", pair.theirs.root, input=json.dumps({
+        "envelope": {"message_id": "with-artifact", "from_zone": "plant-a", "to_zone": "plant-a",
+                     "produced_at_unix_ms": 1_700_000_000_000},
+        "fact": {"subject": "turbine:R80711", "predicate": "batch_completed", "object": {"batch": 1},
+                 "artifacts": [{"zone": "plant-a", "bucket": BUCKET, "key": "2025/lost.json",
+                                "digest": "sha256:" + "0" * 64, "size": 7}]}}))
+    fails(checks, pair, "missing artifact", "artifacts", "missing")
+
+    pair.theirs.stop()
+    shutil.rmtree(pair.theirs.data)
+    pair.theirs.start()
+    pair.append(pair.theirs, "after the wipe")
+    wait_until("the pull blocked", lambda: pair.ours.pull_status("plant-a")["state"] == "blocked")
+    fails(checks, pair, "wiped peer", "cursor", "history_mismatch")
+
+
+def test(checks):
+    with Site() as site:
+        pair = Pair(site)
+        with checks.guard("good pair"):
+            good(checks, pair)
+        with checks.guard("evidence from a file"):
+            evidence_file(checks, pair)
+        with checks.guard("spoiled pairs"):
+            spoiled(checks, pair)
+
+
+if __name__ == "__main__":
+    main(test)

@@ -1,0 +1,165 @@
+import Glibc
+import Testing
+
+@testable import Gateway
+
+/// The handoff criteria over evidence: the good pair passes, and one lie fails exactly one criterion.
+@Suite("Handoff criteria")
+struct HandoffCriteriaTests {
+    private func failed(_ evidence: AcceptanceEvidence) -> [String] {
+        HandoffCriteria.judge(evidence).filter { $0.verdict == .failed }.map(\.name)
+    }
+
+    @Test("A good pair meets every criterion but alerts, which this release does not serve")
+    func good() {
+        let criteria = HandoffCriteria.judge(AcceptanceFixtures.good)
+        #expect(criteria.map(\.name) == HandoffCriteria.names)
+        #expect(criteria.filter(\.isBlocking).map(\.name) == ["alerts"])
+        #expect(criteria.named("artifacts")?.verdict == .notChecked)
+    }
+
+    /// What one of two nodes, or the way between them, does wrong, and the criterion that it breaks.
+    enum Lie: String, CaseIterable {
+        case wrongAuthority, anotherZone, noPeerThere, clockSkew, ungrantedStream, servesUngranted
+        case wiped, forgetsItsCursor, confirmsBeforeItAppends, goesBack, appendsAgain, doesNotReplay
+        case drainsThroughThePartition, isServedThroughThePartition, replacesItsLog, doesNotRecover
+        case takesNothingAlone, missingArtifact, doesNotSayWhy
+
+        var criterion: String {
+            switch self {
+            case .wrongAuthority, .anotherZone, .noPeerThere: "authentication"
+            case .clockSkew: "clocks"
+            case .ungrantedStream, .servesUngranted: "authorization"
+            case .wiped, .forgetsItsCursor, .confirmsBeforeItAppends, .goesBack: "cursor"
+            case .appendsAgain, .doesNotReplay: "duplicate_replay"
+            case .drainsThroughThePartition, .isServedThroughThePartition, .replacesItsLog,
+                .doesNotRecover, .takesNothingAlone:
+                "partition_recovery"
+            case .missingArtifact: "artifacts"
+            case .doesNotSayWhy: "init_documented"
+            }
+        }
+
+        func spoil(_ evidence: inout AcceptanceEvidence) {
+            switch self {
+            case .wrongAuthority:
+                evidence.reach = PeerReach(steps: [
+                    PeerReach.Step(name: "tls", isGood: false, sentence: "unknown CA")
+                ])
+            case .anotherZone: evidence.reach.zone = "plant-b"
+            case .noPeerThere: evidence.reach.roles = []
+            case .clockSkew: evidence.reach.clockMilliseconds = -90_000
+            case .ungrantedStream:
+                block(&evidence, "stream_not_granted")
+            case .servesUngranted: evidence.denials[0].verdict = .allowed
+            case .wiped: block(&evidence, "history_mismatch")
+            case .forgetsItsCursor: evidence.theirsAfter?.readers = []
+            case .confirmsBeforeItAppends: evidence.theirsAfter?.readers[0].nextOffset = 99
+            case .goesBack: evidence.oursAfter?.pulls[0].nextOffset = 4
+            case .appendsAgain: evidence.replays[0].headAfter = 16
+            case .doesNotReplay: evidence.replays[0].after = evidence.replays[0].before
+            case .drainsThroughThePartition: evidence.partition?.during?.readers[0].nextOffset = 13
+            case .isServedThroughThePartition: evidence.partition?.during?.logs[1].headOffset = 6
+            case .replacesItsLog: evidence.partition?.peerAfter?.logs[0].identifier = "another"
+            case .doesNotRecover: evidence.partition?.isSettledAfter = false
+            case .takesNothingAlone: evidence.partition?.ownAppends?.count = 1
+            case .missingArtifact:
+                evidence.theirs?.configuration.append(
+                    NodeEvidence.Line(key: "peers.enterprise.artifacts", value: "[batch-files]"))
+                evidence.plan = FederationPlan(
+                    ours: FederationSide(evidence.ours),
+                    theirs: evidence.theirs.map(FederationSide.init), peer: "plant-a")
+                evidence.oursAfter?.artifacts = [
+                    NodeEvidence.Artifact(zone: "plant-a", name: "batch-files/1", state: "missing")
+                ]
+            case .doesNotSayWhy:
+                for index in evidence.ours.configuration.indices
+                where evidence.ours.configuration[index].key.hasSuffix("init_mode") {
+                    evidence.ours.configuration[index].value = "full_backfill"
+                }
+                evidence.plan = FederationPlan(
+                    ours: FederationSide(evidence.ours),
+                    theirs: evidence.theirs.map(FederationSide.init), peer: "plant-a")
+            }
+        }
+
+        private func block(_ evidence: inout AcceptanceEvidence, _ reason: String) {
+            evidence.oursAfter?.pulls[0].state = "blocked"
+            evidence.oursAfter?.pulls[0].reason = reason
+        }
+    }
+
+    @Test("One lie fails exactly its criterion", arguments: Lie.allCases)
+    func lie(_ lie: Lie) {
+        var evidence = AcceptanceFixtures.good
+        lie.spoil(&evidence)
+        #expect(failed(evidence) == [lie.criterion])
+    }
+
+    @Test("What was not done is not checked, and stands in the way where it is required")
+    func notChecked() {
+        var evidence = AcceptanceFixtures.good
+        evidence.partition = nil
+        evidence.replays = []
+        evidence.denials = []
+        let open = HandoffCriteria.judge(evidence).filter(\.isBlocking).map(\.name)
+        #expect(
+            open == ["authorization", "duplicate_replay", "partition_recovery", "alerts", "replay_drill"])
+    }
+
+    @Test("Without the other side nothing of it passes")
+    func oneSide() {
+        var evidence = AcceptanceFixtures.good
+        evidence.theirs = nil
+        evidence.theirsAfter = nil
+        evidence.plan = FederationPlan(
+            ours: FederationSide(evidence.ours), theirs: nil, peer: "plant-a")
+        for name in ["visibility", "init_documented", "matrix_documented"] {
+            #expect(HandoffCriteria.judge(evidence).named(name)?.verdict == .notChecked, "\(name)")
+        }
+    }
+
+    @Test("A waiver needs something to waive, keeps its reason, and a report counts it")
+    func waivers() {
+        let signOffs = AcceptanceReport.requiredRoles.map {
+            AcceptanceReport.SignOff(role: $0, name: "Ada")
+        }
+        func report(_ waivers: [String], _ signOffs: [AcceptanceReport.SignOff]) -> AcceptanceReport {
+            AcceptanceReport(
+                zone: "enterprise", peer: "plant-a", signedBy: "00", takenAt: "2026-01-01T00:00:00Z",
+                approval: nil, preconditions: [], handoff: AcceptanceFixtures.good,
+                waivers: waivers.map { AcceptanceReport.Waiver(criterion: $0, reason: "not yet") },
+                signOffs: signOffs)
+        }
+        #expect(!report([], signOffs).isAccepted)
+        #expect(!report(["alerts"], []).isAccepted)
+        let accepted = report(["alerts", "cursor"], signOffs)
+        #expect(accepted.isAccepted)
+        #expect(accepted.criteria.named("alerts")?.waiver == "not yet")
+        #expect(accepted.criteria.named("cursor")?.verdict == .passed)
+        #expect(accepted.markdown.contains("| 9 | alerts | waived |"))
+    }
+
+    @Test("A precondition that fails halts: nothing after it is judged")
+    func halts() {
+        let report = AcceptanceReport(
+            zone: "enterprise", peer: "plant-a", signedBy: "00", takenAt: "2026-01-01T00:00:00Z",
+            approval: nil,
+            preconditions: [.failed("validity", "3.3", "it expired")], handoff: nil, waivers: [],
+            signOffs: [])
+        #expect(report.criteria.filter { $0.verdict == .failed }.map(\.name) == ["validity"])
+        #expect(report.criteria.named("authentication")?.verdict == .notChecked)
+        #expect(!report.isAccepted)
+    }
+
+    @Test("Evidence survives its file")
+    func evidenceFile() throws {
+        let node = AcceptanceFixtures.node("enterprise", "plant-a", own: 3, received: 2)
+        let path = "/tmp/evidence-\(UInt64.random(in: 0...UInt64.max)).json"
+        defer { unlink(path) }
+        try CertificateFiles.write(try node.json(), to: path, mode: 0o600, force: false)
+        #expect(try NodeEvidence.read(file: path) == node)
+        try CertificateFiles.write(Array("{}".utf8), to: path, mode: 0o600, force: true)
+        #expect(throws: (any Error).self) { try NodeEvidence.read(file: path) }
+    }
+}

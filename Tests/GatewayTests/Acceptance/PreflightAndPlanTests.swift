@@ -1,0 +1,147 @@
+import Testing
+
+@testable import Gateway
+
+@Suite("Federation plan and preflight")
+struct PreflightAndPlanTests {
+    private func side(
+        _ zone: String, _ peer: String, _ change: (inout [NodeEvidence.Line]) -> Void = { _ in }
+    ) -> FederationSide {
+        var lines = AcceptanceFixtures.lines(zone, peer)
+        change(&lines)
+        return FederationSide(lines: lines)
+    }
+
+    private func set(_ key: String, _ value: String) -> (inout [NodeEvidence.Line]) -> Void {
+        { lines in
+            for index in lines.indices where lines[index].key == key { lines[index].value = value }
+        }
+    }
+
+    @Test("Lines of a configuration are read back, points in names included")
+    func lines() {
+        let side = FederationSide(lines: AcceptanceFixtures.lines("enterprise", "plant.a"))
+        #expect(side.peers.map(\.id) == ["plant.a"])
+        #expect(side.peers[0].streams == ["facts.operational"])
+        #expect(side.peers[0].artifacts == [])
+        #expect(side.pulls.map(\.origin) == ["plant.a"])
+        #expect(side.profile(of: "facts.operational") == "standard")
+    }
+
+    @Test("Two sides that fit have nothing missing")
+    func fits() {
+        let plan = FederationPlan(
+            ours: side("enterprise", "plant-a"), theirs: side("plant-a", "enterprise"), peer: "plant-a")
+        #expect(plan.problems == [])
+        #expect(plan.flows.map(\.isGranted) == [true, true])
+        #expect(plan.grants.count == 2)
+    }
+
+    @Test("What is missing is named on the side that has to change")
+    func missing() {
+        func problem(
+            _ ours: FederationSide, _ theirs: FederationSide
+        ) -> FederationPlan.Problem? {
+            FederationPlan(ours: ours, theirs: theirs, peer: "plant-a").problems.first
+        }
+        let (ours, theirs) = (side("enterprise", "plant-a"), side("plant-a", "enterprise"))
+        let cases: [(FederationSide, FederationSide, String)] = [
+            (side("enterprise", "plant-b"), theirs, "enterprise"),
+            (ours, side("plant-a", "plant-b"), "plant-a"),
+            (ours, side("plant-a", "enterprise", set("peers.enterprise.streams", "[]")), "plant-a"),
+            (ours, side("plant-a", "enterprise", set("peers.enterprise.origins", "[idmz]")), "plant-a"),
+            (ours, side("plant-a", "enterprise", set("peers.enterprise.authorized", "false")), "plant-a"),
+            (ours, side("plant-a", "enterprise", set("identity", "other")), "enterprise"),
+            (side("enterprise", "plant-a", set("peers.plant-a.endpoint", "none")), theirs, "enterprise"),
+            (
+                side("enterprise", "plant-a", set("streams.facts.operational.profile", "sil_strict")), theirs,
+                "enterprise"
+            ),
+        ]
+        for (ours, theirs, zone) in cases {
+            #expect(problem(ours, theirs)?.zone == zone, "\(ours) \(theirs)")
+        }
+    }
+
+    // MARK: - Preflight
+
+    private var good: PreflightEvidence {
+        var evidence = PreflightEvidence(
+            peer: "plant-a", now: 1_700_000_000,
+            plan: FederationPlan(
+                ours: side("enterprise", "plant-a"), theirs: nil, peer: "plant-a"))
+        evidence.certificate = PreflightEvidence.Certificate(
+            file: "server.crt", notBefore: 1_699_000_000, notAfter: 1_730_000_000,
+            usages: ["serverAuth", "clientAuth"], chainProblem: nil, warnings: [])
+        evidence.anchors = ["'ca'"]
+        evidence.node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
+        evidence.freeBytes = 100
+        evidence.neededBytes = 100
+        evidence.reach = AcceptanceFixtures.reach
+        return evidence
+    }
+
+    @Test("A good side has nothing in its way; what was not looked at says so")
+    func passes() {
+        let criteria = PreflightCriteria.judge(good)
+        #expect(criteria.map(\.name) == PreflightCriteria.names)
+        #expect(criteria.filter(\.isBlocking) == [])
+        #expect(
+            criteria.filter { $0.verdict == .notChecked }.map(\.name)
+                == ["crl", "ocsp", "clock", "approval", "disk_test"])
+    }
+
+    @Test("Each thing that is wrong fails exactly its criterion, with what puts it right")
+    func fails() {
+        let cases: [(String, (inout PreflightEvidence) -> Void)] = [
+            ("certificate", { $0.credentialsProblem = "not the key" }),
+            ("chain", { $0.certificate?.chainProblem = "no issuer" }),
+            ("usage", { $0.certificate?.usages = ["serverAuth"] }),
+            ("validity", { $0.certificate?.notAfter = 1_700_000_000 }),
+            ("validity", { $0.certificate?.notAfter = 1_700_000_000 + 29 * 86_400 }),
+            ("validity", { $0.certificate?.notBefore = 1_700_000_001 }),
+            ("key_mode", { $0.keyExposure = "run chmod 600 server.key" }),
+            ("anchors", { $0.anchors = [] }),
+            (
+                "crl",
+                {
+                    $0.revocations = [
+                        PreflightEvidence.RevocationFile(file: "ca.crl", nextUpdate: 1_700_000_000)
+                    ]
+                }
+            ),
+            ("node", { $0.node = nil }),
+            ("node", { $0.node?.logs[0].state = "stopped: no space" }),
+            ("disk", { $0.freeBytes = 99 }),
+            ("disk_test", { $0.diskSuspicions = ["too fast"] }),
+            (
+                "endpoint",
+                { $0.reach?.steps[1] = PeerReach.Step(name: "tcp", isGood: false, sentence: "refused") }
+            ),
+            ("endpoint", { $0.reach?.zone = "plant-b" }),
+        ]
+        for (name, spoil) in cases {
+            var evidence = good
+            spoil(&evidence)
+            let failed = PreflightCriteria.judge(evidence).filter { $0.verdict == .failed }
+            #expect(failed.map(\.name) == [name])
+        }
+    }
+
+    @Test("A diagnosis names the likely cause and the next command, the nearest first")
+    func diagnosis() {
+        var reach = AcceptanceFixtures.reach
+        reach.steps = [PeerReach.Step(name: "tcp", isGood: false, sentence: "refused")]
+        reach.failure = "refused"
+        var node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
+        node.pulls[0].state = "blocked"
+        node.pulls[0].reason = "stream_not_granted"
+        let found = PeerDiagnosis.diagnose(
+            PreflightCriteria.judge(good), reach: reach, node: node, plan: good.plan)
+        #expect(found.map(\.cause).first == "nothing listens there")
+        #expect(found.last?.next.contains("add it to the entry enterprise") == true)
+        #expect(
+            PeerDiagnosis.diagnose(
+                PreflightCriteria.judge(good), reach: good.reach, node: good.node, plan: good.plan) == [])
+    }
+}
