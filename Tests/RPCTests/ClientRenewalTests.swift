@@ -6,6 +6,10 @@ import Testing
 
 /// `RPCClient` whose certificates and trust are replaced while it works.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct ClientRenewalTests {
+    private final class Ending: Sendable {
+        let isDue = Mutex(false)
+    }
+
     private func connect(
         _ server: HTTP2TestServer, verifier: @escaping @Sendable ([UInt8]) async -> ServiceRefusal? = { _ in nil }
     ) throws -> RPCClient {
@@ -19,12 +23,12 @@ import Testing
         let server = try await HTTP2TestServer.start()
         let client = try connect(server)
         _ = try await client.call("/t/Echo", [1])
-        let isDone = Mutex(false)
+        let ending = Ending()
         try await withThrowingTaskGroup(of: Int.self) { group in
             for number in 0..<64 {
                 group.addTask {
                     var count = 0
-                    while !isDone.withLock({ $0 }) {
+                    while !ending.isDue.withLock({ $0 }) {
                         let body = Array("call \(number) \(count)".utf8)
                         let answer = try await client.call("/t/Late", body)
                         #expect(answer == body)
@@ -39,7 +43,7 @@ import Testing
                 try await eventually { server.log.counts.connections == round + 1 }
                 _ = try await client.call("/t/Echo", [2])
             }
-            isDone.withLock { $0 = true }
+            ending.isDue.withLock { $0 = true }
             for try await count in group { #expect(count > 0) }
         }
         #expect(server.log.counts.abandoned == 0)
