@@ -39,11 +39,27 @@ class Pair:
         for node in (self.ours, self.theirs):
             node.start()
             self.append(node, "first")
+            self.append_with_artifact(node)
 
     def append(self, node, name, *arguments):
         run("fact", "append", "--config", node.root, "--subject", "turbine:R80711", "--predicate",
             "power_measured", "--object", '{"value":1}', "--to", node.zone, "--id",
             f"{node.zone}-{name}", *arguments)
+
+    def append_with_artifact(self, node):
+        """A fact that refers to a file of the node."""
+        file = self.site.directory / f"{node.zone}.json"
+        file.write_text('{"batch":1}')
+        reference = json.loads(
+            run("artifact", "put", file, f"{node.zone}/{BUCKET}/2025/batch.json", "--config", node.root))
+        self.refer(node, "with-artifact", reference)
+
+    def refer(self, node, name, reference):
+        run("fact", "append", "--config", node.root, input=json.dumps({
+            "envelope": {"message_id": f"{node.zone}-{name}", "from_zone": node.zone, "to_zone": node.zone,
+                         "produced_at_unix_ms": 1_700_000_000_000},
+            "fact": {"subject": "turbine:R80711", "predicate": "batch_completed", "object": {"batch": 1},
+                     "artifacts": [reference]}}))
 
     def call(self, *arguments):
         return command(*arguments, "--config", self.ours.root)
@@ -60,14 +76,15 @@ class Pair:
     @contextlib.contextmanager
     def files(self, node, **changes):
         """The files of a node with other peers, then as they were; the running node follows."""
-        kept = node.peers
+        kept, kept_cursors = node.peers, node.cursors
         node.peers = changes.get("peers", kept)
+        node.cursors = changes.get("cursors", kept_cursors)
         try:
             node.write()
             run("config", "reload", "--config", node.root)
             yield
         finally:
-            node.peers = kept
+            node.peers, node.cursors = kept, kept_cursors
             node.write()
             run("config", "reload", "--config", node.root)
 
@@ -259,8 +276,8 @@ def spoiled(checks, pair):
         code, output, errors = pair.call("doctor", "peer", "plant-a", "-o", "json")
         checks.check("doctor: the grant is to be added there", code == 1 and "does not grant it" in output, output)
     run("config", "reload", "--config", pair.ours.root)
-    with pair.files(pair.theirs, peers=entry(authorized=False)):
-        fails(checks, pair, "not authorised", "authentication", "not authorised", "authorized: true", "no peer")
+    with pair.files(pair.theirs, peers=entry(authorized=False), cursors=[]):
+        fails(checks, pair, "not authorised", "authentication", "authorized: false")
 
     run("ca", "init", "--dir", site.directory / "other-ca")
     other = site.directory / "other"
@@ -272,7 +289,7 @@ def spoiled(checks, pair):
         mine = [{**peer, **({"ca": str(site.directory / "other-ca" / "ca.crt")}
                             if peer["id"] == "plant-b" else {})} for peer in pair.ours.peers]
         with pair.files(pair.ours, peers=mine):
-            fails(checks, pair, "right name from another peer's CA", "authentication", "issued by")
+            fails(checks, pair, "right name from another peer's CA", "authentication", "not of a CA")
     with pair.certificate(
             pair.theirs, issue(site, "names", "plant-a-bsfg", ["plant-b-bsfg"])):
         fails(checks, pair, "CN and SAN that disagree", "authentication", "plant-b-bsfg")
@@ -284,12 +301,9 @@ def spoiled(checks, pair):
         fails(checks, pair, "missing issuing CA", "authentication", "issued by", "CA")
     back()
 
-    run("fact", "append", "--config", pair.theirs.root, input=json.dumps({
-        "envelope": {"message_id": "with-artifact", "from_zone": "plant-a", "to_zone": "plant-a",
-                     "produced_at_unix_ms": 1_700_000_000_000},
-        "fact": {"subject": "turbine:R80711", "predicate": "batch_completed", "object": {"batch": 1},
-                 "artifacts": [{"zone": "plant-a", "bucket": BUCKET, "key": "2025/lost.json",
-                                "digest": "sha256:" + "0" * 64, "size": 7}]}}))
+    pair.refer(pair.theirs, "with-lost-artifact", {
+        "zone": "plant-a", "bucket": BUCKET, "key": "2025/lost.json", "digest": "sha256:" + "0" * 64,
+        "size": 7, "media_type": "application/json"})
     fails(checks, pair, "missing artifact", "artifacts", "missing")
 
     pair.theirs.stop()
