@@ -99,13 +99,12 @@ enum KeyCurve {
     static func residentMebibytes() -> Int {
         guard let file = fopen("/proc/self/statm", "r") else { return -1 }
         defer { fclose(file) }
-        var total = 0
-        var resident = 0
-        withUnsafeMutablePointer(to: &total) { total in
-            withUnsafeMutablePointer(to: &resident) { resident in
-                withVaList([total, resident]) { _ = vfscanf(file, "%ld %ld", $0) }
-            }
-        }
-        return resident * Int(getpagesize()) >> 20
+        var line = [CChar](repeating: 0, count: 128)
+        guard fgets(&line, Int32(line.count), file) != nil else { return -1 }
+        // All pages, then those in memory.
+        let text = line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        let fields = String(decoding: text, as: UTF8.self).split(separator: " ")
+        guard fields.count > 1, let pages = Int(fields[1]) else { return -1 }
+        return pages * Int(getpagesize()) >> 20
     }
 }
