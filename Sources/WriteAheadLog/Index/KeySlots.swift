@@ -43,7 +43,7 @@ final class KeySlots: @unchecked Sendable {
     init(capacity: Int = 0) {
         tableBits = KeySlots.leastTableBits
         while 1 << (tableBits - 1) < capacity { tableBits += 1 }
-        slotCapacity = 1 << (tableBits - 1)
+        slotCapacity = max(capacity, 1 << (KeySlots.leastTableBits - 1))
         slots = .allocate(capacity: slotCapacity)
         table = .allocate(capacity: 1 << tableBits)
         table.initialize(repeating: 0, count: 1 << tableBits)
@@ -63,16 +63,18 @@ final class KeySlots: @unchecked Sendable {
         return slots[place]
     }
 
-    /// Every key with its place in the log, in the order in which they came. O(keys).
-    var entries: [KeyEntry] {
-        var entries: [KeyEntry] = []
-        entries.reserveCapacity(count)
-        for place in places where slots[place].isLive {
-            let slot = slots[place]
-            entries.append(KeyEntry(key: slot.key, content: slot.content, offset: slot.offset))
-        }
-        return entries
+    /// Every key with its place in the log, in the order in which they came; valid until something changes.
+    /// O(keys).
+    var entries: KeySlotEntries {
+        KeySlotEntries(self, places: places.compactMap { slots[$0].isLive ? UInt32($0) : nil })
     }
+
+    /// Memory for slots and table.
+    var byteCount: Int {
+        slotCapacity * MemoryLayout<Slot>.stride + (8 << tableBits)
+    }
+
+    fileprivate func prefetch(_ place: Int) { bsfg_prefetch(slots + place) }
 
     /// Takes every key out and keeps the memory. O(room for keys).
     func removeAll() {
@@ -167,10 +169,12 @@ final class KeySlots: @unchecked Sendable {
         precondition(slotCapacity < 1 << 31, "keys since a checkpoint are bounded")
         let isTidied = usedCount >= KeySlots.tidyMinimum && count <= usedCount / 2
         if !isTidied {
-            slotCapacity *= 2
-            tableBits += 1
-            table.deallocate()
-            table = .allocate(capacity: 1 << tableBits)
+            slotCapacity += slotCapacity / 2
+            if 1 << (tableBits - 1) < slotCapacity {
+                tableBits += 1
+                table.deallocate()
+                table = .allocate(capacity: 1 << tableBits)
+            }
         }
         let old = slots
         slots = .allocate(capacity: slotCapacity)
@@ -184,4 +188,27 @@ final class KeySlots: @unchecked Sendable {
         old.deallocate()
         usedCount = live
     }
+}
+
+/// The entries of slots that change no more, read where they are: a copy of them would double what the keys
+/// of a checkpoint take.
+struct KeySlotEntries: KeyEntries {
+    private let slots: KeySlots
+    private let places: [UInt32]
+
+    fileprivate init(_ slots: KeySlots, places: [UInt32]) {
+        self.slots = slots
+        self.places = places
+    }
+
+    var count: Int { places.count }
+
+    subscript(number: Int) -> KeyEntry {
+        let slot = slots[Int(places[number])]
+        return KeyEntry(key: slot.key, content: slot.content, offset: slot.offset)
+    }
+
+    func key(_ number: Int) -> Digest256 { slots[Int(places[number])].key }
+
+    func prefetch(_ number: Int) { slots.prefetch(Int(places[number])) }
 }

@@ -178,12 +178,16 @@ struct KeyTable {
     /// The run is there: its keys need not be kept.
     mutating func endFlush() { flushing = nil }
 
-    /// Takes slots for the next checkpoint but one.
+    /// More than this is not kept for the next checkpoint: what an index may take has room for the keys of
+    /// two checkpoints, not of three.
+    private static let spareBytesMaximum = 8 << 20
+
+    /// Takes slots for the next checkpoint but one, unless they are large.
     ///
     /// - Precondition: they were set apart, their flush has ended and they have no keys any more.
     mutating func reuse(_ slots: KeySlots) {
         precondition(slots.count == 0 && slots !== flushing, "nobody looks for a key in them")
-        spare = slots
+        spare = slots.byteCount <= KeyTable.spareBytesMaximum ? slots : nil
     }
 }
 

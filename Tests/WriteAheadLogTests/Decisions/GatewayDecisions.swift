@@ -207,7 +207,7 @@ struct GatewayDecisions {
                 still.settle()
             }
             still.settle()
-            return try still.log.cursor(owner: "o", name: "gone")
+            return still.log.cursor(owner: "o", name: "gone")
         }
         #expect(try go(0..<200)?.isDetached == true)
         // Where it stood: further behind than it may be, with all that is left to read. That is kept while

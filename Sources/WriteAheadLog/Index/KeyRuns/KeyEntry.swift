@@ -1,3 +1,5 @@
+internal import CPlatform
+
 /// A key of the log: where its record is and what the record says.
 struct KeyEntry: Equatable, Sendable {
     var key: Digest256
@@ -21,6 +23,23 @@ struct KeyEntry: Equatable, Sendable {
         start.storeBytes(of: key.words, as: (UInt64, UInt64, UInt64, UInt64).self)
         (start + 32).storeBytes(of: content.words, as: (UInt64, UInt64, UInt64, UInt64).self)
         start.set(offset, at: 64)
+    }
+}
+
+/// Entries by number, wherever they lie.
+protocol KeyEntries {
+    var count: Int { get }
+    subscript(number: Int) -> KeyEntry { get }
+    func key(_ number: Int) -> Digest256
+    /// Brings an entry on its way that is read soon.
+    func prefetch(_ number: Int)
+}
+
+extension [KeyEntry]: KeyEntries {
+    func key(_ number: Int) -> Digest256 { self[number].key }
+
+    func prefetch(_ number: Int) {
+        withUnsafeBufferPointer { bsfg_prefetch($0.baseAddress! + number) }
     }
 }
 

@@ -1,5 +1,4 @@
 internal import CPlatform
-
 internal import Glibc
 
 /// What a run covers, told when it is complete.
@@ -212,7 +211,7 @@ extension KeyRunWriter {
     ///
     /// - Precondition: at most `KeyRunLayout.entryCountMaximum` entries.
     static func write(
-        _ entries: [KeyEntry], _ coverage: KeyRunCoverage, attachment: [UInt8] = [],
+        _ entries: some KeyEntries, _ coverage: KeyRunCoverage, attachment: [UInt8] = [],
         to disk: any Disk, directory: String, identifier: LogIdentifier, id: UInt64
     ) throws(DiskError) -> RunEntry {
         let writer = try KeyRunWriter(
@@ -223,9 +222,7 @@ extension KeyRunWriter {
             let order = order(entries)
             for (number, index) in order.enumerated() {
                 if number + prefetchedEntries < order.count {
-                    entries.withUnsafeBufferPointer {
-                        bsfg_prefetch($0.baseAddress! + order[number + prefetchedEntries])
-                    }
+                    entries.prefetch(order[number + prefetchedEntries])
                 }
                 let entry = entries[index]
                 if entry.key != last { try writer.append(entry) }
@@ -249,21 +246,24 @@ extension KeyRunWriter {
     /// Indices by ascending key, of one key by descending offset. Moves 16 bytes an entry in place of
     /// 72: by the first bits of the keys, which are uniform, into about as many places as there are
     /// keys; what meets in one is compared.
-    private static func order(_ entries: [KeyEntry]) -> [Int] {
+    private static func order(_ entries: some KeyEntries) -> [Int] {
         let bits = UInt64(max(1, min(20, Int.bitWidth - entries.count.leadingZeroBitCount)))
         var starts = [Int](repeating: 0, count: 1 << bits + 1)
-        for entry in entries { starts[Int(entry.key.prefix >> (64 - bits)) + 1] += 1 }
+        for number in 0..<entries.count {
+            starts[Int(entries.key(number).prefix >> (64 - bits)) + 1] += 1
+        }
         for place in 1..<starts.count { starts[place] += starts[place - 1] }
         var ends = starts
         var ordered = [Ordered](repeating: Ordered(prefix: 0, index: 0), count: entries.count)
-        for (index, entry) in entries.enumerated() {
-            let place = Int(entry.key.prefix >> (64 - bits))
-            ordered[ends[place]] = Ordered(prefix: entry.key.prefix, index: index)
+        for index in 0..<entries.count {
+            let prefix = entries.key(index).prefix
+            let place = Int(prefix >> (64 - bits))
+            ordered[ends[place]] = Ordered(prefix: prefix, index: index)
             ends[place] += 1
         }
         func isBefore(_ left: Ordered, _ right: Ordered) -> Bool {
             if left.prefix != right.prefix { return left.prefix < right.prefix }
-            let comparison = entries[left.index].key.compare(entries[right.index].key)
+            let comparison = entries.key(left.index).compare(entries.key(right.index))
             return comparison != 0
                 ? comparison < 0 : entries[left.index].offset > entries[right.index].offset
         }
