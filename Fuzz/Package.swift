@@ -74,7 +74,7 @@ let package = Package(
         .target(
             name: "RPC",
             dependencies: [
-                "Facts", "COpenSSL", "CZlib", "CNGHTTP2", "CPlatform",
+                "Facts", "COpenSSL", "CZlib", "CLZ4", "CNGHTTP2", "CPlatform",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

@@ -106,7 +106,9 @@ struct VerifyTests {
         let disk = MemoryDisk(files: sample.files)
         let report = try Self.verify(disk, deep: true)
         #expect(report.isSound, "\(report.damage)")
-        #expect(report.notices.isEmpty, "\(report.notices)")
+        // Closing does not wait until a removed segment is zeroed for its next use.
+        let notices = report.notices.filter { !$0.reason.contains("a removed segment, to be zeroed") }
+        #expect(notices.isEmpty, "\(notices)")
         #expect(report.sealedSegmentCount == sample.table.segments.count - 1)
         #expect(report.sealedSegmentCount >= 3 && report.runCount == sample.table.runs.count)
         let head = try #require(report.chainHead)
