@@ -3,11 +3,10 @@ internal import Facts
 internal import FoundationEssentials
 internal import Replication
 internal import RPC
-internal import SwiftProtobuf
 internal import WriteAheadLog
 
 /// What the operator of this machine may ask over the administration socket.
-struct AdminHandler: Sendable {
+struct AdminHandler: AdminCodec, Sendable {
     let live: LiveConfiguration
     let logs: StreamLogs
     let pulls: Pulls
@@ -258,33 +257,5 @@ struct AdminHandler: Sendable {
         var response = Bsfg_Admin_V1_RedeliverResponse()
         response.fromOffset = from
         return response
-    }
-
-    // MARK: - Codec
-
-    private func decode<Message: SwiftProtobuf.Message>(_ request: RPCRequest)
-        throws(ServiceError) -> Message
-    {
-        do {
-            return switch request.codec {
-            case .json: try Message(jsonUTF8Bytes: request.body)
-            case .proto: try Message(serializedBytes: request.body)
-            }
-        } catch {
-            throw ServiceError(.malformedRequest, "the request cannot be read: \(error)")
-        }
-    }
-
-    private func encode(_ message: some SwiftProtobuf.Message, _ request: RPCRequest)
-        throws(ServiceError) -> [UInt8]
-    {
-        do {
-            return switch request.codec {
-            case .json: try message.jsonUTF8Bytes()
-            case .proto: try message.serializedBytes()
-            }
-        } catch {
-            throw ServiceError(.internal, "the answer cannot be encoded: \(error)")
-        }
     }
 }

@@ -2,10 +2,9 @@ internal import Buffers
 internal import Facts
 internal import Replication
 internal import RPC
-internal import SwiftProtobuf
 
 /// What the operator asks of gates, pulls and the configuration over the administration socket.
-struct FederationAdministration: Sendable {
+struct FederationAdministration: AdminCodec, Sendable {
     private static let reasonBytesMaximum = 256
     private static let partitionMillisecondsMaximum: Int64 = 30 * 86_400_000
 
@@ -164,33 +163,5 @@ struct FederationAdministration: Sendable {
             return told
         }
         return response
-    }
-
-    // MARK: - Codec
-
-    private func decode<Message: SwiftProtobuf.Message>(_ request: RPCRequest)
-        throws(ServiceError) -> Message
-    {
-        do {
-            return switch request.codec {
-            case .json: try Message(jsonUTF8Bytes: request.body)
-            case .proto: try Message(serializedBytes: request.body)
-            }
-        } catch {
-            throw ServiceError(.malformedRequest, "the request cannot be read: \(error)")
-        }
-    }
-
-    private func encode(_ message: some SwiftProtobuf.Message, _ request: RPCRequest)
-        throws(ServiceError) -> [UInt8]
-    {
-        do {
-            return switch request.codec {
-            case .json: try message.jsonUTF8Bytes()
-            case .proto: try message.serializedBytes()
-            }
-        } catch {
-            throw ServiceError(.internal, "the answer cannot be encoded: \(error)")
-        }
     }
 }
