@@ -1,3 +1,5 @@
+// `tm` is this module's where it was read before the C library, as when the fuzzers are built.
+internal import COpenSSL
 internal import Facts
 internal import Glibc
 package import Logging
