@@ -52,6 +52,17 @@ SCRIPTS = [
     ("Tests/decisions.py", 60),
     ("Tests/EndToEnd/demo_test.py", 600),
     ("Tests/EndToEnd/bench_nodes.py", 300),
+    ("Tests/EndToEnd/conformance_append.py", 300),
+    ("Tests/EndToEnd/conformance_reading.py", 300),
+    ("Tests/EndToEnd/conformance_partition.py", 300),
+    ("Tests/EndToEnd/conformance_artifacts.py", 300),
+    ("Tests/EndToEnd/conformance_security.py", 300),
+    ("Tests/EndToEnd/conformance_configuration.py", 300),
+    ("Tests/EndToEnd/conformance_retention.py", 300),
+    ("Tests/EndToEnd/conformance_failures.py", 400),
+    ("Tests/EndToEnd/conformance_layers.py", 60),
+    # Last: it asks which of the numbered checks above did pass.
+    ("Tests/conformance.py", 60),
 ]
 
 
@@ -59,6 +70,13 @@ class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.failures = []
+        # Where every line of a check is kept, with the file that printed it; none: nowhere.
+        self.lines = None
+
+    def record(self, path, line):
+        if self.lines:
+            with open(self.lines, "a", encoding="utf-8") as file:
+                file.write(f"{path}\t{line.rstrip()}\n")
 
     def fail(self, line):
         self.failed += 1
@@ -90,6 +108,7 @@ PARALLEL_TESTS = 8
 
 
 def swift_tests(scratch_path, environment, count):
+    passed_test = re.compile(r'^\S+ Test "(.*)" (?:with \d+ test cases? )?passed')
     closing = re.compile(r"Test run with (\d+) tests? .*?(passed|failed)(?:.*with (\d+) issue)?")
     skipped = re.compile(r'^. Test .* skipped')
     failed_test = re.compile(r'^\S+ Test (?!run).* failed after')
@@ -107,6 +126,8 @@ def swift_tests(scratch_path, environment, count):
             count.failures.append(line.strip())
         elif skipped.match(line):
             seen["skipped"] += 1
+        elif match := passed_test.match(line):
+            count.record("swift", f"PASS {match[1]}")
 
     bounded = dict(environment, SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=str(PARALLEL_TESTS))
     code = stream(
@@ -123,6 +144,8 @@ def script(path, limit_seconds, environment, count):
     seen = Count()
 
     def look(line):
+        if line.startswith(("PASS ", "SKIPPED ")):
+            count.record(path, line)
         seen.passed += line.startswith("PASS ")
         if line.startswith("FAIL "):
             seen.fail(f"{path}: {line[5:].strip()}")
@@ -154,6 +177,9 @@ def main():
     environment["SWIFT_BACKTRACE"] = "enable=no"
     count = Count()
     if not options.only:
+        count.lines = ROOT / options.scratch_path / "checks.txt"
+        count.lines.write_text("")
+        environment["BSFG_CHECKS"] = str(count.lines)
         swift_tests(options.scratch_path, environment, count)
     for path, limit_seconds in SCRIPTS:
         if not options.only or options.only in path:

@@ -9,8 +9,9 @@ import WriteAheadLog
 @Suite struct BufferConformanceTests {
     // MARK: - Store
 
-    @Test(arguments: Realisation.allCases)
-    func `appended facts are read in order from any offset`(_ realisation: Realisation)
+    @Test("spec 19.105: one suite for every realisation: facts are read in order from any offset",
+        arguments: Realisation.allCases)
+    func readInOrder(_ realisation: Realisation)
         async throws
     {
         let subject = try BufferSubject(realisation)
@@ -280,8 +281,8 @@ import WriteAheadLog
             .nextOffset
     }
 
-    @Test(arguments: Realisation.allCases)
-    func `the frontier advances over what is contiguous only`(_ realisation: Realisation)
+    @Test("spec 19.22: the frontier advances over what is contiguous only", arguments: Realisation.allCases)
+    func contiguousFrontier(_ realisation: Realisation)
         async throws
     {
         let subject = try await subjectWithCursor(realisation)

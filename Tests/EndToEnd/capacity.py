@@ -100,13 +100,13 @@ def full_store(checks):
         source.start()
         stored, refusal = append_until_refused(producer)
         checks.check(
-            "full: refused as backpressure, to be retried after a while",
+            "spec 19.89: full: refused as backpressure, to be retried after a while",
             refusal is not None and refusal.status == 429 and refusal.reason == "backpressure"
             and refusal.detail.get("retryable") is True
             and int(refusal.detail.get("retryAfterMs", 0)) > 0
             and int(refusal.headers.get("retry-after", 0)) >= 1, refusal)
         checks.check(
-            "full: refused at the high watermark",
+            "spec 19.89: full: refused at the high watermark",
             refusal is not None and 0.8 <= float(refusal.detail.get("fill", 0)) < 1, refusal)
         again = producer.append(message(0))
         checks.check(
@@ -142,7 +142,7 @@ def full_store(checks):
             return answer.ok and answer
         answer = wait_until("the source taking facts again", taken)
         checks.check(
-            "confirmed: taken again without a restart, at the next offset",
+            "spec 19.94: confirmed: taken again without a restart, at the next offset",
             answer.json["outcome"] in ("OUTCOME_APPENDED", "OUTCOME_EXISTING")
             and int(answer.json["offset"]) == stored, answer)
         settle(source, receiver)
@@ -172,10 +172,10 @@ def dropping(checks):
             (int(gap.get("firstOffset", 0)), int(gap["lastOffset"]), gap["reasons"])
             for gap in source.stream_status().get("gaps", [])]
         checks.equal(
-            "dropping: the loss is exactly what was not confirmed", declared,
+            "spec 19.90: dropping: the loss is exactly what was not confirmed", declared,
             [(5, first - 1, ["dropped"])])
         checks.check(
-            "dropping: every drop is a line with its range and alert",
+            "spec 19.90: dropping: every drop is a line with its range and alert",
             events(source, "facts_dropped")
             and all(line["alert"] == "FactsDropped" for line in events(source, "facts_dropped"))
             and int(events(source, "facts_dropped")[-1]["last_offset"]) == first - 1,
@@ -224,11 +224,12 @@ def late_peer(checks):
         settle(source, receiver)
         # Long after everything that has to happen for a segment to go.
         time.sleep(2)
-        producer.append(message(40))
+        taken = producer.append(message(40))
         settle(source, receiver)
         checks.equal(
-            "late: nothing goes while a declared peer has not come",
+            "spec 19.21: late: nothing goes while a declared peer has not come",
             int(source.stream_status().get("firstOffset", 0)), 0)
+        checks.check("spec 19.27: late: who has not confirmed holds truncation, not appends", taken.ok, taken)
         late.start()
         settle(source, late)
         checks.equal(
@@ -239,7 +240,7 @@ def late_peer(checks):
             return int(source.stream_status().get("firstOffset", 0)) > 0
 
         wait_until("what both have confirmed going", gone)
-        checks.check("late: what both have confirmed goes", True)
+        checks.check("spec 19.21: late: what both have confirmed goes", True)
 
 
 def full_forward(checks):
@@ -297,7 +298,7 @@ def alarm(checks):
         stored, refusal = append_until_refused(producer)
         checks.check("alarm: refused", refusal is not None, stored)
         code, output, _ = bsfg(source, "log", "alarm", "show")
-        checks.check("alarm: shown, exit status 1", code == 1 and STREAM in output, output)
+        checks.check("spec 19.93: alarm: shown, exit status 1", code == 1 and STREAM in output, output)
         code, output, _ = bsfg(source, "status")
         checks.check("alarm: in bsfg status, exit status 1", code == 1 and "ALARM" in output, output)
         receiver.start()
@@ -348,7 +349,7 @@ def poison(checks):
             try:
                 refused = producer.append(message(1))
                 checks.check(
-                    f"poison, {profile}: the fact's outcome is unknown",
+                    f"spec 19.1: {profile}: what could not be synchronised is not acknowledged",
                     refused.reason == "outcome_unknown", refused)
             except OSError:
                 # A sil_strict node may be gone before it could answer.

@@ -825,7 +825,7 @@ def test_peer(plant, enterprise):
     again = enterprise.status()["pulls"][0]["redelivered"]
     expect("peer redeliver", bsfg("peer", "redeliver", "plant-a", "--count", "50", *here), 0,
            out=f"from offset {head - 50}")
-    check("what is redelivered is recognised",
+    check("spec 19.118: what is fetched again from an old cursor is recognised and changes no count",
           wait_until(lambda: enterprise.status()["pulls"][0]["redelivered"] >= again + 50)
           and enterprise.head("plant-a") == head)
     expect("peer redeliver of nobody",

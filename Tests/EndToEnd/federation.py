@@ -184,12 +184,12 @@ def good(checks, pair):
     before = pair.ours.head("plant-a"), pair.theirs.head("enterprise")
     code, answer, criteria = pair.accept(out, *other)
     checks.equal(
-        "accept: a good pair is accepted",
+        "spec 19.117: accept: a good pair is accepted",
         (code, answer["accepted"], [name for name, each in criteria.items()
                                     if each["verdict"] == "failed"]), (0, True, []))
     for name in ("authentication", "authorization", "replay", "cursor", "duplicate_replay",
-                 "partition_recovery", "init_documented", "matrix_documented", "replay_drill", "sign_off"):
-        checks.equal(f"accept: {name} passes", criteria[name]["verdict"], "passed")
+                 "partition_recovery", "artifacts", "init_documented", "matrix_documented", "replay_drill", "sign_off"):
+        checks.equal(f"spec 19.117: accept: {name} passes", criteria[name]["verdict"], "passed")
     checks.equal("accept: alerts are waived, with the reason",
                  (criteria["alerts"]["verdict"], criteria["alerts"]["waiver"]),
                  ("waived", "no monitoring in this test"))

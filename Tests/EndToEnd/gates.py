@@ -142,6 +142,12 @@ def relay(checks):
                         f"{node.zone} being normal with {peer.zone}",
                         lambda: mode(node, peer, direction) == "normal", 20)
         checks.check("relay: every gate is normal in both directions", True)
+        checks.check(
+            "spec 19.120: facts cross plant-a - idmz - enterprise, whose ends know nothing of each other",
+            identifiers(chain.enterprise.peek("plant-a")) == identifiers(chain.plant.peek())
+            and identifiers(chain.plant.peek("enterprise")) == identifiers(chain.enterprise.peek())
+            and [[peer["id"] for peer in node.peers] for node in (chain.plant, chain.enterprise)]
+            == [["idmz"], ["idmz"]])
         # The relayed record says where and when it began.
         first = chain.enterprise.peek("plant-a")[0]["origin"]
         uuid = chain.plant.stream_status()["logUuid"]
@@ -190,7 +196,7 @@ def partition(checks):
         time.sleep(1)
         checks.equal("partition: nothing of plant-a comes in", idmz.head("plant-a"), before)
         checks.equal(
-            "partition: the frontier is frozen", idmz.cursor(f"plant-a/{STREAM}/enterprise"), frontier)
+            "spec 19.25: partition: the frontier is frozen", idmz.cursor(f"plant-a/{STREAM}/enterprise"), frontier)
         peer = Caller(idmz, plant.certificate)
         for method, body in (
             ("FetchFacts", {"consumer_name": f"plant-a/{STREAM}/enterprise"}),
@@ -223,7 +229,7 @@ def partition(checks):
             if line.get("event") in EVENTS and line.get("peer") == "plant-a"
             and line.get("direction") == "inbound"]
         checks.equal(
-            "partition: the five events by name and in order",
+            "spec 19.104: partition: the five events by name and in order",
             [line["event"] for line in events], EVENTS)
         words = [line.get("message", line.get("msg")) for line in events]
         checks.equal(
@@ -231,7 +237,7 @@ def partition(checks):
             ["peer plant-a reachable", f"cursor comparison: local={before}, peer=300",
              "backfill required: 200 facts", "replay initiated", "cursor advanced to 300"])
         checks.equal(
-            "partition: replay begins behind the frontier",
+            "spec 19.26: partition: replay begins behind the frontier",
             events[3].get("from") if len(events) > 3 else None, str(before))
 
         # With a time of its own.
@@ -277,12 +283,12 @@ def dead_peer(checks):
             wait_until("enterprise's facts at idmz", lambda: idmz.head("enterprise") == head, 30, 0.01)
             slowest = max(slowest, time.monotonic() - sent)
         checks.check(
-            f"dead peer: the other one is not delayed (slowest {slowest:.2f} s)", slowest < 3)
+            "spec 19.57: dead peer: the other one is not delayed", slowest < 3, f"{slowest:.2f} s")
         chain.producers["plant-a"].append(100)
         wait_until(
             "the outbound gate closing", lambda: mode(idmz, plant, "outbound") == "autonomous", 60)
         checks.check("dead peer: 30 s without a request close the outbound gate", True)
-        checks.equal("dead peer: the other gate is normal", mode(idmz, enterprise), "normal")
+        checks.equal("spec 19.57: dead peer: the other gate is normal", mode(idmz, enterprise), "normal")
         for link in chain.links.values():
             link.heal()
         chain.settle()
@@ -378,7 +384,7 @@ def reload(checks):
             "the blocked stream holding reconciling up",
             lambda: (lambda gate: gate["mode"] == "reconciling" and gate["open_streams"] == named)(
                 gates(enterprise)["idmz"]["inbound"]), 30)
-        checks.check("reload: a blocked stream keeps reconciling open and is named", True)
+        checks.check("spec 19.54: reload: a blocked stream keeps reconciling open and is named", True)
         idmz.peers = [
             {**peer, "origins": ["idmz", "plant-a"]} if peer["id"] == "enterprise" else peer
             for peer in idmz.peers]
@@ -482,7 +488,7 @@ def initialisation(checks):
             lambda: (lambda pull: pull if pull.get("reason") == "init_out_of_range" else None)(
                 enterprise.pull_status("plant-a")))
         checks.check(
-            "initialisation: a time in the future is refused with the range",
+            "spec 19.86: initialisation: a time in the future is refused with the range",
             "to " in status["sentence"] and "Z" in status["sentence"], status["sentence"])
         enterprise.cursors[0]["init_timestamp"] = text(middle)
         enterprise.write()
@@ -490,7 +496,7 @@ def initialisation(checks):
         wait_until("the later half", lambda: enterprise.head("plant-a") == 10)
         entries = enterprise.peek("plant-a")
         checks.equal(
-            "initialisation: exactly what came after the time",
+            "spec 19.86: initialisation: exactly what came after the time",
             [int(entry["origin"]["offset"]) for entry in entries], list(range(10, 20)))
 
 

@@ -245,7 +245,7 @@ def replayed(checks):
                 f"replay {number}", lambda: int(
                     receiver.pull_status("plant-a").get("redelivered", 0)) >= number * count)
         checks.equal(
-            "a whole log replayed twice leaves the counts and every byte as they were",
+            "spec 19.31: a whole log replayed twice leaves the counts and every byte as they were",
             (receiver.head("plant-a"), receiver.peek("plant-a") == before), (len(before), True))
         settle(source, receiver)
 

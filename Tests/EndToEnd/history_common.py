@@ -63,6 +63,15 @@ def append(producer, *pairs):
     producer.append(None)
 
 
+def start_to_end(node, step):
+    """Starts a node that ends at a step, which may be before it is seen to listen."""
+    try:
+        node.start(wrapper=("env", f"BSFG_FAULT_POINT={step}:1"))
+    except RuntimeError:
+        if node.process is None or node.process.poll() != -9:
+            raise
+
+
 def events(node, name):
     """The lines of a node's log with an event."""
     lines = []
@@ -90,4 +99,5 @@ def ids(entries):
 
 
 __all__ = [
-    "STREAM", "accept", "append", "begin_epoch", "bsfg", "bsfg_json", "copy", "events", "ids", "pair"]
+    "STREAM", "accept", "append", "begin_epoch", "bsfg", "bsfg_json", "copy", "events", "ids", "pair",
+    "start_to_end"]

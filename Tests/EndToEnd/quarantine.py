@@ -24,15 +24,6 @@ def digest_of(node, identifier):
         if "message" in entry and entry["message"]["envelope"]["messageId"] == identifier)
 
 
-def start_to_end(node, step):
-    """Starts a node that ends at a step, which may be before it is seen to listen."""
-    try:
-        node.start(wrapper=("env", f"BSFG_FAULT_POINT={step}:1"))
-    except RuntimeError:
-        if node.process is None or node.process.poll() != -9:
-            raise
-
-
 def conflicting(site, profile=None):
     """A receiver that has an id with one content and a source that offers it with another, in the
     middle of a page: the source was copied back and used the id anew. Its history is refused."""
@@ -258,7 +249,7 @@ def steps(checks):
             settle(source, receiver)
         received = [found[0] for found in identifiers(receiver.peek("plant-a"))]
         checks.equal(
-            "every acknowledged fact is there once", sorted(received),
+            "spec 19.110: every acknowledged fact is there once", sorted(received),
             sorted(producer.acknowledged))
         checks.equal("nothing is in quarantine", held(receiver), [])
 

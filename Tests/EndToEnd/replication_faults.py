@@ -89,7 +89,7 @@ def source_rolled_back(checks, seed):
         source.start()
         status = blocked(receiver, source, "history_mismatch")
         checks.check(
-            "a source copied back is refused and the pull says why",
+            "spec 19.116: a source copied back is refused and the pull says why",
             "went back" in status["sentence"], status)
         checks.check(
             "the refusal is counted at the source",
@@ -110,7 +110,7 @@ def source_rolled_back(checks, seed):
                 source.status()["server"]["errors"]["history_mismatch"]) >= attempts + 2, 40)
         status = blocked(receiver, source, "history_mismatch")
         checks.check(
-            "a source that went back and went on is refused",
+            "spec 19.116: a source that went back and went on is refused",
             "another one on each side" in status["sentence"], status)
         receiver.stop()
         receiver.start()
@@ -138,7 +138,7 @@ def receiver_rolled_back(checks, seed):
         receiver.start()
         status = blocked(receiver, source, "history_mismatch")
         checks.check(
-            "a receiver copied back is refused", "receiver went back" in status["sentence"], status)
+            "spec 19.116: a receiver copied back is refused", "receiver went back" in status["sentence"], status)
         checks.equal(
             "and nothing moved", (receiver.head("plant-a"), source.cursor(name)), (60, 120))
 

@@ -308,8 +308,9 @@ class Node:
         self.limits = {}
         self.zones = []
         self.other_streams = []
-        # More keys of the stream, as bsfg.yaml has them.
+        # More keys of the stream, and of `tls`, as bsfg.yaml has them.
         self.stream_options = {}
+        self.tls_options = {}
 
     @property
     def certificate(self):
@@ -355,7 +356,7 @@ class Node:
             "zone": self.zone, "identity": self.identity, "data": str(self.data),
             "listen": f"{self.listen_address}:{self.port}", "admin": {"socket": str(self.socket)},
             "tls": {"ca": str(self.site.authority), "certificate": str(certificates / "server.crt"),
-                    "key": str(certificates / "server.key")},
+                    "key": str(certificates / "server.key"), **self.tls_options},
             "streams": [stream, *self.other_streams], "clients": self.clients,
         }
         if self.limits:

@@ -555,9 +555,9 @@ def draining(reasons, node, caller):
     headers, body = connection.answer(late)
     reasons.expect("draining", FrameAnswer(headers, body))
     headers, body = connection.answer(poll)
-    reasons.checks.equal("the call in flight is answered", headers[":status"], "200")
+    reasons.checks.equal("spec 19.113: the call in flight is answered", headers[":status"], "200")
     connection.close()
-    reasons.checks.equal("and the node ends with", node.process.wait(60), 0)
+    reasons.checks.equal("spec 19.113: and the node ends with", node.process.wait(60), 0)
     node.process = None
 
 

@@ -30,7 +30,8 @@ import Testing
         #expect(receiver.position?.nextOffset == source.store.headOffset, what)
     }
 
-    @Test func `facts cross and what comes later follows`() async throws {
+    @Test("spec 19.106: with buffers in memory facts cross, and what comes later follows")
+    func factsCross() async throws {
         let pool = BlockingPool(name: "test", threadCount: 2)
         let (source, receiver) = (try SourceDouble(10), ReceiverDouble())
         let loop = loop(source, receiver, pool)

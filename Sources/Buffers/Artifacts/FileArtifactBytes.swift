@@ -79,29 +79,3 @@ final class FileArtifactUpload: ArtifactUpload, @unchecked Sendable {
         store.giveBack(reservedBytes)
     }
 }
-
-/// Reads a blob's file; the open file keeps its bytes readable whatever becomes of its name.
-final class FileArtifactReader: ArtifactReader {
-    private let file: any DiskFile
-    let size: UInt64
-
-    init(_ file: any DiskFile) throws(DiskError) {
-        self.file = file
-        size = try file.size()
-    }
-
-    func read(at position: UInt64, count: Int) throws(ArtifactError) -> [UInt8] {
-        let wanted = Int(min(UInt64(count), size - min(position, size)))
-        guard wanted > 0 else { return [] }
-        var failure: DiskError?
-        let bytes = [UInt8](unsafeUninitializedCapacity: wanted) { buffer, initialized in
-            do throws(DiskError) {
-                initialized = try file.read(into: UnsafeMutableRawBufferPointer(buffer), at: position)
-            } catch {
-                failure = error
-            }
-        }
-        if let failure { throw ArtifactError(.failed, failure.sentence) }
-        return bytes
-    }
-}

@@ -18,19 +18,25 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     private let capacityBytes: UInt64
     private let clock: ArtifactClock
     private let nextUpload = Atomic<UInt64>(0)
+    private let whenDamaged: @Sendable (Digest) -> Void
 
     /// Opens the store in `directory`, making it where it is absent. Blocks.
-    package convenience init(directory: String, capacityBytes: UInt64) throws(ArtifactError) {
+    /// - Parameter whenDamaged: told the digest of bytes that were read and are not what they were.
+    package convenience init(
+        directory: String, capacityBytes: UInt64,
+        whenDamaged: @escaping @Sendable (Digest) -> Void
+    ) throws(ArtifactError) {
         try self.init(
             directory: directory, capacityBytes: capacityBytes, indexSizes: .init(),
-            disk: LinuxDisk(), environment: .linux)
+            disk: LinuxDisk(), environment: .linux, whenDamaged: whenDamaged)
     }
 
     init(
         directory: String, capacityBytes: UInt64, indexSizes: ArtifactIndex.Sizes, disk: any Disk,
-        environment: LogEnvironment
+        environment: LogEnvironment, whenDamaged: @escaping @Sendable (Digest) -> Void = { _ in }
     ) throws(ArtifactError) {
         self.capacityBytes = capacityBytes
+        self.whenDamaged = whenDamaged
         var names = ArtifactNames()
         do throws(LogError) {
             index = try ArtifactIndex.open(
@@ -123,7 +129,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
             throw ArtifactError(.notFound, "no artifact has the digest sha256:\(digest)")
         }
         do throws(DiskError) {
-            return try FileArtifactReader(directory.disk.open(directory.path(digest), .read))
+            return try FileArtifactReader(
+                directory.disk.open(directory.path(digest), .read), digest, whenDamaged: whenDamaged)
         } catch {
             throw ArtifactError(.failed, error.sentence)
         }

@@ -33,7 +33,15 @@ final class NodeArtifacts: Sendable {
         do throws(ArtifactError) {
             store = try FileArtifactStore(
                 directory: "\(configuration.dataDirectory)/artifacts",
-                capacityBytes: artifacts.capacityBytes)
+                capacityBytes: artifacts.capacityBytes
+            ) { digest in
+                logger.critical(
+                    "an artifact's bytes were changed on the disk",
+                    metadata: [
+                        "event": "artifact_damaged", "alert": "DigestMismatch",
+                        "digest": "sha256:\(digest)",
+                    ])
+            }
         } catch {
             throw NodeError(error.sentence)
         }

@@ -140,6 +140,11 @@ package final class GatewayNode: Sendable {
                 "end": "\(report.decision.rawValue)", "cut_bytes": "\(report.cutBytes)",
                 "milliseconds": "\(report.durationMilliseconds)",
             ])
+        // Before anybody could listen to the log's events.
+        var events: [WriteAheadLog.LogEvent] = []
+        if report.cutBytes > 0 { events.append(.tailCut(bytes: report.cutBytes)) }
+        events += report.losses.map { .gapDeclared(Gap(offsets: $0, reasons: .corrupt, timeMilliseconds: nil)) }
+        for event in events { LogEventLine(event).write(to: logger, about: log) }
     }
 
     static func nowMilliseconds() -> Int64 {

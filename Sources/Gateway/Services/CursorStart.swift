@@ -35,14 +35,17 @@ struct CursorStart: Sendable {
     /// Blocks.
     ///
     /// - Parameters:
-    ///   - clock: the log's own time, milliseconds since 1970.
+    ///   - clock: the wall clock, milliseconds since 1970. Append times are of it and never go back, so
+    ///     where it went back the last of them is the time.
     ///   - began: when the log's first epoch began.
     static func resolve(
         _ mode: CursorInitMode, in buffer: any ReadableBuffer, clock: Int64, began: Int64
     ) throws(BufferError) -> Result<CursorStart, ServiceError> {
         let first = buffer.firstOffset
+        let head = buffer.headOffset
+        let clock = max(clock, head > first ? try appendTime(of: head - 1, in: buffer) ?? clock : clock)
         switch mode {
-        case .startNow: return .success(CursorStart(offset: buffer.headOffset))
+        case .startNow: return .success(CursorStart(offset: head))
         case .fullBackfill:
             let oldest = try appendTime(of: first, in: buffer) ?? clock
             return .success(

@@ -258,7 +258,9 @@ struct FederationHandler: Sendable {
     /// Where an initialisation mode begins, by this log's own append times and clock.
     func resolve(_ mode: CursorInitMode, _ log: StreamLog) async throws(ServiceError) -> CursorStart {
         let buffer = log.buffer
-        let clock = log.log.clockMilliseconds
+        // By which the log stamps what it takes, and not the one that it judges age by: that one may be
+        // weeks behind, where nobody vouches for the time, and the two are compared here.
+        let clock = now()
         let began = log.log.epochs.first?.beganMilliseconds ?? 0
         return try await onDisk { () throws(BufferError) -> Result<CursorStart, ServiceError> in
             try CursorStart.resolve(mode, in: buffer, clock: clock, began: began)

@@ -83,6 +83,13 @@ private final class BoundsDouble: ReadableBuffer {
         #expect(try start(.boundedBackfill(hours: 5), bare) == [7, 5 * Self.hour])
     }
 
+    @Test("gateway decision 9: where the clock went back, hours are counted from the last append")
+    func clockBehind() throws {
+        let start = try CursorStart.resolve(
+            .boundedBackfill(hours: 15), in: truncated, clock: 3 * Self.hour, began: began)
+        #expect(try start.get().offset == 54)
+    }
+
     @Test("gateway decision 9: explicit_timestamp outside of what is there fails and names the range")
     func explicitTimestamp() throws {
         func at(_ hour: Int64, _ buffer: BoundsDouble) throws -> Result<CursorStart, ServiceError> {
