@@ -5,10 +5,11 @@
 # make schedules SCHEDULES=200 random ones over real nodes in network namespaces (docs/proof.md); root
 # make bench     the log beside the raw disk and others' logs, 25 minutes (docs/performance.md); alone
 # make micro     allocations and instructions of single steps against their thresholds
-# make install   the binary into PREFIX/bin
+# make install   program, unit, user and the node's directory: PREFIX=/usr/local ROOT=/opt/bsfg DESTDIR=
 # make deps      what demo and test need, fetched once; both call it; bench-deps: what bench needs
 
 PREFIX ?= /usr/local
+ROOT ?= /opt/bsfg
 DEBUG = .build-debug
 RELEASE = .build-release
 FUZZ = .build-fuzz
@@ -43,10 +44,10 @@ micro: deps
 release: deps
 	swift build --scratch-path $(RELEASE) -c release --product bsfg
 
-install: release
-	install -D -m 755 $(RELEASE)/release/bsfg $(DESTDIR)$(PREFIX)/bin/bsfg
-	install -d $(DESTDIR)$(PREFIX)/share/bsfg
-	install -m 644 Sources/bsfg/Resources/* $(DESTDIR)$(PREFIX)/share/bsfg/
+# Of another build: make install BINARY=path
+install: $(if $(BINARY),,release)
+	@BINARY="$(or $(BINARY),$(RELEASE)/release/bsfg)" PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" \
+		ROOT="$(ROOT)" scripts/install.sh
 
 deps:
 	@scripts/deps.sh

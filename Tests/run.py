@@ -52,6 +52,8 @@ SCRIPTS = [
     ("Tests/decisions.py", 60),
     ("Tests/EndToEnd/demo_test.py", 600),
     ("Tests/EndToEnd/bench_nodes.py", 300),
+    ("Tests/EndToEnd/install.py", 300),
+    ("Tests/EndToEnd/first_hour.py", 300),
     ("Tests/EndToEnd/conformance_append.py", 300),
     ("Tests/EndToEnd/conformance_reading.py", 300),
     ("Tests/EndToEnd/conformance_partition.py", 300),

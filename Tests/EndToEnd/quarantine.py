@@ -12,7 +12,8 @@ import random
 import subprocess
 import time
 
-from history_common import accept, append, bsfg, bsfg_json, copy, events, ids, pair
+from history_common import (
+    accept, append, bsfg, bsfg_json, copy, events, ids, pair, start_to_end)
 from replication_common import blocked, consumer_name, settle
 from support import BSFG, Site, fact, identifiers, main, wait_until
 

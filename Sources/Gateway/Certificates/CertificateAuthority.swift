@@ -77,9 +77,11 @@ package struct CertificateAuthority: Sendable {
                 throw CertificateFiles.refusal(path)
             }
         }
-        try CertificateFiles.makeDirectory(directory, mode: 0o700)
-        try CertificateFiles.write(try key.pem(), to: keyPath, mode: 0o600, force: force)
-        try CertificateFiles.write(certificate.pem, to: certificatePath, mode: 0o644, force: force)
+        // Not the node's: whoever gets into the node must not get its zone's CA.
+        try CertificateFiles.makeDirectory(directory, mode: 0o700, owner: .caller)
+        try CertificateFiles.write(try key.pem(), to: keyPath, mode: 0o600, force: force, owner: .caller)
+        try CertificateFiles.write(
+            certificate.pem, to: certificatePath, mode: 0o644, force: force, owner: .caller)
     }
 
     static func checkDays(_ days: Int) throws(CertificateError) {

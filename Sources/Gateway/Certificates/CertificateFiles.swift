@@ -7,29 +7,33 @@ package enum CertificateFiles {
 
     /// Makes a directory, and those above it.
     package static func makeDirectory(
-        _ path: String, mode: UInt32 = 0o755
+        _ path: String, mode: UInt32 = 0o755, owner: FileOwner = .ofDirectory
     ) throws(CertificateError) {
         var built = path.utf8.first == UInt8(ascii: "/") ? "/" : ""
         for part in path.split(separator: "/") {
             built += built.isEmpty || built == "/" ? String(part) : "/\(part)"
-            if mkdir(built, mode) != 0 && errno != EEXIST {
+            let isMade = mkdir(built, mode) == 0 && owner.give(directory: built)
+            if !isMade && errno != EEXIST {
                 throw CertificateError(
                     "the directory \(built) cannot be made: \(String(cString: strerror(errno)))")
             }
         }
     }
 
-    /// The mode is set before the first byte is written. Without `force` an existing file is kept
+    /// Owner and mode are set before the first byte is written. Without `force` an existing file is kept
     /// and refused; with it the new one takes its place in one step.
     package static func write(
-        _ bytes: [UInt8], to path: String, mode: UInt32, force: Bool
+        _ bytes: [UInt8], to path: String, mode: UInt32, force: Bool,
+        owner: FileOwner = .ofDirectory
     ) throws(CertificateError) {
         let temporary = "\(path).new-\(getpid())"
         unlink(temporary)
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
         guard descriptor >= 0 else { throw failure("made", temporary) }
         defer { unlink(temporary) }
-        var done = fchmod(descriptor, mode) == 0
+        var done =
+            fchmod(descriptor, mode) == 0
+            && owner.give(descriptor, in: FileOwner.parent(of: path))
         var count = 0
         while done && count < bytes.count {
             let wrote = bytes.withUnsafeBytes { buffer in

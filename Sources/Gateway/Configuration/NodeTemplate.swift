@@ -58,7 +58,9 @@ package struct NodeTemplate: Sendable {
             "bsfg cert issue --ca \(authority) --identity \(shellQuoted(identity)) "
                 + addresses.map { "--address \($0) " }.joined()
                 + "--out \(shellQuoted("\(root)/certs"))",
-            "bsfg serve --config \(shellQuoted(directory))",
+            ServiceUnit.runs(configuration: directory)
+                ? "systemctl enable --now \(ServiceUnit.name)"
+                : "bsfg serve --config \(shellQuoted(directory))",
         ]
     }
 

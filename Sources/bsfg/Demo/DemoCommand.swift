@@ -227,7 +227,7 @@ struct DemoInput: Sendable {
         let directory = program.lastIndex(of: "/").map { String(program[..<$0]) } ?? "."
         let places = [
             "\(directory)/bsfg_bsfg.resources/Resources/\(excerpt)",
-            "\(directory)/../share/bsfg/\(excerpt)",
+            "\(directory)/../../share/bsfg/\(excerpt)",
         ]
         guard let found = places.first(where: { access($0, R_OK) == 0 }) else {
             throw CommandFailure(
