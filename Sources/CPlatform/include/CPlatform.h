@@ -28,7 +28,8 @@ uint32_t bsfg_logical_block_bytes(const char *path);
 // (O_DIRECT|O_DSYNC); -1 and errno where the file system refuses it.
 int bsfg_open_direct_synchronous(const char *path);
 
-// Brings written bytes of a file to the device and waits for it. Nothing becomes durable by it.
+// Begins to bring written bytes of a file to the device; the other waits for it. Nothing becomes durable by it.
+void bsfg_begin_write_back(int descriptor, uint64_t position, size_t count);
 void bsfg_write_back(int descriptor, uint64_t position, size_t count);
 
 // A text attribute of the block device below a path, such as `queue/write_cache`, without its newline,

@@ -39,6 +39,8 @@ final class KeyRunWriter {
     private var bufferedPages = 0
     private var entriesInPage = 0
     private var position = UInt64(KeyRunLayout.pageBytes)
+    /// From here to `position` is being brought to the device.
+    private var begunPosition = UInt64(KeyRunLayout.pageBytes)
     private var isRemoved = false
 
     static let bufferPages = 64
@@ -195,7 +197,12 @@ final class KeyRunWriter {
             let count = bufferedPages * KeyRunLayout.pageBytes
             try file.write(
                 UnsafeRawBufferPointer(start: buffer.page(0), count: count), at: position)
-            file.writeBack(from: position, byteCount: count)
+            // One piece is on its way while the next is made; no more, so that commits do not wait for it.
+            file.beginWriteBack(from: position, byteCount: count)
+            if begunPosition < position {
+                file.writeBack(from: begunPosition, byteCount: Int(position - begunPosition))
+            }
+            begunPosition = position
             position += UInt64(count)
         }
         bufferedPages = 0
@@ -310,14 +317,12 @@ extension KeyRunWriter {
 /// Page-aligned memory for a number of pages.
 final class PageBuffer: @unchecked Sendable {
     let bytes: UnsafeMutableRawBufferPointer
+    private let pages: MappedBuffer<UInt8>
 
     init(pageCount: Int) {
-        bytes = .allocate(
-            byteCount: pageCount * KeyRunLayout.pageBytes, alignment: KeyRunLayout.pageBytes)
-        clear()
+        pages = MappedBuffer(count: pageCount * KeyRunLayout.pageBytes)
+        bytes = UnsafeMutableRawBufferPointer(start: pages.start, count: pages.count)
     }
-
-    deinit { bytes.deallocate() }
 
     func page(_ number: Int) -> UnsafeMutableRawPointer {
         bytes.baseAddress! + number * KeyRunLayout.pageBytes
