@@ -20,7 +20,7 @@ enum KeyCurve {
         let log = try Log.open(
             directory: CommandLine.arguments[1],
             options: LogOptions(capacityBytes: 96 << 30, segmentBytes: 256 << 20))
-        var marks = [1, 10, 100, 1000].filter { $0 <= millions }.map { $0 * 1_000_000 }
+        var marks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].filter { $0 <= millions }.map { $0 * 1_000_000 }
         var samples: [Sample] = []
         var number = 0
         let batch = AppendBatch(capacityBytes: 128 * 1024)
@@ -60,9 +60,10 @@ enum KeyCurve {
         let statistics = log.statistics()
         print(
             "keys \(number) ns_per_key \(median(\.total)) lookup \(median(\.prepareNanoseconds))",
-            "commit_cpu \(median(\.commitNanoseconds)) resident_mib \(residentMebibytes())",
+            "commit_cpu \(median(\.commitNanoseconds)) peak_resident_mib \(peakResidentMebibytes())",
             "index_mib \(KeyIndexBudget.shared.heldBytes >> 20)",
-            "remembered \(statistics.keyCount) merged \(statistics.counters.runsMerged)")
+            "remembered \(statistics.keyCount) checkpoints \(statistics.counters.checkpoints)",
+            "merged \(statistics.counters.runsMerged)")
         fflush(nil)
     }
 
@@ -96,15 +97,10 @@ enum KeyCurve {
         return time.tv_sec * 1_000_000_000 + time.tv_nsec
     }
 
-    static func residentMebibytes() -> Int {
-        guard let file = fopen("/proc/self/statm", "r") else { return -1 }
-        defer { fclose(file) }
-        var line = [CChar](repeating: 0, count: 128)
-        guard fgets(&line, Int32(line.count), file) != nil else { return -1 }
-        // All pages, then those in memory.
-        let text = line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-        let fields = String(decoding: text, as: UTF8.self).split(separator: " ")
-        guard fields.count > 1, let pages = Int(fields[1]) else { return -1 }
-        return pages * Int(getpagesize()) >> 20
+    /// The most that the process ever had in memory.
+    static func peakResidentMebibytes() -> Int {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss / 1024
     }
 }
