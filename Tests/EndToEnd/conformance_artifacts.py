@@ -99,8 +99,8 @@ def sweeping(checks, node, caller):
     put(caller, "kept", kept)
     caller.append(referring("keeps", "kept", kept))
     put(caller, "orphan", orphan)
-    wait_until(
-        "the sweep of the upload that no fact refers to",
+    checks.eventually(
+        "spec 19.64: an upload that no fact refers to is found by the sweep",
         lambda: get(caller, "orphan").reason == "artifact_not_found")
     gone = [path.name for path in (node.data / "artifacts").rglob("*")
             if digest(orphan).split(":")[1] in path.name]

@@ -56,6 +56,14 @@ class Checks:
     def equal(self, name, found, expected):
         return self.check(name, found == expected, f"found {found!r}, expected {expected!r}")
 
+    def eventually(self, name, condition, seconds=None):
+        """Waits for a condition; one that does not come true is a failed check of that name."""
+        try:
+            wait_until(name, condition, seconds)
+        except TimeoutError as error:
+            return self.check(name, False, str(error))
+        return self.check(name, True)
+
     def skip(self, name, why):
         self.skipped.append(name)
         print(f"SKIPPED {name}: {why}", flush=True)
