@@ -493,7 +493,8 @@ def initialisation(checks):
         enterprise.cursors[0]["init_timestamp"] = text(middle)
         enterprise.write()
         checks.equal("initialisation: corrected by a reload", command(enterprise, "config", "reload")[0], 0)
-        wait_until("the later half", lambda: enterprise.head("plant-a") == 10)
+        wait_until(
+            "the later half", lambda: plant.cursor(f"enterprise/{STREAM}/plant-a") == plant.head())
         entries = enterprise.peek("plant-a")
         checks.equal(
             "spec 19.86: initialisation: exactly what came after the time",
