@@ -110,6 +110,9 @@ struct StatusCommand: AsyncParsableCommand {
         if stream.alarm {
             StandardOutput.line("ALARM \(name): was full; see bsfg log alarm show")
         }
+        for reader in stream.awaitedReaders {
+            StandardOutput.line("\(name): \(StreamCommand.awaited(reader))")
+        }
         for gap in stream.gaps {
             StandardOutput.line(
                 "gap in \(name): offsets \(gap.firstOffset) to \(gap.lastOffset) "
@@ -205,6 +208,7 @@ struct StatusCommand: AsyncParsableCommand {
             ("accepts", .flag(stream.accepts)),
             ("alarm", .flag(stream.alarm)),
             ("terminal", .flag(stream.terminal)),
+            ("awaited_readers", .list(stream.awaitedReaders.map { .text($0) })),
             ("gaps", .list(stream.gaps.map(json))),
             ("refusals", .unsigned(stream.refusals)),
             (

@@ -87,7 +87,12 @@ struct StreamCommand: ParsableCommand {
                   state        \(log.state)
                 """)
             let readers = StreamCommand.readers(of: log, status)
-            if readers.isEmpty { StandardOutput.line("  readers      none") }
+            if readers.isEmpty && log.awaitedReaders.isEmpty {
+                StandardOutput.line("  readers      none")
+            }
+            for reader in log.awaitedReaders {
+                StandardOutput.line("  awaited      \(StreamCommand.awaited(reader))")
+            }
             for reader in readers {
                 StandardOutput.line(
                     "  reader       \(reader.name) (\(reader.owner)), next \(reader.nextOffset)"
@@ -104,6 +109,12 @@ struct StreamCommand: ParsableCommand {
         return try await CommandFailure.calling { () async throws(RPCClientError) in
             try await client.status()
         }
+    }
+
+    /// Of a peer that is granted a log and never came.
+    static func awaited(_ identity: String) -> String {
+        "\(identity) has not come yet, and nothing is removed before it does; take its grant back, or say "
+            + "required: false in peers.yaml, if it will not"
     }
 
     private static func last(_ log: Bsfg_Admin_V1_StreamStatus) -> UInt64? {
@@ -134,6 +145,7 @@ struct StreamCommand: ParsableCommand {
             ("profile", .text(log.profile)),
             ("terminal", .flag(log.terminal)),
             ("readers", .list(readers(of: log, status).map(ConsumerCommand.json))),
+            ("awaited_readers", .list(log.awaitedReaders.map { .text($0) })),
         ])
     }
 }

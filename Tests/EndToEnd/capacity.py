@@ -229,6 +229,10 @@ def late_peer(checks):
         checks.equal(
             "spec 19.21: late: nothing goes while a declared peer has not come",
             int(source.stream_status().get("firstOffset", 0)), 0)
+        _, told, _ = bsfg(source, "stream", "info", STREAM)
+        checks.check(
+            "late: stream info names who is waited for", "plant-b-bsfg has not come yet" in told
+            and "enterprise-bsfg has not" not in told, told)
         checks.check("spec 19.27: late: who has not confirmed holds truncation, not appends", taken.ok, taken)
         late.start()
         settle(source, late)
@@ -240,6 +244,8 @@ def late_peer(checks):
             return int(source.stream_status().get("firstOffset", 0)) > 0
 
         wait_until("what both have confirmed going", gone)
+        _, told, _ = bsfg(source, "stream", "info", STREAM)
+        checks.check("late: and nobody once both have come", "awaited" not in told, told)
         checks.check("spec 19.21: late: what both have confirmed goes", True)
 
 

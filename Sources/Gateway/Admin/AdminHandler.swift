@@ -117,12 +117,23 @@ struct AdminHandler: AdminCodec, Sendable {
             return told
         }
         status.terminal = !configuration.hasReaders(stream: log.stream.name, origin: log.origin)
+        status.awaitedReaders = absentReaders(of: log)
         status.refusals = statistics.counters.refusals
         status.events = LogEventNames.counts(statistics.events)
         status.profile = log.stream.profile.rawValue
         status.state = statistics.poison.map { "stopped: \($0.error.sentence)" } ?? "writing"
         status.directory = log.log.directory
         return status
+    }
+
+    /// Peers that are granted a log and have no cursor in it yet: nothing of it is removed before they come.
+    private func absentReaders(of log: StreamLog) -> [String] {
+        let cursors = log.cursors.cursors()
+        return configuration.awaitedReaders(stream: log.stream.name, origin: log.origin).filter { reader in
+            !cursors.contains {
+                $0.owner.utf8.elementsEqual(reader.owner.utf8) && $0.name.utf8.elementsEqual(reader.name.utf8)
+            }
+        }.map(\.owner)
     }
 
     // MARK: - Consumers

@@ -237,6 +237,12 @@ package nonisolated struct Bsfg_Admin_V1_StreamStatus: @unchecked Sendable {
     set {_uniqueStorage()._refusals = newValue}
   }
 
+  /// peers that truncation waits for and that have not come
+  package var awaitedReaders: [String] {
+    get {_storage._awaitedReaders}
+    set {_uniqueStorage()._awaitedReaders = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -966,7 +972,7 @@ nonisolated extension Bsfg_Admin_V1_QuarantineUsage: SwiftProtobuf.Message, Swif
 
 nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StreamStatus"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stream\0\u{1}origin\0\u{1}role\0\u{3}log_uuid\0\u{1}epoch\0\u{3}first_offset\0\u{3}head_offset\0\u{1}fill\0\u{1}profile\0\u{1}state\0\u{1}directory\0\u{3}fill_bytes\0\u{3}capacity_bytes\0\u{1}accepts\0\u{1}alarm\0\u{1}gaps\0\u{1}terminal\0\u{1}events\0\u{1}refusals\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stream\0\u{1}origin\0\u{1}role\0\u{3}log_uuid\0\u{1}epoch\0\u{3}first_offset\0\u{3}head_offset\0\u{1}fill\0\u{1}profile\0\u{1}state\0\u{1}directory\0\u{3}fill_bytes\0\u{3}capacity_bytes\0\u{1}accepts\0\u{1}alarm\0\u{1}gaps\0\u{1}terminal\0\u{1}events\0\u{1}refusals\0\u{3}awaited_readers\0")
 
   fileprivate class _StorageClass {
     var _stream: String = String()
@@ -988,6 +994,7 @@ nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftPr
     var _terminal: Bool = false
     var _events: Dictionary<String,UInt64> = [:]
     var _refusals: UInt64 = 0
+    var _awaitedReaders: [String] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1017,6 +1024,7 @@ nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftPr
       _terminal = source._terminal
       _events = source._events
       _refusals = source._refusals
+      _awaitedReaders = source._awaitedReaders
     }
   }
 
@@ -1054,6 +1062,7 @@ nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftPr
         case 17: try { try decoder.decodeSingularBoolField(value: &_storage._terminal) }()
         case 18: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &_storage._events) }()
         case 19: try { try decoder.decodeSingularUInt64Field(value: &_storage._refusals) }()
+        case 20: try { try decoder.decodeRepeatedStringField(value: &_storage._awaitedReaders) }()
         default: break
         }
       }
@@ -1119,6 +1128,9 @@ nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftPr
       if _storage._refusals != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._refusals, fieldNumber: 19)
       }
+      if !_storage._awaitedReaders.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._awaitedReaders, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1147,6 +1159,7 @@ nonisolated extension Bsfg_Admin_V1_StreamStatus: SwiftProtobuf.Message, SwiftPr
         if _storage._terminal != rhs_storage._terminal {return false}
         if _storage._events != rhs_storage._events {return false}
         if _storage._refusals != rhs_storage._refusals {return false}
+        if _storage._awaitedReaders != rhs_storage._awaitedReaders {return false}
         return true
       }
       if !storagesAreEqual {return false}
