@@ -8,7 +8,7 @@ struct Upkeep {
     // Checkpoints.
     let checkpointBytes: UInt64
     /// Keys in memory that make one due as well: those of small records come to much before the bytes do.
-    static let checkpointKeyCount = 128 << 10
+    static let checkpointKeyCount = 120_000
     var uncheckpointedBytes: UInt64
     /// Captured and not yet written; kept after a failure, to be tried again.
     var capture: CheckpointCapture?

@@ -320,9 +320,9 @@ struct RecoveryDecisions {
             still.settle()
         }
         let keyCount = UInt64(Upkeep.checkpointKeyCount)
-        for number in 0..<keyCount / 1024 {
+        for number in 0..<keyCount / 1000 {
             #expect(still.log.statistics().counters.checkpoints == 0)
-            try append(number * 1024..<number * 1024 + 1024)
+            try append(number * 1000..<number * 1000 + 1000)
         }
         #expect(still.log.statistics().counters.checkpoints == 1)
         try append(keyCount..<keyCount + 1)
