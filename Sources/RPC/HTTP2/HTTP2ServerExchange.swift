@@ -22,7 +22,7 @@ final class HTTP2ServerExchange: HTTPExchange {
     }
 
     func respond(
-        status: Int, headers: [(name: String, value: String)], body: ByteBuffer
+        status: Int, headers: [(name: String, value: String)], body: ByteBuffer, _ share: BodyShare?
     ) {
         eventLoop.preconditionInEventLoop()
         assert(!hasAnswered, "a request is answered once")
@@ -34,10 +34,11 @@ final class HTTP2ServerExchange: HTTPExchange {
             headers.append(("content-length", String(body.readableBytes)))
         }
         let isHead = stream.method == "HEAD"
+        stream.share = isHead ? nil : share
         handler.send(stream, status, headers, isHead ? ByteBuffer() : body)
     }
 
-    func respond(_ answer: GRPCAnswer, date: String) {
+    func respond(_ answer: GRPCAnswer, date: String, _ share: BodyShare?) {
         eventLoop.preconditionInEventLoop()
         assert(!hasAnswered, "a request is answered once")
         guard let handler, !hasAnswered else { return }
@@ -47,6 +48,7 @@ final class HTTP2ServerExchange: HTTPExchange {
             return handler.send(stream, 200, headers + answer.trailers, ByteBuffer())
         }
         stream.trailers = answer.trailers
+        stream.share = share
         handler.send(stream, 200, headers, ByteBuffer(bytes: body))
     }
 
@@ -66,7 +68,8 @@ final class HTTP2ServerExchange: HTTPExchange {
         }
     }
 
-    func send(_ piece: ByteBuffer, isLast: Bool) {
+    func send(_ piece: ByteBuffer, isLast: Bool, _ share: BodyShare?) {
+        stream.share = share
         handler?.send(stream, piece, isLast: isLast)
     }
 
@@ -85,6 +88,8 @@ final class HTTP2ServerExchange: HTTPExchange {
         let head = HTTPRequestHead(
             version: .http2, method: stream.method, target: stream.path, headers: headers())
         sink = dispatcher.begin(head, self)
+        // An answer may wait for its reader for long; the head of its request does not.
+        stream.forgetHead()
     }
 
     private func headers() -> [(name: String, value: String)] {

@@ -214,10 +214,16 @@ package final class RPCServer: Sendable {
                 ticket: ticket)
             let pipeline = channel.pipeline.syncOperations
             try pipeline.addHandler(socket)
-            try pipeline.addHandler(NIOSSLServerHandler(context: context.context))
+            // One large answer does not make a connection keep a buffer of its size.
+            var buffers = NIOSSLHandler.Configuration()
+            buffers.maximumPreservedOutboundBufferCapacity = Self.keptOutboundBytes
+            try pipeline.addHandler(
+                NIOSSLServerHandler(context: context.context, configuration: buffers))
             try pipeline.addHandler(gate)
         }
     }
+
+    private static let keptOutboundBytes = 64 << 10
 
     private func acceptLocal(_ channel: any Channel) -> EventLoopFuture<Void> {
         core.counters.accepted()
