@@ -44,6 +44,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/certificates.py", 300),
     ("Tests/EndToEnd/certificate_commands.py", 120),
     ("Tests/EndToEnd/limits.py", 120),
+    ("Tests/EndToEnd/hostile.py", 300),
     ("Tests/EndToEnd/federation.py", 300),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),

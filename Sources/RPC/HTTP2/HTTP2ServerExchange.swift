@@ -6,6 +6,7 @@ final class HTTP2ServerExchange: HTTPExchange {
     private let stream: HTTP2Stream
     /// Nil once the stream is gone; an answer that comes later goes nowhere.
     private var handler: HTTP2ServerHandler?
+    /// Nil once there is a whole answer: it may wait for its reader for long, what it came from does not.
     private var sink: (any HTTPRequestSink)?
     private var sinkEnded = false
     private(set) var hasAnswered = false
@@ -28,6 +29,7 @@ final class HTTP2ServerExchange: HTTPExchange {
         assert(!hasAnswered, "a request is answered once")
         guard let handler, !hasAnswered else { return }
         hasAnswered = true
+        sink = nil
         var headers = headers
         // An answer without content has no length either; HEAD gets the length and no content.
         if status != 204, status != 304 {
@@ -43,6 +45,7 @@ final class HTTP2ServerExchange: HTTPExchange {
         assert(!hasAnswered, "a request is answered once")
         guard let handler, !hasAnswered else { return }
         hasAnswered = true
+        sink = nil
         let headers = answer.headers + [("date", date)]
         guard let body = answer.body else {
             return handler.send(stream, 200, headers + answer.trailers, ByteBuffer())
@@ -87,7 +90,8 @@ final class HTTP2ServerExchange: HTTPExchange {
     func begin(_ dispatcher: any HTTPRequestDispatcher) {
         let head = HTTPRequestHead(
             version: .http2, method: stream.method, target: stream.path, headers: headers())
-        sink = dispatcher.begin(head, self)
+        let sink = dispatcher.begin(head, self)
+        if !hasAnswered { self.sink = sink }
         // An answer may wait for its reader for long; the head of its request does not.
         stream.forgetHead()
     }

@@ -175,6 +175,8 @@ package final class RPCServer: Sendable {
             return try await bootstrap
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                // What is read in one go TLS gathers in one buffer, and keeps a buffer of that size.
+                .childChannelOption(.maxMessagesPerRead, value: 1)
                 .childChannelInitializer { [self] channel in accept(channel, acceptance) }
                 .bind(host: host, port: port).get()
         case .unixSocket(let path):
