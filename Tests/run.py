@@ -46,6 +46,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/limits.py", 120),
     ("Tests/EndToEnd/hostile.py", 300),
     ("Tests/EndToEnd/federation.py", 300),
+    ("Tests/EndToEnd/federation_lies.py", 300),
     ("Tests/EndToEnd/embedding.py", 300),
     ("Tests/EndToEnd/documents.py", 60),
     ("Tests/EndToEnd/bench_harness.py", 300),
