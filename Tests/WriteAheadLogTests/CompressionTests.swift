@@ -58,8 +58,8 @@ struct CompressionTests {
                 #expect(group.storedBytes <= group.byteCount)
             }
         }
-        #expect(compressedCount > 20)
-        #expect(plainCount > 20)
+        #expect(compressedCount > 0)
+        #expect(plainCount > 0)
     }
 
     @Test("a block is compressed from 4 KiB on, and only when a tenth is won")

@@ -1,3 +1,4 @@
+import CPlatform
 import Testing
 
 @testable import WriteAheadLog
@@ -81,6 +82,60 @@ import Testing
         #expect(smaller.adjusted() == nil)
     }
 
+    @Test("filters answer the same with and without the processor's instructions for it, at any number of keys")
+    func filterProbes() throws {
+        let directory = RunDirectory()
+        let set = KeyRunSet(runs: try runs(directory, count: 3)).loaded
+        var filters = set.members.map { $0.index!.filter }
+        filters.insert(bsfg_filter(blocks: nil, block_count: 0), at: 1)
+        let hashes = (0..<3 * Self.keysPerRun * 2).map { KeyHash(keyEntry($0).key) }
+        for count in [0, 1, 2, 15, 16, 31, 32] {
+            for first in stride(from: 0, to: hashes.count - count, by: 97) {
+                var found = [UInt32](repeating: 0, count: filters.count)
+                var portable = found
+                let group = Array(hashes[first..<first + count])
+                bsfg_filters_probe(filters, filters.count, group, count, &found)
+                bsfg_filters_probe_portable(filters, filters.count, group, count, &portable)
+                #expect(found == portable)
+                #expect(count == 0 || found[1] == UInt32(truncatingIfNeeded: UInt64(1) << count - 1))
+                for place in 0..<count where first + place < 3 * Int(Self.keysPerRun) {
+                    // The newest run is the first.
+                    let filter = [3, 2, 0][(first + place) / Int(Self.keysPerRun)]
+                    #expect(found[filter] >> place & 1 == 1, "a filter never forgets a key")
+                }
+            }
+        }
+    }
+
+    @Test("a run that was just written is looked up in what its writer had in memory")
+    func writersGiveTheirIndex() throws {
+        let directory = RunDirectory()
+        let entries = (0..<Self.keysPerRun).map { keyEntry($0) }
+        func write(_ budget: KeyIndexBudget) throws -> (entry: RunEntry, index: KeyRunIndex?) {
+            try KeyRunWriter.write(
+                entries, KeyRunCoverage(offsets: 0..<Self.keysPerRun, newestTimeMilliseconds: 0),
+                to: directory.disk, directory: logPath, identifier: runIdentifier,
+                id: directory.takeID(), budget: budget)
+        }
+        var (entry, index) = try write(directory.budget)
+        let held = try #require(index)
+        #expect(held.level == .whole)
+        #expect(directory.budget.heldBytes == KeyRunIndex.byteCount(try directory.open(entry).header, .whole))
+        let run = try directory.open(entry)
+        let read = try #require(try KeyRunIndex.load(run, .whole, replacing: nil))
+        for entry in entries + (0..<10_000).map({ keyEntry($0 + 1_000_000) }) {
+            let hash = KeyHash(entry.key)
+            #expect(held.filter.mayContain(hash) == read.filter.mayContain(hash))
+            #expect(held.fenceCounts(entry.key.prefix) == read.fenceCounts(entry.key.prefix))
+        }
+        index = nil
+        // Without room it is not kept, and nothing stays counted.
+        let none = KeyIndexBudget(maximumBytes: 1000)
+        (entry, index) = try write(none)
+        #expect(index == nil)
+        #expect(none.heldBytes == 0)
+    }
+
     @Test("a folded filter lets few absent keys through")
     func filterRates() throws {
         let directory = RunDirectory(budgetBytes: 30_000)
@@ -89,9 +144,17 @@ import Testing
         for level in [KeyIndexLevel.folded, .whole] {
             let index = try #require(try KeyRunIndex.load(run[0], level, replacing: nil))
             let absent = (0..<UInt64(200_000)).map { KeyHash(keyEntry($0 + 1_000_000).key) }
-            rates[level] = Double(absent.count { index.mayContain($0) }) / Double(absent.count)
+            let passed = absent.count { index.filter.mayContain($0) }
+            rates[level] = Double(passed) / Double(absent.count)
         }
         #expect(rates[.folded]! < 0.02)
         #expect(rates[.whole]! < 0.0005)
+    }
+}
+
+extension bsfg_filter {
+    fileprivate func mayContain(_ hash: KeyHash) -> Bool {
+        let block = hash.block(of: Int(block_count)) * KeyFilter.blockBytes
+        return KeyFilter.mayContain(hash, blocks! + block)
     }
 }

@@ -65,7 +65,8 @@ import Testing
         }
         let merger = try KeyRunMerger(
             directory.disk, directory: logPath, identifier: runIdentifier, id: directory.takeID(),
-            inputs: try inputs.map { try directory.open($0) }, floorOffset: 0)
+            inputs: try inputs.map { try directory.open($0) }, floorOffset: 0,
+            budget: directory.budget)
         var steps = 1
         while case .more = try merger.step(outputBytesMaximum: 64 << 10) { steps += 1 }
         #expect(steps == 8000 * 72 / (64 << 10) + 1)
@@ -82,7 +83,8 @@ import Testing
             let runs = try inputs.map { try directory.open($0) }
             let merger = try KeyRunMerger(
                 directory.disk, directory: logPath, identifier: runIdentifier,
-                id: directory.takeID(), inputs: runs, floorOffset: 0)
+                id: directory.takeID(), inputs: runs, floorOffset: 0,
+                budget: directory.budget)
             directory.disk.setHook { $0.operation == operation ? .error(EIO) : nil }
             #expect(throws: KeyRunError.self) { try merger.step(outputBytesMaximum: 1 << 20) }
             directory.disk.setHook(nil)
@@ -113,6 +115,17 @@ import Testing
         #expect(KeyRunMergePlan.next(runs: Array(runs.prefix(7))) == nil)
         #expect(KeyRunMergePlan.next(runs: runs.reversed()) == Array(runs.prefix(8)))
         #expect(KeyRunMergePlan.tier(of: Array(runs.prefix(8))) == 1)
+    }
+
+    @Test("while large runs are merged, small ones that came since are merged first")
+    func smallRunsDoNotWait() throws {
+        let large = try (0..<8).map { try run($0, tier: 1) }
+        let small = try (8..<16).map { try run($0) }
+        let group = try #require(KeyRunMergePlan.next(runs: large))
+        #expect(group == large)
+        #expect(KeyRunMergePlan.next(runs: small, belowTier: 1) == small)
+        #expect(KeyRunMergePlan.next(runs: small, belowTier: 0) == nil)
+        #expect(KeyRunMergePlan.next(runs: large, belowTier: 1) == nil)
     }
 
     @Test func onlyNeighboursOfAKindAreMerged() throws {

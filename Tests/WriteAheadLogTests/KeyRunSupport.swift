@@ -61,7 +61,8 @@ final class RunDirectory {
             entries,
             KeyRunCoverage(offsets: covered, newestTimeMilliseconds: Int64(nextID), tier: tier),
             attachment: attachment, to: disk, directory: logPath, identifier: runIdentifier,
-            id: takeID())
+            id: takeID(), budget: KeyIndexBudget(maximumBytes: 0)
+        ).entry
     }
 
     func open(_ entry: RunEntry, on other: MemoryDisk? = nil) throws(KeyRunError) -> KeyRun {
@@ -94,7 +95,7 @@ final class RunDirectory {
     func merge(_ group: [RunEntry], floorOffset: UInt64, stepBytes: Int = 8192) throws -> RunEntry {
         let merger = try KeyRunMerger(
             disk, directory: logPath, identifier: runIdentifier, id: takeID(),
-            inputs: group.map { try open($0) }, floorOffset: floorOffset)
+            inputs: group.map { try open($0) }, floorOffset: floorOffset, budget: budget)
         while true {
             if case .done(let entry) = try merger.step(outputBytesMaximum: stepBytes) { return entry }
         }

@@ -299,7 +299,9 @@ struct VerifyTests {
                     offsets: entry.offsets, newestTimeMilliseconds: entry.newestTimeMilliseconds,
                     tier: entry.tier),
                 attachment: try run.attachment(), to: other, directory: logPath,
-                identifier: table.identifier, id: entry.id)
+                identifier: table.identifier, id: entry.id,
+                budget: KeyIndexBudget(maximumBytes: 0)
+            ).entry
             table = sample.table
             table.generation += 1
             table.runs[table.runs.firstIndex { $0.id == entry.id }!] = written

@@ -5,10 +5,15 @@ import WriteAheadLog
 /// million what one costs: processor time and reading of key runs, syncs excluded.
 ///
 ///     KeyCurve DIR MILLIONS
+///
+/// Twice for each number: as the keys come at full speed, some 500,000 a second, when the runs of the last
+/// seconds wait to be merged; and 400 batches after the merging had time to end, as where keys come more slowly.
 @main
 enum KeyCurve {
     static let batchCount = 1000
     static let payloadBytes = 16
+    /// What a median is taken of.
+    static let measuredBatches = 400
 
     static func main() throws {
         guard CommandLine.arguments.count == 3, let millions = Int(CommandLine.arguments[2]),
@@ -20,50 +25,16 @@ enum KeyCurve {
         let log = try Log.open(
             directory: CommandLine.arguments[1],
             options: LogOptions(capacityBytes: 96 << 30, segmentBytes: 256 << 20))
-        var marks = [1, 10, 100, 1000].filter { $0 <= millions }.map { $0 * 1_000_000 }
-        var samples: [Sample] = []
-        var number = 0
-        let batch = AppendBatch(capacityBytes: 128 * 1024)
-        while number < millions * 1_000_000 {
-            batch.removeAll()
-            try fill(batch, from: number)
-            let began = now(CLOCK_MONOTONIC)
-            let prepared = try log.prepare(batch)
-            let prepareNanoseconds = now(CLOCK_MONOTONIC) - began
-            let processor = now(CLOCK_THREAD_CPUTIME_ID)
-            _ = try log.commit(prepared)
-            samples.append(
-                Sample(
-                    prepareNanoseconds: prepareNanoseconds,
-                    commitNanoseconds: now(CLOCK_THREAD_CPUTIME_ID) - processor))
-            if samples.count > 400 { samples.removeFirst() }
-            number += batchCount
-            if let mark = marks.first, number >= mark {
-                marks.removeFirst()
-                report(number, samples, log)
-            }
+        var curve = KeyCurveRun(log)
+        for mark in [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] where mark <= millions {
+            let target = mark * 1_000_000
+            try curve.append(to: target - measuredBatches * batchCount)
+            curve.report("at full speed")
+            curve.settle()
+            try curve.append(to: target)
+            curve.report("with runs merged")
         }
         log.close()
-    }
-
-    struct Sample {
-        var prepareNanoseconds: Int
-        var commitNanoseconds: Int
-        var total: Int { prepareNanoseconds + commitNanoseconds }
-    }
-
-    /// The median of the last batches, and what the process holds.
-    static func report(_ number: Int, _ samples: [Sample], _ log: Log) {
-        func median(_ value: (Sample) -> Int) -> Int {
-            samples.map(value).sorted()[samples.count / 2] / batchCount
-        }
-        let statistics = log.statistics()
-        print(
-            "keys \(number) ns_per_key \(median(\.total)) lookup \(median(\.prepareNanoseconds))",
-            "commit_cpu \(median(\.commitNanoseconds)) resident_mib \(residentMebibytes())",
-            "index_mib \(KeyIndexBudget.shared.heldBytes >> 20)",
-            "remembered \(statistics.keyCount) merged \(statistics.counters.runsMerged)")
-        fflush(nil)
     }
 
     static func fill(_ batch: AppendBatch, from first: Int) throws {
@@ -96,15 +67,70 @@ enum KeyCurve {
         return time.tv_sec * 1_000_000_000 + time.tv_nsec
     }
 
-    static func residentMebibytes() -> Int {
-        guard let file = fopen("/proc/self/statm", "r") else { return -1 }
-        defer { fclose(file) }
-        var line = [CChar](repeating: 0, count: 128)
-        guard fgets(&line, Int32(line.count), file) != nil else { return -1 }
-        // All pages, then those in memory.
-        let text = line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-        let fields = String(decoding: text, as: UTF8.self).split(separator: " ")
-        guard fields.count > 1, let pages = Int(fields[1]) else { return -1 }
-        return pages * Int(getpagesize()) >> 20
+    /// The most that the process ever had in memory.
+    static func peakResidentMebibytes() -> Int {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss / 1024
+    }
+}
+
+struct KeyCurveRun {
+    private struct Sample {
+        var prepareNanoseconds: Int
+        var commitNanoseconds: Int
+        var total: Int { prepareNanoseconds + commitNanoseconds }
+    }
+
+    private let log: Log
+    private let batch = AppendBatch(capacityBytes: 128 * 1024)
+    private var number = 0
+    private var samples: [Sample] = []
+
+    init(_ log: Log) { self.log = log }
+
+    mutating func append(to end: Int) throws {
+        while number < end {
+            batch.removeAll()
+            try KeyCurve.fill(batch, from: number)
+            let began = KeyCurve.now(CLOCK_MONOTONIC)
+            let prepared = try log.prepare(batch)
+            let prepareNanoseconds = KeyCurve.now(CLOCK_MONOTONIC) - began
+            let processor = KeyCurve.now(CLOCK_THREAD_CPUTIME_ID)
+            _ = try log.commit(prepared)
+            samples.append(
+                Sample(
+                    prepareNanoseconds: prepareNanoseconds,
+                    commitNanoseconds: KeyCurve.now(CLOCK_THREAD_CPUTIME_ID) - processor))
+            if samples.count > KeyCurve.measuredBatches { samples.removeFirst() }
+            number += KeyCurve.batchCount
+        }
+    }
+
+    /// Waits until nothing was merged for ten seconds.
+    func settle() {
+        var before = log.statistics().counters.runsMerged
+        repeat {
+            sleep(10)
+            let now = log.statistics().counters.runsMerged
+            if now == before { return }
+            before = now
+        } while true
+    }
+
+    /// The median of the last batches, and the most that the process ever held.
+    func report(_ when: String) {
+        func median(_ value: (Sample) -> Int) -> Int {
+            samples.map(value).sorted()[samples.count / 2] / KeyCurve.batchCount
+        }
+        let statistics = log.statistics()
+        print(
+            "keys \(number) ns_per_key \(median(\.total)) lookup \(median(\.prepareNanoseconds))",
+            "commit_cpu \(median(\.commitNanoseconds))",
+            "peak_resident_mib \(KeyCurve.peakResidentMebibytes())",
+            "index_mib \(KeyIndexBudget.shared.heldBytes >> 20)",
+            "remembered \(statistics.keyCount) checkpoints \(statistics.counters.checkpoints)",
+            "merged \(statistics.counters.runsMerged) (\(when))")
+        fflush(nil)
     }
 }

@@ -1,5 +1,5 @@
-// What the engine needs from the machine and cannot say in Swift: CRC32C in hardware, and the
-// Linux calls that Swift's Glibc module hides behind _GNU_SOURCE.
+// What the engine needs from the machine and cannot say in Swift: CRC32C and probes of filters with instructions
+// that not every processor has, and the Linux calls that Swift's Glibc module hides behind _GNU_SOURCE.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -28,7 +28,8 @@ uint32_t bsfg_logical_block_bytes(const char *path);
 // (O_DIRECT|O_DSYNC); -1 and errno where the file system refuses it.
 int bsfg_open_direct_synchronous(const char *path);
 
-// Brings written bytes of a file to the device and waits for it. Nothing becomes durable by it.
+// Begins to bring written bytes of a file to the device; the other waits for it. Nothing becomes durable by it.
+void bsfg_begin_write_back(int descriptor, uint64_t position, size_t count);
 void bsfg_write_back(int descriptor, uint64_t position, size_t count);
 
 // A text attribute of the block device below a path, such as `queue/write_cache`, without its newline,
@@ -69,3 +70,23 @@ void bsfg_return_large_blocks(size_t bytes);
 
 // Asks for the cache line at an address, which need not be valid, and goes on.
 static inline void bsfg_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
+
+// A key as the filters of key runs see it: `place` below 2^32 chooses the block, and of `bits` six choose one
+// of each word.
+struct bsfg_key_hash {
+    uint64_t place, bits;
+};
+
+// Blocks of 64 bytes, or none when the filter is not in memory.
+struct bsfg_filter {
+    const void *blocks;
+    uint64_t block_count;
+};
+
+// For each filter the keys, at most 32, that it may contain, a bit each; all of them where it has no blocks.
+void bsfg_filters_probe(const struct bsfg_filter *filters, size_t filter_count, const struct bsfg_key_hash *hashes,
+                        size_t key_count, uint32_t *found);
+
+// The same without special instructions, for tests of those.
+void bsfg_filters_probe_portable(const struct bsfg_filter *filters, size_t filter_count,
+                                 const struct bsfg_key_hash *hashes, size_t key_count, uint32_t *found);

@@ -69,6 +69,9 @@ package protocol DiskFile: AnyObject, Sendable {
     /// Brings what was just written to the device and waits for it, so that a long file is written a
     /// little at a time beside commits and not in one go at its sync. Makes nothing durable.
     func writeBack(from position: UInt64, byteCount: Int)
+    /// Begins to bring what was just written to the device. What has begun is to be waited for with
+    /// `writeBack` before much more begins.
+    func beginWriteBack(from position: UInt64, byteCount: Int)
     /// Makes everything written durable (data and the size).
     func synchronise() throws(DiskError)
     func size() throws(DiskError) -> UInt64
@@ -85,6 +88,7 @@ extension Disk {
 
 extension DiskFile {
     package func writeBack(from position: UInt64, byteCount: Int) {}
+    package func beginWriteBack(from position: UInt64, byteCount: Int) {}
 }
 
 private final class SynchronousFile: DiskFile {

@@ -1,5 +1,6 @@
 internal import CPlatform
 internal import Glibc
+internal import Synchronization
 
 /// The real disk. Durability is `fdatasync`; names are made durable by `fsync` of their directory.
 package struct LinuxDisk: Disk {
@@ -108,13 +109,19 @@ package struct LinuxDisk: Disk {
 final class LinuxFile: DiskFile {
     private let descriptor: Int32
     private let path: String
+    /// Past the page cache; negative where the file system cannot.
+    private let direct = Mutex(LinuxFile.notOpened)
+    private static let notOpened: Int32 = -2
 
     init(descriptor: Int32, path: String) {
         self.descriptor = descriptor
         self.path = path
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        close(descriptor)
+        direct.withLock { if $0 >= 0 { close($0) } }
+    }
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) throws(DiskError)
         -> Int
@@ -144,11 +151,15 @@ final class LinuxFile: DiskFile {
     func readUncached(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64)
         throws(DiskError) -> Int
     {
-        let direct = bsfg_open_direct(path)
-        if direct >= 0 {
-            defer { close(direct) }
-            return try read(direct, into: buffer, at: position)
+        let direct = direct.withLock { direct in
+            if direct == LinuxFile.notOpened {
+                direct = bsfg_open_direct(path)
+                // Anything else may pass.
+                if direct < 0, errno != EINVAL { direct = LinuxFile.notOpened }
+            }
+            return direct
         }
+        if direct >= 0 { return try read(direct, into: buffer, at: position) }
         // A file system without O_DIRECT: asking it to forget the clean pages is the next best.
         posix_fadvise(descriptor, off_t(position), off_t(buffer.count), POSIX_FADV_DONTNEED)
         return try read(descriptor, into: buffer, at: position)
@@ -170,6 +181,10 @@ final class LinuxFile: DiskFile {
 
     func writeBack(from position: UInt64, byteCount: Int) {
         bsfg_write_back(descriptor, position, byteCount)
+    }
+
+    func beginWriteBack(from position: UInt64, byteCount: Int) {
+        bsfg_begin_write_back(descriptor, position, byteCount)
     }
 
     func synchronise() throws(DiskError) {

@@ -8,7 +8,7 @@ internal import CPlatform
 /// Algorithm for the Closest-Pair Problem"): callers choose the keys, and must not be able to choose
 /// those that collide. Not thread-safe while it changes.
 final class KeySlots: @unchecked Sendable {
-    struct Slot {
+    struct Slot: BitwiseCopyable {
         static let reserved: UInt64 = .max
         static let dead: UInt64 = .max - 1
 
@@ -28,11 +28,10 @@ final class KeySlots: @unchecked Sendable {
     private static let tidyMinimum = 1024
 
     private let multiplier = UInt64.random(in: .min ... .max) | 1
-    private var slots: UnsafeMutablePointer<Slot>
-    private var slotCapacity: Int
+    private var slots: MappedBuffer<Slot>
     /// The hash's lower half above the number of a slot, 0 for none; twice as many places as slots at
     /// least.
-    private var table: UnsafeMutablePointer<UInt64>
+    private var table: MappedBuffer<UInt64>
     private var tableBits: Int
     /// Slots that were used, with the dead ones.
     private var usedCount = 0
@@ -43,15 +42,8 @@ final class KeySlots: @unchecked Sendable {
     init(capacity: Int = 0) {
         tableBits = KeySlots.leastTableBits
         while 1 << (tableBits - 1) < capacity { tableBits += 1 }
-        slotCapacity = max(capacity, 1 << (KeySlots.leastTableBits - 1))
-        slots = .allocate(capacity: slotCapacity)
-        table = .allocate(capacity: 1 << tableBits)
-        table.initialize(repeating: 0, count: 1 << tableBits)
-    }
-
-    deinit {
-        slots.deallocate()
-        table.deallocate()
+        slots = MappedBuffer(count: max(capacity, 1 << (KeySlots.leastTableBits - 1)))
+        table = MappedBuffer(count: 1 << tableBits)
     }
 
     /// All places in the order in which their keys came; some are dead.
@@ -59,7 +51,7 @@ final class KeySlots: @unchecked Sendable {
 
     /// - Precondition: one of `places`, now or when they were asked for.
     subscript(place: Int) -> Slot {
-        precondition(place < slotCapacity)
+        precondition(place < slots.count)
         return slots[place]
     }
 
@@ -70,23 +62,21 @@ final class KeySlots: @unchecked Sendable {
     }
 
     /// Memory for slots and table.
-    var byteCount: Int {
-        slotCapacity * MemoryLayout<Slot>.stride + (8 << tableBits)
-    }
+    var byteCount: Int { slots.byteCount + table.byteCount }
 
-    fileprivate func prefetch(_ place: Int) { bsfg_prefetch(slots + place) }
+    fileprivate func prefetch(_ place: Int) { bsfg_prefetch(slots.start + place) }
 
     /// Takes every key out and keeps the memory. O(room for keys).
     func removeAll() {
-        table.initialize(repeating: 0, count: 1 << tableBits)
+        table.start.update(repeating: 0, count: table.count)
         usedCount = 0
         count = 0
     }
 
-    func setOffset(_ offset: UInt64, at place: Int) { slots[place].offset = offset }
+    func setOffset(_ offset: UInt64, at place: Int) { slots.start[place].offset = offset }
 
     /// Brings the line of the table on its way in which looking for a key begins.
-    func prefetch(_ key: Digest256) { bsfg_prefetch(table + home(hash(key))) }
+    func prefetch(_ key: Digest256) { bsfg_prefetch(table.start + home(hash(key))) }
 
     /// Whether the key is at a place, as far as it is one of `places`.
     func isThere(_ key: Digest256, _ place: Int) -> Bool {
@@ -111,7 +101,7 @@ final class KeySlots: @unchecked Sendable {
 
     /// - Precondition: the key is not there.
     func insert(_ slot: Slot) {
-        if usedCount == slotCapacity { makeRoom() }
+        if usedCount == slots.count { makeRoom() }
         slots[usedCount] = slot
         enter(usedCount)
         usedCount += 1
@@ -135,7 +125,7 @@ final class KeySlots: @unchecked Sendable {
             }
         }
         table[hole] = 0
-        slots[place].offset = Slot.dead
+        slots.start[place].offset = Slot.dead
         count -= 1
         while usedCount > 0, !slots[usedCount - 1].isLive { usedCount -= 1 }
     }
@@ -166,26 +156,22 @@ final class KeySlots: @unchecked Sendable {
 
     /// Closes the gaps of the dead when they are many, grows otherwise.
     private func makeRoom() {
-        precondition(slotCapacity < 1 << 31, "keys since a checkpoint are bounded")
+        precondition(slots.count < 1 << 31, "keys since a checkpoint are bounded")
         let isTidied = usedCount >= KeySlots.tidyMinimum && count <= usedCount / 2
-        if !isTidied {
-            slotCapacity += slotCapacity / 2
-            if 1 << (tableBits - 1) < slotCapacity {
-                tableBits += 1
-                table.deallocate()
-                table = .allocate(capacity: 1 << tableBits)
-            }
-        }
         let old = slots
-        slots = .allocate(capacity: slotCapacity)
-        table.initialize(repeating: 0, count: 1 << tableBits)
+        slots = MappedBuffer(count: isTidied ? old.count : old.count + old.count / 2)
+        if 1 << (tableBits - 1) < slots.count {
+            tableBits += 1
+            table = MappedBuffer(count: 1 << tableBits)
+        } else {
+            table.start.update(repeating: 0, count: table.count)
+        }
         var live = 0
         for place in 0..<usedCount where old[place].isLive {
             slots[live] = old[place]
             enter(live)
             live += 1
         }
-        old.deallocate()
         usedCount = live
     }
 }

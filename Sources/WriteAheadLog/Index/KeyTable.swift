@@ -46,8 +46,10 @@ struct KeyTable {
         firstRecentOffset = durableEndOffset
     }
 
+    /// Durable keys since the last checkpoint began.
+    var recentCount: Int { recent.count - pendingCount }
     /// Durable keys in memory.
-    var count: Int { recent.count - pendingCount + (flushing?.count ?? 0) }
+    var count: Int { recentCount + (flushing?.count ?? 0) }
 
     /// What is known of a key.
     enum Finding {
@@ -178,9 +180,8 @@ struct KeyTable {
     /// The run is there: its keys need not be kept.
     mutating func endFlush() { flushing = nil }
 
-    /// More than this is not kept for the next checkpoint: what an index may take has room for the keys of
-    /// two checkpoints, not of three.
-    private static let spareBytesMaximum = 8 << 20
+    /// Room for the keys of a usual checkpoint; more than this is not kept for the next one.
+    private static let spareBytesMaximum = 16 << 20
 
     /// Takes slots for the next checkpoint but one, unless they are large.
     ///

@@ -13,9 +13,15 @@ extension LogEngine {
     /// Takes a checkpoint when one is due; false when none is.
     func checkpointStep() -> Bool {
         let isDue = monitor.withLock {
-            upkeep.uncheckpointedBytes >= upkeep.checkpointBytes || upkeep.capture != nil
+            isCheckpointDue || upkeep.capture != nil
         }
         return isDue && isAllowed(.checkpoint) && takeCheckpoint()
+    }
+
+    /// With the lock.
+    var isCheckpointDue: Bool {
+        upkeep.uncheckpointedBytes >= upkeep.checkpointBytes
+            || pipeline.keys.recentCount >= Upkeep.checkpointKeyCount
     }
 
     /// - Returns: false when it could not be taken; it is tried again later.
@@ -23,14 +29,15 @@ extension LogEngine {
         guard capture(), let capture = monitor.withLock({ upkeep.capture }) else { return false }
         let id = takeRunID()
         let entry: RunEntry
+        let index: KeyRunIndex?
         do throws(DiskError) {
-            entry = try KeyRunWriter.write(
+            (entry, index) = try KeyRunWriter.write(
                 capture.keys.entries,
                 KeyRunCoverage(
                     offsets: capture.firstOffset..<capture.checkpoint.nextOffset,
                     newestTimeMilliseconds: capture.checkpoint.greatestTimeMilliseconds),
                 attachment: capture.points, to: disk, directory: directory,
-                identifier: identifier, id: id)
+                identifier: identifier, id: id, budget: options.indexBudget)
         } catch {
             checkpointFailed()
             failed(.checkpoint, "checkpoint", error)
@@ -43,7 +50,7 @@ extension LogEngine {
             failed(.checkpoint, "checkpoint", error.diskError)
             return false
         }
-        let loaded = loaded(run)
+        let loaded = loaded(run, index)
         var isFull = false
         let isWritten = betweenCommits { [self] (writer) throws(DiskError) in
             isFull = writer.table.runs.count >= FormatLimits.runCountMaximum

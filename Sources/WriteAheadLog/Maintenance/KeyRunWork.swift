@@ -45,10 +45,12 @@ extension LogEngine {
 
     /// A new run with its filter, which is there before anybody asks for it: every append will. Without
     /// room for it lookups read.
-    func loaded(_ run: KeyRun) -> KeyRunSet.Member {
+    ///
+    /// - Parameter index: as it was written, if it is in memory still.
+    func loaded(_ run: KeyRun, _ index: KeyRunIndex? = nil) -> KeyRunSet.Member {
         guard run.entry.entryCount > 0 else { return KeyRunSet.Member(run: run) }
-        let index = try? KeyRunIndex.load(run, .whole, replacing: nil)
-        return KeyRunSet.Member(run: run, index: index ?? nil)
+        let loaded = try? index ?? KeyRunIndex.load(run, .whole, replacing: nil)
+        return KeyRunSet.Member(run: run, index: loaded)
     }
 
     /// A lookup may have met damage. With the lock.
@@ -74,8 +76,8 @@ extension LogEngine {
     /// Puts other runs into the table, then before the readers, then removes the files of those that
     /// are no longer named.
     private func exchange(
-        _ old: [RunEntry], for new: [RunEntry], missing: [Range<UInt64>]? = nil,
-        flags: UInt32 = 0
+        _ old: [RunEntry], for new: [RunEntry], index: KeyRunIndex? = nil,
+        missing: [Range<UInt64>]? = nil, flags: UInt32 = 0
     ) -> Bool {
         var opened: [KeyRun] = []
         for entry in new {
@@ -84,7 +86,7 @@ extension LogEngine {
                 return false
             }
         }
-        let loaded = opened.count == 1 ? loaded(opened[0]) : nil
+        let loaded = opened.count == 1 ? loaded(opened[0], index) : nil
         let names = Set(old.map(\.id))
         var gone: [RunEntry] = []
         var isFull = false
@@ -135,24 +137,29 @@ extension LogEngine {
         return true
     }
 
+    /// Merges small runs before it goes on with larger ones: while a large merge takes its time, small runs
+    /// come, and every new key is looked for in each.
     private func mergingStep() -> Bool {
         // It takes room before it gives some back; one that is under way waits with what it wrote.
         if monitor.withLock({ upkeep.freeSpace.isLow }) { return false }
-        if let work = monitor.withLock({ upkeep.merging }) { return advance(work) }
-        let (snapshot, room) = monitor.withLock { (runs, options.capacityBytes / 16) }
-        guard
-            let inputs = KeyRunMergePlan.next(
-                runs: snapshot.runs.filter { !$0.isLost }.map(\.entry),
-                outputBytesMaximum: max(room, 1 << 20))
-        else { return false }
+        let (snapshot, underWay, room) = monitor.withLock {
+            (runs, upkeep.merging, options.capacityBytes / 16)
+        }
+        let taken = Set(underWay.flatMap { $0.inputs.map(\.id) })
+        let takenBytes = underWay.flatMap(\.inputs).reduce(0) { $0 + $1.byteCount }
+        let tier = underWay.last?.inputs.map(\.tier).min() ?? .max
+        let inputs = KeyRunMergePlan.next(
+            runs: snapshot.runs.filter { !$0.isLost && !taken.contains($0.entry.id) }.map(\.entry),
+            belowTier: tier, outputBytesMaximum: max(room - min(takenBytes, room), 1 << 20))
+        guard let inputs else { return underWay.last.map(advance) ?? false }
         let names = Set(inputs.map(\.id))
         let id = takeRunID()
         do throws(DiskError) {
             let merger = try KeyRunMerger(
                 disk, directory: directory, identifier: identifier, id: id,
                 inputs: snapshot.runs.filter { names.contains($0.entry.id) },
-                floorOffset: snapshot.floorOffset)
-            monitor.withLock { upkeep.merging = MergingWork(merger: merger, inputs: inputs) }
+                floorOffset: snapshot.floorOffset, budget: options.indexBudget)
+            monitor.withLock { upkeep.merging.append(MergingWork(merger: merger, inputs: inputs)) }
             return true
         } catch {
             failed(.keyRuns, "merging key runs", error)
@@ -164,27 +171,30 @@ extension LogEngine {
         let present = monitor.withLock { Set(runs.runs.map(\.entry)) }
         guard work.inputs.allSatisfy(present.contains) else {
             // One of them is gone or was written again.
-            work.merger.cancel()
-            monitor.withLock { upkeep.merging = nil }
+            endMerge(work, isCancelled: true)
             return true
         }
         do throws(KeyRunError) {
             let progress = try work.merger.step(outputBytesMaximum: LogEngine.mergingStepBytes)
             guard case .done(var output) = progress else { return true }
-            monitor.withLock { upkeep.merging = nil }
+            endMerge(work, isCancelled: false)
             if work.inputs[0].copies == 2 {
                 output = try KeyRunCopies.write(
                     .second, of: try openRun(output), to: disk, directory: directory)
             }
-            if exchange(work.inputs, for: [output]) {
+            if exchange(work.inputs, for: [output], index: work.merger.takeIndex()) {
                 monitor.withLock { counters.runsMerged += UInt64(work.inputs.count) }
             }
         } catch {
-            work.merger.cancel()
-            monitor.withLock { upkeep.merging = nil }
+            endMerge(work, isCancelled: true)
             failed(.keyRuns, "merging key runs", error.diskError)
         }
         return true
+    }
+
+    private func endMerge(_ work: MergingWork, isCancelled: Bool) {
+        if isCancelled { work.merger.cancel() }
+        monitor.withLock { upkeep.merging.removeAll { $0.merger === work.merger } }
     }
 
     // MARK: - The horizon
@@ -330,18 +340,19 @@ extension LogEngine {
         do throws(DiskError) {
             let gathered = try gather(range, in: place)
             let covered = range.lowerBound..<max(gathered.endOffset, range.lowerBound + 1)
-            let entry = try KeyRunWriter.write(
+            let (entry, index) = try KeyRunWriter.write(
                 gathered.keys,
                 KeyRunCoverage(
                     offsets: covered,
                     newestTimeMilliseconds: place.entry.greatestTimeMilliseconds),
-                to: disk, directory: directory, identifier: identifier, id: takeRunID())
+                to: disk, directory: directory, identifier: identifier, id: takeRunID(),
+                budget: options.indexBudget)
             var missing = snapshot.missing.filter { $0 != missingRange }
             if missingRange.lowerBound < offset { missing.append(missingRange.lowerBound..<offset) }
             if covered.upperBound < range.upperBound {
                 missing.append(covered.upperBound..<range.upperBound)
             }
-            guard exchange([], for: [entry], missing: missing) else { return false }
+            guard exchange([], for: [entry], index: index, missing: missing) else { return false }
             if missing.isEmpty { events.emit(.keyRunRebuilt) }
             return true
         } catch {

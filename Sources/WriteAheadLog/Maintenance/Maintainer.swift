@@ -85,8 +85,8 @@ extension LogEngine {
 
     /// Work that is under way when the log is closed leaves nothing behind. With the lock.
     func cancelDerivedWork() {
-        upkeep.merging?.merger.cancel()
-        upkeep.merging = nil
+        for work in upkeep.merging { work.merger.cancel() }
+        upkeep.merging = []
         if case .repacking(let repacker)? = upkeep.sealing?.phase { repacker.discard() }
         upkeep.sealing = nil
     }

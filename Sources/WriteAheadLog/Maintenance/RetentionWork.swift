@@ -16,11 +16,7 @@ extension LogEngine {
         }
         let wasOpen = pipeline.gate == .open
         judgeGate()
-        if rolled || upkeep.uncheckpointedBytes >= upkeep.checkpointBytes
-            || (wasOpen && pipeline.gate != .open)
-        {
-            wantMaintenance()
-        }
+        if rolled || isCheckpointDue || (wasOpen && pipeline.gate != .open) { wantMaintenance() }
     }
 
     /// Everything that takes space and counts against the capacity.

@@ -7,6 +7,8 @@ enum DerivedWork: CaseIterable {
 struct Upkeep {
     // Checkpoints.
     let checkpointBytes: UInt64
+    /// Keys in memory that make one due as well: those of small records come to much before the bytes do.
+    static let checkpointKeyCount = 120_000
     var uncheckpointedBytes: UInt64
     /// Captured and not yet written; kept after a failure, to be tried again.
     var capture: CheckpointCapture?
@@ -49,7 +51,8 @@ struct Upkeep {
     var sealing: SealingWork?
     /// Of the segment that is under way, one after the other.
     var sealingFailureCount = 0
-    var merging: MergingWork?
+    /// The newest, of the least tier, goes on; the others wait for it.
+    var merging: [MergingWork] = []
     var scrubbing = ScrubbingState()
 
     // The thread.

@@ -305,6 +305,31 @@ struct RecoveryDecisions {
         _ = try still.log.append(batch)
     }
 
+    @Test("decision 9: many small keyed records make a checkpoint due before their bytes do")
+    func keysMakeACheckpointDue() throws {
+        let still = try StillLog(
+            LogOptions(capacityBytes: 256 << 20, segmentBytes: 16 << 20))
+        let batch = AppendBatch(capacityBytes: 128 << 10)
+        func append(_ numbers: Range<UInt64>) throws {
+            batch.removeAll()
+            for number in numbers {
+                let entry = keyEntry(number)
+                try batch.add(key: entry.key, content: entry.content, payload: [1])
+            }
+            _ = try still.log.append(batch)
+            still.settle()
+        }
+        let keyCount = UInt64(Upkeep.checkpointKeyCount)
+        for number in 0..<keyCount / 1000 {
+            #expect(still.log.statistics().counters.checkpoints == 0)
+            try append(number * 1000..<number * 1000 + 1000)
+        }
+        #expect(still.log.statistics().counters.checkpoints == 1)
+        try append(keyCount..<keyCount + 1)
+        #expect(still.log.statistics().counters.checkpoints == 1)
+        #expect(try still.log.lookUp(keyEntry(7).key)?.offset == 7)
+    }
+
     @Test("decision 9: opening leaves keys, fences and filters of the runs unread")
     func lazyFilters() throws {
         let still = try StillLog(StillLog.options())

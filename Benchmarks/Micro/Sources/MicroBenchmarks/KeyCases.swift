@@ -13,7 +13,9 @@ private func runCase(_ name: String, _ operation: String, firstKey: UInt64) -> M
                 KeyEntry(key: sampleDigest($0), content: sampleDigest(~$0), offset: $0)
             },
             KeyRunCoverage(offsets: 0..<keyCount, newestTimeMilliseconds: 1, tier: 0),
-            attachment: [], to: disk, directory: directory, identifier: identifier, id: 1)
+            attachment: [], to: disk, directory: directory, identifier: identifier, id: 1,
+            budget: KeyIndexBudget(maximumBytes: 0)
+        ).entry
         let run = try KeyRun(
             disk, directory: directory, identifier: identifier, entry: entry,
             budget: KeyIndexBudget(maximumBytes: 1 << 30))

@@ -1,20 +1,16 @@
-internal import Glibc
+internal import CPlatform
 
 /// What the filter needs of a key, mixed so that keys need not be uniform.
-struct KeyHash {
-    /// Chooses the block.
-    var place: UInt64
-    /// Six bits for each word of the block.
-    var bits: UInt64
+typealias KeyHash = bsfg_key_hash
 
+extension KeyHash {
     @inline(__always)
     init(_ key: Digest256) {
         let hash =
             KeyHash.multiply(key.word(0) ^ 0x9E37_79B9_7F4A_7C15, key.word(1) ^ 0xBF58_476D_1CE4_E5B9)
             ^ KeyHash.multiply(
                 key.word(2) ^ 0x94D0_49BB_1331_11EB, key.word(3) ^ 0xD6E8_FEB8_6659_FD93)
-        place = hash >> 32
-        bits = KeyHash.multiply(hash, 0xA076_1D64_78BD_642F)
+        self.init(place: hash >> 32, bits: KeyHash.multiply(hash, 0xA076_1D64_78BD_642F))
     }
 
     @inline(__always)
@@ -60,24 +56,14 @@ enum KeyFilter {
         }
     }
 
-    /// False when the key is in no run that has this block. Without branches: which of the eight
-    /// bits is missing cannot be predicted.
-    @inline(__always)
+    /// False when the key is in no run that has this block.
     static func mayContain(_ hash: KeyHash, _ block: UnsafeRawPointer) -> Bool {
-        var common = word(block, 0) &>> (hash.bits & 63)
-        common &= word(block, 1) &>> ((hash.bits &>> 6) & 63)
-        common &= word(block, 2) &>> ((hash.bits &>> 12) & 63)
-        common &= word(block, 3) &>> ((hash.bits &>> 18) & 63)
-        common &= word(block, 4) &>> ((hash.bits &>> 24) & 63)
-        common &= word(block, 5) &>> ((hash.bits &>> 30) & 63)
-        common &= word(block, 6) &>> ((hash.bits &>> 36) & 63)
-        common &= word(block, 7) &>> ((hash.bits &>> 42) & 63)
-        return common & 1 != 0
-    }
-
-    @inline(__always)
-    private static func word(_ block: UnsafeRawPointer, _ number: Int) -> UInt64 {
-        block.integer(at: number * 8)
+        // The only block of a filter is every key's.
+        var filter = bsfg_filter(blocks: block, block_count: 1)
+        var hash = hash
+        var found: UInt32 = 0
+        bsfg_filters_probe(&filter, 1, &hash, 1, &found)
+        return found != 0
     }
 
     /// Ors a block into another.
@@ -87,29 +73,4 @@ enum KeyFilter {
             target.set(value | block.integer(UInt64.self, at: word * 8), at: word * 8)
         }
     }
-}
-
-/// Zeroed memory straight from the kernel and back to it, so that what a budget counts is what the
-/// process has; an allocator may keep megabytes of what it was given back.
-final class MappedMemory: @unchecked Sendable {
-    let start: UnsafeMutableRawPointer
-    let byteCount: Int
-
-    private static let hugePageBytes = 2 << 20
-
-    /// Nil when the system has no room. `byteCount` may be 0.
-    init?(byteCount: Int) {
-        let length = max(byteCount, 1)
-        guard
-            let start = mmap(
-                nil, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-            start != MAP_FAILED
-        else { return nil }
-        // A probe of a large filter misses the translation cache as well unless pages are large.
-        if length >= MappedMemory.hugePageBytes { madvise(start, length, MADV_HUGEPAGE) }
-        self.start = start
-        self.byteCount = length
-    }
-
-    deinit { munmap(start, byteCount) }
 }

@@ -15,6 +15,8 @@ public final class KeyIndexBudget: Sendable {
 
     private struct State {
         var heldBytes = 0
+        /// Of these what belongs to runs that are being written.
+        var writtenBytes = 0
         var keyCount = 0
     }
 
@@ -34,8 +36,9 @@ public final class KeyIndexBudget: Sendable {
 
     /// What a log with so many of the keys may hold.
     func shareBytes(ofKeys count: Int) -> Int {
+        let (keyCount, writtenBytes) = state.withLock { ($0.keyCount, $0.writtenBytes) }
         let all = max(keyCount, count, 1)
-        return Int(Double(maximumBytes) * Double(count) / Double(all))
+        return Int(Double(max(maximumBytes - writtenBytes, 0)) * Double(count) / Double(all))
     }
 
     /// Takes bytes if they fit once `replacedBytes`, held still, are given back. So for the moment
@@ -45,6 +48,27 @@ public final class KeyIndexBudget: Sendable {
             guard state.heldBytes - replacedBytes + byteCount <= maximumBytes else { return false }
             state.heldBytes += byteCount
             return true
+        }
+    }
+
+    /// Takes bytes for a run that has to be written whether there is room or not: what its log has in memory
+    /// of others makes way with the next `adjusted`.
+    func beginWriting(_ byteCount: Int) {
+        state.withLock { state in
+            state.heldBytes += byteCount
+            state.writtenBytes += byteCount
+        }
+    }
+
+    /// - Parameter isKept: whether they are to stay, for the run's lookups.
+    /// - Returns: whether they do: they give way when more is held than the budget.
+    @discardableResult
+    func endWriting(_ byteCount: Int, isKept: Bool) -> Bool {
+        state.withLock { state in
+            state.writtenBytes -= byteCount
+            if isKept, state.heldBytes <= maximumBytes { return true }
+            state.heldBytes -= byteCount
+            return false
         }
     }
 

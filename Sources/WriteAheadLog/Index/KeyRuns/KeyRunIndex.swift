@@ -14,14 +14,40 @@ enum KeyIndexLevel: Int, Comparable, Sendable {
     }
 }
 
+/// The room of a filter and the fences behind it.
+final class KeyIndexMemory: @unchecked Sendable {
+    let blockCount: Int
+    let fences: UnsafeMutableBufferPointer<UInt64>
+    private let memory: MappedMemory
+
+    /// All zero; nil when the system has no room.
+    init?(blockCount: Int, fenceCount: Int) {
+        let filterBytes = blockCount * KeyFilter.blockBytes
+        guard let memory = MappedMemory(byteCount: filterBytes + fenceCount * 8) else { return nil }
+        self.memory = memory
+        self.blockCount = blockCount
+        fences = UnsafeMutableBufferPointer(
+            start: (memory.start + filterBytes).bindMemory(to: UInt64.self, capacity: fenceCount),
+            count: fenceCount)
+    }
+
+    var byteCount: Int { blockCount * KeyFilter.blockBytes + fences.count * 8 }
+
+    var blocks: UnsafeMutableRawPointer { memory.start }
+
+    @inline(__always)
+    func block(of hash: KeyHash) -> UnsafeMutableRawPointer {
+        memory.start + hash.block(of: blockCount) * KeyFilter.blockBytes
+    }
+}
+
 /// The filter and the fences of a run in memory, unchanging. Counted in its budget as long as
 /// anybody holds it.
 final class KeyRunIndex: @unchecked Sendable {
     let level: KeyIndexLevel
     private let budget: KeyIndexBudget
     private let byteCount: Int
-    private let memory: MappedMemory
-    private let blockCount: Int
+    private let memory: KeyIndexMemory
     private let fences: UnsafeMutableBufferPointer<UInt64>
 
     static func byteCount(_ header: KeyRunHeader, _ level: KeyIndexLevel) -> Int {
@@ -36,7 +62,11 @@ final class KeyRunIndex: @unchecked Sendable {
     /// before; they are given back in either case.
     private init?(_ header: KeyRunHeader, _ level: KeyIndexLevel, _ budget: KeyIndexBudget) {
         let byteCount = KeyRunIndex.byteCount(header, level)
-        guard let memory = MappedMemory(byteCount: byteCount) else {
+        guard
+            let memory = KeyIndexMemory(
+                blockCount: level == .folded ? header.filterBlocks / 2 : header.filterBlocks,
+                fenceCount: header.dataPages)
+        else {
             budget.release(byteCount)
             return nil
         }
@@ -44,11 +74,16 @@ final class KeyRunIndex: @unchecked Sendable {
         self.budget = budget
         self.byteCount = byteCount
         self.memory = memory
-        blockCount = level == .folded ? header.filterBlocks / 2 : header.filterBlocks
-        let fenceStart = memory.start + blockCount * KeyFilter.blockBytes
-        fences = UnsafeMutableBufferPointer(
-            start: fenceStart.bindMemory(to: UInt64.self, capacity: header.dataPages),
-            count: header.dataPages)
+        fences = memory.fences
+    }
+
+    /// What a writer made; its bytes are taken from the budget.
+    init(whole memory: KeyIndexMemory, fenceCount: Int, _ budget: KeyIndexBudget) {
+        level = .whole
+        self.budget = budget
+        byteCount = memory.byteCount
+        self.memory = memory
+        fences = UnsafeMutableBufferPointer(rebasing: memory.fences[..<fenceCount])
     }
 
     deinit { budget.release(byteCount) }
@@ -67,7 +102,7 @@ final class KeyRunIndex: @unchecked Sendable {
                 let block = (number * KeyRunLayout.blocksPerPage + place) >> fold
                 KeyFilter.merge(
                     contents + place * KeyFilter.blockBytes,
-                    into: index.memory.start + block * KeyFilter.blockBytes)
+                    into: index.memory.blocks + block * KeyFilter.blockBytes)
             }
         }
         try forEachPage(of: run, .fences) { number, contents, count in
@@ -102,24 +137,18 @@ final class KeyRunIndex: @unchecked Sendable {
         guard budget.reserve(KeyRunIndex.byteCount(header, .folded), replacing: byteCount),
             let index = KeyRunIndex(header, .folded, budget)
         else { return nil }
-        for block in 0..<blockCount {
+        for block in 0..<memory.blockCount {
             KeyFilter.merge(
-                memory.start + block * KeyFilter.blockBytes,
-                into: index.memory.start + block / 2 * KeyFilter.blockBytes)
+                memory.blocks + block * KeyFilter.blockBytes,
+                into: index.memory.blocks + block / 2 * KeyFilter.blockBytes)
         }
         for (place, fence) in fences.enumerated() { index.fences[place] = fence }
         return index
     }
 
-    @inline(__always)
-    func prefetch(_ hash: KeyHash) {
-        bsfg_prefetch(memory.start + hash.block(of: blockCount) * KeyFilter.blockBytes)
-    }
-
-    @inline(__always)
-    func mayContain(_ hash: KeyHash) -> Bool {
-        KeyFilter.mayContain(
-            hash, memory.start + hash.block(of: blockCount) * KeyFilter.blockBytes)
+    /// The filter, for as long as the index is held.
+    var filter: bsfg_filter {
+        bsfg_filter(blocks: memory.blocks, block_count: UInt64(memory.blockCount))
     }
 
     func fenceCounts(_ prefix: UInt64) -> (below: Int, upTo: Int) {

@@ -10,16 +10,20 @@ enum KeyRunMergePlan {
     ///
     /// - Parameters:
     ///   - runs: the log's runs in any order.
+    ///   - belowTier: only runs of lower tiers are merged.
     ///   - outputBytesMaximum: room for the merged run, which is what a merge needs on disk beside
     ///     its inputs.
-    static func next(runs: [RunEntry], outputBytesMaximum: UInt64 = .max) -> [RunEntry]? {
+    static func next(
+        runs: [RunEntry], belowTier: UInt8 = .max, outputBytesMaximum: UInt64 = .max
+    ) -> [RunEntry]? {
         let runs = runs.sorted { $0.firstOffset < $1.firstOffset }
-        for tier in Set(runs.map(\.tier)).sorted() where tier < RunEntry.tierMaximum {
+        for tier in Set(runs.map(\.tier)).sorted()
+        where tier < min(belowTier, RunEntry.tierMaximum) {
             for span in spans(runs, where: { $0.tier == tier }) where span.count >= fanIn {
                 if let group = group(span, outputBytesMaximum) { return group }
             }
         }
-        return enclosed(runs, outputBytesMaximum)
+        return belowTier == .max ? enclosed(runs, outputBytesMaximum) : nil
     }
 
     /// The tier of what comes of a merge.

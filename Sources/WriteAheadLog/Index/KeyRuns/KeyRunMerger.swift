@@ -1,5 +1,5 @@
 /// Merges neighbouring runs into one, in bounded steps: 256 KiB of each input are in memory, and the
-/// writer's filter. On disk the output stands beside the inputs until the caller has put it into
+/// writer's index, which the budget counts. On disk the output stands beside the inputs until the caller has put it into
 /// the manifest's table and removed them.
 ///
 /// Any error ends the merge: `cancel` it and begin again with a new id, after writing a damaged
@@ -22,7 +22,7 @@ final class KeyRunMerger {
     ///   sees to it.
     init(
         _ disk: any Disk, directory: String, identifier: LogIdentifier, id: UInt64,
-        inputs: [KeyRun], floorOffset: UInt64
+        inputs: [KeyRun], floorOffset: UInt64, budget: KeyIndexBudget
     ) throws(DiskError) {
         let entries = inputs.map(\.entry)
         coverage = KeyRunCoverage(
@@ -32,12 +32,12 @@ final class KeyRunMerger {
         self.floorOffset = floorOffset
         writer = try KeyRunWriter(
             disk, directory: directory, identifier: identifier, id: id,
-            entryCountMaximum: entries.reduce(0) { $0 + $1.entryCount })
+            entryCountMaximum: entries.reduce(0) { $0 + $1.entryCount }, budget: budget)
         sources = inputs.map { KeyRunSource($0) }
     }
 
-    /// Merges until so many bytes were written and synced, or to the end, which writes the filter
-    /// (at most 37 MiB with the fences) beside. With `.done` the output and its name are durable. It
+    /// Merges until so many bytes were written, or to the end, which writes the filter
+    /// (at most 37 MiB with the fences) beside and makes all of it durable. With `.done` the output and its name are durable. It
     /// has one copy: where the inputs have two, its second is to be written before they go.
     func step(outputBytesMaximum: Int) throws(KeyRunError) -> Progress {
         let end = writer.writtenBytes + UInt64(max(outputBytesMaximum, KeyRunLayout.pageBytes))
@@ -54,9 +54,11 @@ final class KeyRunMerger {
             guard entry.offset >= floorOffset else { continue }
             do throws(DiskError) { try writer.append(entry) } catch { throw .disk(error) }
         }
-        do throws(DiskError) { try writer.synchronise() } catch { throw .disk(error) }
         return .more
     }
+
+    /// What the output's lookups need in memory, once it is done.
+    func takeIndex() -> KeyRunIndex? { writer.takeIndex() }
 
     /// Removes the output.
     func cancel() { writer.cancel() }

@@ -1,3 +1,5 @@
+internal import CPlatform
+
 /// What the runs know of a key.
 enum KeyAnswer: Equatable, Sendable {
     case absent
@@ -23,6 +25,8 @@ final class KeyRunSet: Sendable {
 
     /// The runs that can answer.
     private let probed: [Member]
+    /// Their filters, held by them.
+    nonisolated(unsafe) private let filters: [bsfg_filter]
     /// What a key is that no run has.
     private let notFound: KeyAnswer
 
@@ -33,6 +37,7 @@ final class KeyRunSet: Sendable {
         probed = members.filter {
             $0.run.entry.endOffset > floorOffset && $0.run.entry.entryCount > 0
         }
+        filters = probed.map { $0.index?.filter ?? bsfg_filter(blocks: nil, block_count: 0) }
         notFound = missing.contains { $0.upperBound > floorOffset } ? .retryLater : .absent
     }
 
@@ -73,7 +78,6 @@ final class KeyRunSet: Sendable {
     // MARK: - Looking up
 
     /// Keys that are looked up together: their cache lines are on the way before the first is used.
-    /// With the next run's lines that is what a processor can have on the way; more was slower.
     private static let groupCount = 16
 
     /// Answers in the order of the keys. A batch of 1,000 costs less a key than single keys do.
@@ -82,19 +86,16 @@ final class KeyRunSet: Sendable {
     func lookUp(_ keys: [Digest256]) -> [KeyAnswer] {
         var answers = [KeyAnswer](repeating: notFound, count: keys.count)
         guard !probed.isEmpty else { return answers }
-        let capacity = min(keys.count, KeyRunSet.groupCount)
-        withUnsafeTemporaryAllocation(of: KeyHash.self, capacity: capacity) { hashes in
-            withUnsafeTemporaryAllocation(of: Bool.self, capacity: capacity) { isDone in
-                keys.withUnsafeBufferPointer { keys in
-                    answers.withUnsafeMutableBufferPointer { answers in
-                        var scratch: PageBuffer?
-                        for first in stride(from: 0, to: keys.count, by: KeyRunSet.groupCount) {
-                            let range = first..<min(first + KeyRunSet.groupCount, keys.count)
-                            lookUp(
-                                UnsafeBufferPointer(rebasing: keys[range]),
-                                UnsafeMutableBufferPointer(rebasing: answers[range]), hashes, isDone,
-                                &scratch)
-                        }
+        withUnsafeTemporaryAllocation(of: KeyHash.self, capacity: KeyRunSet.groupCount) { hashes in
+            withUnsafeTemporaryAllocation(of: UInt32.self, capacity: probed.count) { found in
+                var scratch: PageBuffer?
+                for first in stride(from: 0, to: keys.count, by: KeyRunSet.groupCount) {
+                    let group = first..<min(first + KeyRunSet.groupCount, keys.count)
+                    for place in group { hashes[place - first] = KeyHash(keys[place]) }
+                    bsfg_filters_probe(
+                        filters, filters.count, hashes.baseAddress, group.count, found.baseAddress)
+                    for number in found.indices where found[number] != 0 {
+                        settle(keys, group, hashes, number, found, &answers, &scratch)
                     }
                 }
             }
@@ -102,29 +103,22 @@ final class KeyRunSet: Sendable {
         return answers
     }
 
-    private func lookUp(
-        _ keys: UnsafeBufferPointer<Digest256>, _ answers: UnsafeMutableBufferPointer<KeyAnswer>,
-        _ hashes: UnsafeMutableBufferPointer<KeyHash>, _ isDone: UnsafeMutableBufferPointer<Bool>,
+    /// Looks into one run for those keys of a group that its filter may contain.
+    private func settle(
+        _ keys: [Digest256], _ group: Range<Int>, _ hashes: UnsafeMutableBufferPointer<KeyHash>,
+        _ number: Int, _ found: UnsafeMutableBufferPointer<UInt32>, _ answers: inout [KeyAnswer],
         _ scratch: inout PageBuffer?
     ) {
-        for place in keys.indices {
-            hashes[place] = KeyHash(keys[place])
-            isDone[place] = false
-        }
-        for (number, member) in probed.enumerated() {
-            if number == 0, let index = member.index {
-                for place in keys.indices { index.prefetch(hashes[place]) }
-            }
-            // The lines of the next run travel while this one's are tested.
-            if number + 1 < probed.count, let index = probed[number + 1].index {
-                for place in keys.indices { index.prefetch(hashes[place]) }
-            }
-            for place in keys.indices where !isDone[place] {
-                if let index = member.index, !index.mayContain(hashes[place]) { continue }
-                let page = scratch ?? PageBuffer(pageCount: 1)
-                scratch = page
-                isDone[place] = find(
-                    keys[place], hashes[place], member, &answers[place], scratch: page)
+        let page = scratch ?? PageBuffer(pageCount: 1)
+        scratch = page
+        for place in group where found[number] & 1 << UInt32(place - group.lowerBound) != 0 {
+            let isSettled = find(
+                keys[place], hashes[place - group.lowerBound], probed[number], &answers[place],
+                scratch: page)
+            // Older runs are not asked.
+            guard isSettled else { continue }
+            for older in number + 1..<found.count {
+                found[older] &= ~(1 << UInt32(place - group.lowerBound))
             }
         }
     }
@@ -152,13 +146,11 @@ final class KeyRunSet: Sendable {
     /// The answer when memory alone has it, which is so for nearly every absent key; nil when a
     /// disk has to be asked. Never blocks.
     func lookUpInMemory(_ key: Digest256) -> KeyAnswer? {
-        let hash = KeyHash(key)
-        for member in probed {
-            guard let index = member.index else { return nil }
-            index.prefetch(hash)
+        var hash = KeyHash(key)
+        return withUnsafeTemporaryAllocation(of: UInt32.self, capacity: probed.count) { found in
+            bsfg_filters_probe(filters, filters.count, &hash, 1, found.baseAddress)
+            return found.allSatisfy { $0 == 0 } ? notFound : nil
         }
-        for member in probed where member.index!.mayContain(hash) { return nil }
-        return notFound
     }
 
     // MARK: - Memory
@@ -196,6 +188,9 @@ final class KeyRunSet: Sendable {
         guard let budget = members.first?.run.budget else { return [] }
         let keyCount = members.reduce(0) { $0 + $1.run.entry.entryCount }
         var remaining = budget.shareBytes(ofKeys: keyCount)
+        // What is whole stays so as long as it fits; what would have to be read again for it waits until there
+        // is room for more, so that merges, which come and go, do not make it change back and forth.
+        let hesitation = remaining / 8
         var levels = [KeyIndexLevel](repeating: .onDisk, count: members.count)
         for level in [KeyIndexLevel.folded, .whole] {
             for place in members.indices {
@@ -206,7 +201,8 @@ final class KeyRunSet: Sendable {
                 let more =
                     KeyRunIndex.byteCount(run.header, level)
                     - KeyRunIndex.byteCount(run.header, levels[place])
-                guard more <= remaining else { continue }
+                let isRead = level == .whole && members[place].index?.level == .folded
+                guard more + (isRead ? hesitation : 0) <= remaining else { continue }
                 remaining -= more
                 levels[place] = level
             }

@@ -9,7 +9,8 @@ struct KeyRunCoverage: Equatable, Sendable {
 }
 
 /// Writes one run, page by page, in memory that does not grow with what it writes but for the
-/// filter (2.5 B a key) and the fences (0.15 B a key): at most 37 MiB.
+/// filter (2.5 B a key) and the fences (0.15 B a key): at most 37 MiB, which the budget counts and the
+/// run's lookups take over.
 ///
 /// Any error ends it: `cancel` removes the file, and the caller begins again with a new id. Not
 /// thread-safe.
@@ -21,12 +22,14 @@ final class KeyRunWriter {
     private let identifier: LogIdentifier
     private let id: UInt64
 
-    private let filter: MappedMemory
-    private let filterBlocks: Int
+    private let budget: KeyIndexBudget
+    private let index: KeyIndexMemory
+    private var isIndexTaken = false
+    private var header: KeyRunHeader?
     /// Of the last entries, whose lines of the filter are on the way: they lie all over it.
     private var waitingHashes: [KeyHash] = []
     private let entryCountMaximum: Int
-    private var fences: [UInt64] = []
+    private var fenceCount = 0
     private var last: Digest256?
     private var offsets: ClosedRange<UInt64>?
     private(set) var entryCount = 0
@@ -36,6 +39,8 @@ final class KeyRunWriter {
     private var bufferedPages = 0
     private var entriesInPage = 0
     private var position = UInt64(KeyRunLayout.pageBytes)
+    /// From here to `position` is being brought to the device.
+    private var begunPosition = UInt64(KeyRunLayout.pageBytes)
     private var isRemoved = false
 
     static let bufferPages = 64
@@ -47,7 +52,7 @@ final class KeyRunWriter {
     ///   `KeyRunLayout.entryCountMaximum`.
     init(
         _ disk: any Disk, directory: String, identifier: LogIdentifier, id: UInt64,
-        entryCountMaximum: Int
+        entryCountMaximum: Int, budget: KeyIndexBudget
     ) throws(DiskError) {
         precondition(
             entryCountMaximum <= KeyRunLayout.entryCountMaximum, "more keys than one run holds")
@@ -57,13 +62,20 @@ final class KeyRunWriter {
         self.id = id
         self.entryCountMaximum = entryCountMaximum
         path = directory + "/" + KeyRunLayout.fileName(id: id)
-        filterBlocks = KeyFilter.blockCount(entryCount: entryCountMaximum)
-        guard let filter = MappedMemory(byteCount: filterBlocks * KeyFilter.blockBytes) else {
-            throw DiskError(.write, path, code: ENOMEM)
-        }
-        self.filter = filter
+        let pageCount = (entryCountMaximum + KeyRunLayout.entriesPerPage - 1)
+            / KeyRunLayout.entriesPerPage
+        guard
+            let index = KeyIndexMemory(
+                blockCount: KeyFilter.blockCount(entryCount: entryCountMaximum),
+                fenceCount: pageCount)
+        else { throw DiskError(.write, path, code: ENOMEM) }
+        self.index = index
+        self.budget = budget
         file = try disk.open(path, .create)
+        budget.beginWriting(index.byteCount)
     }
+
+    deinit { if !isIndexTaken { budget.endWriting(index.byteCount, isKept: false) } }
 
     /// The length of the file so far.
     var writtenBytes: UInt64 { position + UInt64(bufferedPages * KeyRunLayout.pageBytes) }
@@ -75,7 +87,10 @@ final class KeyRunWriter {
         if let last { precondition(last.compare(entry.key) < 0, "a run's keys ascend") }
         precondition(entryCount < entryCountMaximum, "more entries than announced")
         if entriesInPage == KeyRunLayout.entriesPerPage { try endDataPage() }
-        if entriesInPage == 0 { fences.append(entry.key.prefix) }
+        if entriesInPage == 0 {
+            index.fences[fenceCount] = entry.key.prefix
+            fenceCount += 1
+        }
         entry.write(
             at: page + KeyRunLayout.pageHeaderBytes + entriesInPage * KeyRunLayout.entryBytes)
         addToFilter(KeyHash(entry.key))
@@ -87,15 +102,14 @@ final class KeyRunWriter {
     }
 
     private func addToFilter(_ hash: KeyHash) {
-        bsfg_prefetch(filter.start + hash.block(of: filterBlocks) * KeyFilter.blockBytes)
+        bsfg_prefetch(index.block(of: hash))
         waitingHashes.append(hash)
         if waitingHashes.count == KeyRunWriter.waitingHashesMaximum { completeFilter() }
     }
 
     private func completeFilter() {
         for hash in waitingHashes {
-            KeyFilter.add(
-                hash, to: filter.start + hash.block(of: filterBlocks) * KeyFilter.blockBytes)
+            KeyFilter.add(hash, to: index.block(of: hash))
         }
         waitingHashes.removeAll(keepingCapacity: true)
     }
@@ -115,15 +129,16 @@ final class KeyRunWriter {
         }
         if entriesInPage > 0 { try endDataPage() }
         completeFilter()
-        let top = stride(from: 0, to: fences.count, by: KeyRunLayout.fencesPerPage).map { fences[$0] }
-        try writeSection(.fences, itemCount: fences.count) { index, target in
-            target.set(fences[index].byteSwapped, at: 0)
+        let fences = index.fences
+        let top = stride(from: 0, to: fenceCount, by: KeyRunLayout.fencesPerPage).map { fences[$0] }
+        try writeSection(.fences, itemCount: fenceCount) { number, target in
+            target.set(fences[number].byteSwapped, at: 0)
         }
         // A run that turned out empty has no filter; one that shrank keeps the size it began with.
-        let blocks = entryCount == 0 ? 0 : filterBlocks
-        try writeSection(.filter, itemCount: blocks) { index, target in
+        let blocks = entryCount == 0 ? 0 : index.blockCount
+        try writeSection(.filter, itemCount: blocks) { number, target in
             target.copyMemory(
-                from: filter.start + index * KeyFilter.blockBytes, byteCount: KeyFilter.blockBytes)
+                from: index.blocks + number * KeyFilter.blockBytes, byteCount: KeyFilter.blockBytes)
         }
         try writeAttachment(attachment)
         try flush()
@@ -138,12 +153,21 @@ final class KeyRunWriter {
         try file.write(UnsafeRawBufferPointer(start: page, count: KeyRunLayout.pageBytes), at: 0)
         try file.synchronise()
         try disk.synchroniseDirectory(directory)
+        self.header = header
         return RunEntry(header, tier: coverage.tier)
     }
 
-    /// Makes durable what was written so far, so that a long merge leaves little for its end and
-    /// never floods the device that commits go to.
-    func synchronise() throws(DiskError) { try file.synchronise() }
+    /// The run's filter and fences as they stand here, so that nobody has to read them; nil when the run is
+    /// empty or the budget has no room for them.
+    ///
+    /// - Precondition: the run is finished, and they were not taken before.
+    func takeIndex() -> KeyRunIndex? {
+        precondition(!isIndexTaken, "an index is taken once")
+        guard let header, header.filterBlocks > 0 else { return nil }
+        isIndexTaken = true
+        guard budget.endWriting(index.byteCount, isKept: true) else { return nil }
+        return KeyRunIndex(whole: index, fenceCount: header.dataPages, budget)
+    }
 
     /// Removes the file, after an error or because nobody wants it any more. What cannot be removed
     /// stays unlisted and is removed when the log is opened.
@@ -173,7 +197,12 @@ final class KeyRunWriter {
             let count = bufferedPages * KeyRunLayout.pageBytes
             try file.write(
                 UnsafeRawBufferPointer(start: buffer.page(0), count: count), at: position)
-            file.writeBack(from: position, byteCount: count)
+            // One piece is on its way while the next is made; no more, so that commits do not wait for it.
+            file.beginWriteBack(from: position, byteCount: count)
+            if begunPosition < position {
+                file.writeBack(from: begunPosition, byteCount: Int(position - begunPosition))
+            }
+            begunPosition = position
             position += UInt64(count)
         }
         bufferedPages = 0
@@ -212,23 +241,25 @@ extension KeyRunWriter {
     /// - Precondition: at most `KeyRunLayout.entryCountMaximum` entries.
     static func write(
         _ entries: some KeyEntries, _ coverage: KeyRunCoverage, attachment: [UInt8] = [],
-        to disk: any Disk, directory: String, identifier: LogIdentifier, id: UInt64
-    ) throws(DiskError) -> RunEntry {
+        to disk: any Disk, directory: String, identifier: LogIdentifier, id: UInt64,
+        budget: KeyIndexBudget
+    ) throws(DiskError) -> (entry: RunEntry, index: KeyRunIndex?) {
         let writer = try KeyRunWriter(
             disk, directory: directory, identifier: identifier, id: id,
-            entryCountMaximum: entries.count)
+            entryCountMaximum: entries.count, budget: budget)
         do throws(DiskError) {
             var last: Digest256?
             let order = order(entries)
-            for (number, index) in order.enumerated() {
+            for number in 0..<order.count {
                 if number + prefetchedEntries < order.count {
-                    entries.prefetch(order[number + prefetchedEntries])
+                    entries.prefetch(Int(order[number + prefetchedEntries].index))
                 }
-                let entry = entries[index]
+                let entry = entries[Int(order[number].index)]
                 if entry.key != last { try writer.append(entry) }
                 last = entry.key
             }
-            return try writer.finish(coverage, attachment: attachment)
+            let entry = try writer.finish(coverage, attachment: attachment)
+            return (entry, writer.takeIndex())
         } catch {
             writer.cancel()
             throw error
@@ -240,51 +271,58 @@ extension KeyRunWriter {
 
     private struct Ordered {
         var prefix: UInt64
-        var index: Int
+        var index: UInt32
     }
 
     /// Indices by ascending key, of one key by descending offset. Moves 16 bytes an entry in place of
     /// 72: by the first bits of the keys, which are uniform, into about as many places as there are
     /// keys; what meets in one is compared.
-    private static func order(_ entries: some KeyEntries) -> [Int] {
+    private static func order(_ entries: some KeyEntries) -> MappedBuffer<Ordered> {
         let bits = UInt64(max(1, min(20, Int.bitWidth - entries.count.leadingZeroBitCount)))
-        var starts = [Int](repeating: 0, count: 1 << bits + 1)
+        // How many keys are before a place; while they are put there, where its next one goes.
+        let ends = MappedBuffer<UInt32>(count: 1 << bits + 1)
         for number in 0..<entries.count {
-            starts[Int(entries.key(number).prefix >> (64 - bits)) + 1] += 1
+            ends[Int(entries.key(number).prefix >> (64 - bits)) + 1] += 1
         }
-        for place in 1..<starts.count { starts[place] += starts[place - 1] }
-        var ends = starts
-        var ordered = [Ordered](repeating: Ordered(prefix: 0, index: 0), count: entries.count)
+        for place in 1..<ends.count { ends[place] += ends[place - 1] }
+        let ordered = MappedBuffer<Ordered>(count: entries.count)
         for index in 0..<entries.count {
             let prefix = entries.key(index).prefix
             let place = Int(prefix >> (64 - bits))
-            ordered[ends[place]] = Ordered(prefix: prefix, index: index)
+            ordered[Int(ends[place])] = Ordered(prefix: prefix, index: UInt32(index))
             ends[place] += 1
         }
         func isBefore(_ left: Ordered, _ right: Ordered) -> Bool {
             if left.prefix != right.prefix { return left.prefix < right.prefix }
-            let comparison = entries.key(left.index).compare(entries.key(right.index))
+            let (left, right) = (Int(left.index), Int(right.index))
+            let comparison = entries.key(left).compare(entries.key(right))
             return comparison != 0
-                ? comparison < 0 : entries[left.index].offset > entries[right.index].offset
+                ? comparison < 0 : entries[left].offset > entries[right].offset
         }
-        for place in 0..<1 << bits where starts[place + 1] - starts[place] > 1 {
-            ordered[starts[place]..<starts[place + 1]].sort(by: isBefore)
+        var start = 0
+        for place in 0..<1 << bits {
+            // Where the keys of a place end, those of the next one begin.
+            let end = Int(ends[place])
+            if end - start > 1 {
+                var group = UnsafeMutableBufferPointer(
+                    start: ordered.start + start, count: end - start)
+                group.sort(by: isBefore)
+            }
+            start = end
         }
-        return ordered.map(\.index)
+        return ordered
     }
 }
 
 /// Page-aligned memory for a number of pages.
 final class PageBuffer: @unchecked Sendable {
     let bytes: UnsafeMutableRawBufferPointer
+    private let pages: MappedBuffer<UInt8>
 
     init(pageCount: Int) {
-        bytes = .allocate(
-            byteCount: pageCount * KeyRunLayout.pageBytes, alignment: KeyRunLayout.pageBytes)
-        clear()
+        pages = MappedBuffer(count: pageCount * KeyRunLayout.pageBytes)
+        bytes = UnsafeMutableRawBufferPointer(start: pages.start, count: pages.count)
     }
-
-    deinit { bytes.deallocate() }
 
     func page(_ number: Int) -> UnsafeMutableRawPointer {
         bytes.baseAddress! + number * KeyRunLayout.pageBytes
