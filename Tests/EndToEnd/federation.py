@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 
+from schedule.stepped_clock import SteppedClock, build
 from support import BSFG, Site, main, run, wait_until
 
 SIGN_OFFS = [
@@ -307,6 +308,22 @@ def spoiled(checks, pair):
         "--out", intermediate)
     with pair.certificate(pair.theirs, intermediate):
         fails(checks, pair, "missing issuing CA", "authentication", "issued by", "CA")
+    revoked = site.directory / "revoked"
+    run("cert", "issue", "--ca", site.authority_directory, "--identity", "plant-a-bsfg", "--address",
+        "127.0.0.1", "--out", revoked)
+    with pair.certificate(pair.theirs, revoked):
+        # The list stands beside the CA's file, where both nodes look for it.
+        run("ca", "revoke", "--ca", site.authority_directory, revoked / "server.crt")
+        fails(checks, pair, "revoked", "authentication", "revoked")
+    back()
+    clock = SteppedClock(site.directory / "clock", build(site.directory))
+    clock.step_to(-90)
+    pair.theirs.stop()
+    pair.theirs.start(wrapper=("env", *(f"{name}={value}" for name, value in clock.environment.items())))
+    back()
+    fails(checks, pair, "clock skew", "clocks", "behind ours")
+    pair.theirs.stop()
+    pair.theirs.start()
     back()
 
     pair.refer(pair.theirs, "with-lost-artifact", {
