@@ -3,6 +3,7 @@
 # make fuzz      SECONDS (60) of each fuzzer, from its corpus
 # make prove     the long round of faults and its table, PROVE_MINUTES=35 (docs/proof.md)
 # make schedules SCHEDULES=200 random ones over real nodes in network namespaces (docs/proof.md); root
+# make hostile   1,000 hostile connections for a minute, and the memory that they cost
 # make bench     the log beside the raw disk and others' logs, 25 minutes (docs/performance.md); alone
 # make micro     allocations and instructions of single steps against their thresholds
 # make install   program, unit, user and the node's directory: PREFIX=/usr/local ROOT=/opt/bsfg DESTDIR=
@@ -17,7 +18,7 @@ SECONDS ?= 60
 PROVE_MINUTES ?= 35
 SCHEDULES ?= 200
 
-.PHONY: demo test prove schedules fuzz bench micro install deps bench-deps release check-generated clean
+.PHONY: demo test prove schedules hostile fuzz bench micro install deps bench-deps release check-generated clean
 
 demo: release
 	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
@@ -34,6 +35,9 @@ prove: release
 
 schedules: release
 	BSFG=$(CURDIR)/$(RELEASE)/release/bsfg python3 Tests/EndToEnd/schedules.py --schedules $(SCHEDULES) $(SCHEDULE_FLAGS)
+
+hostile: release
+	BSFG=$(CURDIR)/$(RELEASE)/release/bsfg .venv/bin/python Tests/EndToEnd/hostile.py --seconds 60 --connections 1000
 
 bench: deps bench-deps
 	python3 Benchmarks/bench.py $(BENCH_FLAGS)

@@ -112,7 +112,10 @@ let package = Package(
             ]),
         fuzzer("HTTP1", http),
         fuzzer("HTTP2", http),
+        fuzzer("Connect", http),
+        fuzzer("GRPC", http),
         fuzzer("Configuration", ["Gateway", "RPC"]),
         fuzzer("Certificate", ["RPC"]),
+        fuzzer("Revocation", ["RPC"]),
     ]
 )

@@ -25,8 +25,11 @@ PROGRAMS = {
     "wire": "FuzzWire",
     "http1": "FuzzHTTP1",
     "http2": "FuzzHTTP2",
+    "connect": "FuzzConnect",
+    "grpc": "FuzzGRPC",
     "configuration": "FuzzConfiguration",
     "certificate": "FuzzCertificate",
+    "revocation": "FuzzRevocation",
 }
 INPUT_BYTES_MAXIMUM = 16384
 # Of one input. The slowest, a whole directory, takes a hundredth.

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -163,4 +164,11 @@ void bsfg_store_release(uint32_t *word, uint32_t value) {
 int bsfg_clock_synchronised(void) {
     struct timex state = {.modes = 0};
     return adjtimex(&state) != -1 && !(state.status & STA_UNSYNC);
+}
+
+void bsfg_return_large_blocks(size_t bytes) {
+    mallopt(M_MMAP_THRESHOLD, (int)bytes);
+    // Set as well, or every small block at the end of the heap that is freed is a system call.
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    mallopt(M_ARENA_MAX, 2);
 }

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 
+from schedule.stepped_clock import SteppedClock, build
 from support import BSFG, Site, main, run, wait_until
 
 SIGN_OFFS = [
@@ -64,10 +65,10 @@ class Pair:
     def call(self, *arguments):
         return command(*arguments, "--config", self.ours.root)
 
-    def accept(self, out, *arguments, peer_admin=True):
-        way = ["--peer-admin", self.theirs.socket] if peer_admin else []
+    def accept(self, out, *arguments, peer_admin=True, peer_socket=None, patience=PATIENCE):
+        way = ["--peer-admin", peer_socket or self.theirs.socket] if peer_admin else []
         code, output, errors = self.call(
-            "federation", "accept", "--peer", "plant-a", "--out", out, "--patience-seconds", PATIENCE,
+            "federation", "accept", "--peer", "plant-a", "--out", out, "--patience-seconds", patience,
             "-o", "json", *SIGN_OFFS, *WAIVED, *way, *arguments)
         assert output, f"{code}: {errors}"
         answer = json.loads(output)
@@ -179,6 +180,14 @@ def good(checks, pair):
          "administration": ("refused", denials["administration"][1]),
          "no_certificate": ("refused", "tls"), "wrong_authority": ("refused", "tls"),
          "unlisted_identity": ("refused", denials["unlisted_identity"][1])})
+
+    code, output, errors = pair.call(
+        "peer", "deny-test", "plant-a", "-o", "json", "--peer-admin", pair.theirs.socket, *other)
+    denials = {each["case"]: (each["verdict"], each["reason"]) for each in json.loads(output)}
+    checks.equal(
+        "gateway decision 38: deny-test reads the reasons at the refuser",
+        [denials[each] for each in ("no_certificate", "wrong_authority", "unlisted_identity")],
+        [("refused", "no_certificate"), ("refused", "unknown_ca"), ("refused", "no_matching_identity")])
 
     out = pair.site.directory / "report"
     before = pair.ours.head("plant-a"), pair.theirs.head("enterprise")
@@ -299,6 +308,22 @@ def spoiled(checks, pair):
         "--out", intermediate)
     with pair.certificate(pair.theirs, intermediate):
         fails(checks, pair, "missing issuing CA", "authentication", "issued by", "CA")
+    revoked = site.directory / "revoked"
+    run("cert", "issue", "--ca", site.authority_directory, "--identity", "plant-a-bsfg", "--address",
+        "127.0.0.1", "--out", revoked)
+    with pair.certificate(pair.theirs, revoked):
+        # The list stands beside the CA's file, where both nodes look for it.
+        run("ca", "revoke", "--ca", site.authority_directory, revoked / "server.crt")
+        fails(checks, pair, "revoked", "authentication", "revoked")
+    back()
+    clock = SteppedClock(site.directory / "clock", build(site.directory))
+    clock.step_to(-90)
+    pair.theirs.stop()
+    pair.theirs.start(wrapper=("env", *(f"{name}={value}" for name, value in clock.environment.items())))
+    back()
+    fails(checks, pair, "clock skew", "clocks", "behind ours")
+    pair.theirs.stop()
+    pair.theirs.start()
     back()
 
     pair.refer(pair.theirs, "with-lost-artifact", {

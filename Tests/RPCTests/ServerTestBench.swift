@@ -50,6 +50,7 @@ final class TestService: RPCService {
     let procedures: Set<String> = [
         "/test.Echo/Echo", "/test.Echo/Size", "/test.Echo/Later", "/test.Echo/Never",
         "/test.Echo/Fail", "/test.Echo/Refused", "/test.Echo/Large", "/test.Echo/Thread",
+        "/test.Echo/Page",
     ]
     private let held = Mutex<[@Sendable (RPCReply) -> Void]>([])
     let streams = TestStreaming()
@@ -76,6 +77,15 @@ final class TestService: RPCService {
         case "/test.Echo/Large":
             let bytes = Int(String(decoding: request.body, as: UTF8.self)) ?? 0
             respond(.message([UInt8](repeating: UInt8(ascii: "x"), count: bytes)))
+        // Asks for twice what the answer turns out to be, as for a page that is not full.
+        case "/test.Echo/Page":
+            let bytes = Int(String(decoding: request.body, as: UTF8.self)) ?? 0
+            do throws(ServiceError) {
+                try request.answerMemory?.hold(bytes: 2 * bytes)
+                respond(.message([UInt8](repeating: UInt8(ascii: "x"), count: bytes)))
+            } catch {
+                respond(.failure(error))
+            }
         default:
             var error = ServiceError(.backpressure)
             error.retryAfterMilliseconds = 1_500

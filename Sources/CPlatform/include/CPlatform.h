@@ -63,6 +63,12 @@ void bsfg_store_release(uint32_t *word, uint32_t value);
 // Whether the kernel reports the wall clock as synchronised (STA_UNSYNC of adjtimex(2) is clear): 1,
 // or 0 when it does not or cannot be asked.
 int bsfg_clock_synchronised(void);
+
+// From now on a block of at least so many bytes is returned to the system as soon as it is freed. Left alone, malloc
+// raises that size to the largest block it has seen, and large buffers of changing sizes leave holes for ever.
+// All threads share two heaps: with one each, what is free in one no other thread uses.
+void bsfg_return_large_blocks(size_t bytes);
+
 // Asks for the cache line at an address, which need not be valid, and goes on.
 static inline void bsfg_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
 

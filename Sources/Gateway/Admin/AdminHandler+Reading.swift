@@ -25,7 +25,7 @@ extension AdminHandler {
         }
         return try await FetchService.page(
             log, from: offset, try PageLimits(limit: 1, bytes: 0, waitMilliseconds: 0),
-            confirmedOffset: nil, awaitedFrom: nil, request.encoding, pool)
+            confirmedOffset: nil, awaitedFrom: nil, request.encoding, request.answerMemory, pool)
     }
 
     private func offset(ofMessage identifier: String, _ log: StreamLog) async throws(ServiceError)
@@ -69,7 +69,7 @@ extension AdminHandler {
         }
         return try await FetchService.page(
             log, from: from, limits, confirmedOffset: nil, awaitedFrom: nil,
-            untilMilliseconds: message.toUnixMs, request.encoding, pool)
+            untilMilliseconds: message.toUnixMs, request.encoding, request.answerMemory, pool)
     }
 
     func deleteConsumer(_ request: Bsfg_Admin_V1_DeleteConsumerRequest, by caller: String)

@@ -250,7 +250,7 @@ struct AdminHandler: AdminCodec, Sendable {
         }
         return try await FetchService.page(
             log, from: from, limits, confirmedOffset: nil, awaitedFrom: nil, request.encoding,
-            pool)
+            request.answerMemory, pool)
     }
 
     private func redeliver(_ request: Bsfg_Admin_V1_RedeliverRequest) async throws(ServiceError)

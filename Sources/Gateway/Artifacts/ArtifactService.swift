@@ -58,6 +58,10 @@ struct ArtifactService: Sendable {
                         + "\(ArtifactService.blobBytesMaximum); read it with GET "
                         + ArtifactPath.path(stored.name))
             }
+            // As it is read, and as it is sent: in JSON as base64.
+            let bytes = Int(stored.content.size)
+            try request.answerMemory?.hold(
+                bytes: bytes + (request.codec == .json ? bytes / 3 * 4 : bytes))
             var response = Bsfg_V1_GetObjectResponse()
             do throws(ArtifactError) {
                 let reader = try store.open(stored.content.digest)

@@ -1,4 +1,5 @@
 package import Logging
+internal import CPlatform
 internal import ServiceLifecycle
 internal import UnixSignals
 
@@ -29,6 +30,9 @@ package enum NodeServing {
         }
     }
 
+    /// Bodies and pages come and go in sizes of megabytes: what they leave behind is not to add up.
+    private static let returnedBlockBytes = 512 << 10
+
     /// Returns after the node has stopped.
     /// - Throws: `NodeError` when it could not start, or stopped by itself.
     /// - Parameter ready: told the addresses once the node listens.
@@ -36,6 +40,7 @@ package enum NodeServing {
         _ configuration: NodeConfiguration, _ credentials: NodeCredentials, logger: Logger,
         ready: @escaping @Sendable ([String]) -> Void
     ) async throws {
+        bsfg_return_large_blocks(returnedBlockBytes)
         let node = try GatewayNode(configuration, credentials, logger: logger)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(

@@ -52,7 +52,8 @@ extension FederationHandler {
         let start = try await resolve(mode, log)
         let page = try await FetchService.page(
             log, from: start.offset, limits, confirmedOffset: nil,
-            awaitedFrom: nil, .proto, pool)
+            awaitedFrom: nil, .proto, request.answerMemory, pool)
+        try request.answerMemory?.hold(bytes: page.count * FetchService.jsonForms)
         do throws(MalformedRecord) {
             return try EntryPresentation.json(page: page)
         } catch {

@@ -63,7 +63,7 @@ struct FetchService: Sendable {
             log, from: from, limits, confirmedOffset: confirmed > 0 ? confirmed - 1 : nil,
             awaitedFrom: cursor.nextOffset,
             formatMaximum: FetchService.formatMaximum(message.formatMax, request.caller),
-            request.encoding, pool)
+            request.encoding, request.answerMemory, pool)
         if case .peer = request.caller.kind, from < log.log.headOffset {
             custody.faults.reached(.served)
         }
@@ -71,7 +71,8 @@ struct FetchService: Sendable {
     }
 
     /// A page, read and encoded on the pool: up to 6 MiB turned into JSON is no work for the few
-    /// threads that all tasks share.
+    /// threads that all tasks share. Its bytes are held before they are read, so that readers who never
+    /// take their pages are refused the next (gateway decision 42).
     ///
     /// - Parameter awaitedFrom: from here on truncation waited for the reader while it was attached; nil
     ///   for somebody who only looks.
@@ -80,8 +81,9 @@ struct FetchService: Sendable {
     static func page(
         _ log: StreamLog, from: UInt64, _ limits: PageLimits, confirmedOffset: UInt64?,
         awaitedFrom: UInt64?, untilMilliseconds: Int64 = .max, formatMaximum: UInt32 = .max,
-        _ encoding: WireEncoding, _ pool: BlockingPool
+        _ encoding: WireEncoding, _ memory: (any AnswerMemory)?, _ pool: BlockingPool
     ) async throws(ServiceError) -> [UInt8] {
+        try memory?.hold(bytes: limits.bytes)
         let result: Result<[UInt8], ServiceError>
         do throws(BufferError) {
             result = try await pool.run { () throws(BufferError) in
@@ -90,16 +92,28 @@ struct FetchService: Sendable {
                     awaitedFrom: awaitedFrom, untilMilliseconds: untilMilliseconds,
                     formatMaximum: formatMaximum
                 ).flatMap { page in
-                    Result { () throws(MalformedRecord) in
-                        try WireCodec.encode(
-                            protobuf: page, messageName: "FetchFactsResponse", encoding)
-                    }.mapError { ServiceError(.internal, $0.sentence) }
+                    Result { () throws(ServiceError) in try encode(page, encoding, memory) }
                 }
             }
         } catch {
             throw ServiceError(error)
         }
         return try result.get()
+    }
+
+    /// A page in JSON takes so many times its bytes: those, and beside them the text with its escapes and names.
+    static let jsonForms = 3
+
+    private static func encode(
+        _ page: [UInt8], _ encoding: WireEncoding, _ memory: (any AnswerMemory)?
+    ) throws(ServiceError) -> [UInt8] {
+        try memory?.hold(bytes: page.count * (encoding == .json ? jsonForms : 1))
+        do throws(MalformedRecord) {
+            return try WireCodec.encode(
+                protobuf: page, messageName: "FetchFactsResponse", encoding)
+        } catch {
+            throw ServiceError(.internal, error.sentence)
+        }
     }
 
     /// What the log no longer has at `from` is an entry before the records that follow it; a gap that

@@ -25,9 +25,11 @@ struct ConnectAnswer {
 
 extension HTTPExchange {
     /// Every answer says when it was made (RFC 9110, section 6.6.1).
-    func respond(_ answer: ConnectAnswer, _ mailbox: EventLoopMailbox) {
+    func respond(
+        _ answer: ConnectAnswer, _ mailbox: EventLoopMailbox, _ share: BodyShare? = nil
+    ) {
         respond(
             status: answer.status, headers: answer.headers + [("date", mailbox.date.text)],
-            body: ByteBuffer(bytes: answer.body))
+            body: ByteBuffer(bytes: answer.body), share)
     }
 }

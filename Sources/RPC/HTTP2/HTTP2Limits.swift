@@ -28,8 +28,12 @@ package struct HTTP2Limits: Sendable {
     /// stream is reset. curl 7.88 loses an answer that is followed by the reset at once.
     package var discardedBytes: Int = 1 << 20
     package var discardMilliseconds: Int64 = 2_000
+    /// While answers wait to be taken, at least so many bytes of them are, in each such time: who takes none
+    /// holds memory that others need.
+    package var stallMilliseconds: Int = 30_000
+    package var stallBytes: UInt64 = 30 << 10
     /// Bytes handed to the connection in one write.
-    package var writeBytes: Int = 1 << 20
+    package var writeBytes: Int = 256 << 10
 
     package init() {}
 }

@@ -6,6 +6,7 @@ final class HTTP2ServerExchange: HTTPExchange {
     private let stream: HTTP2Stream
     /// Nil once the stream is gone; an answer that comes later goes nowhere.
     private var handler: HTTP2ServerHandler?
+    /// Nil once there is a whole answer: it may wait for its reader for long, what it came from does not.
     private var sink: (any HTTPRequestSink)?
     private var sinkEnded = false
     private(set) var hasAnswered = false
@@ -22,31 +23,35 @@ final class HTTP2ServerExchange: HTTPExchange {
     }
 
     func respond(
-        status: Int, headers: [(name: String, value: String)], body: ByteBuffer
+        status: Int, headers: [(name: String, value: String)], body: ByteBuffer, _ share: BodyShare?
     ) {
         eventLoop.preconditionInEventLoop()
         assert(!hasAnswered, "a request is answered once")
         guard let handler, !hasAnswered else { return }
         hasAnswered = true
+        sink = nil
         var headers = headers
         // An answer without content has no length either; HEAD gets the length and no content.
         if status != 204, status != 304 {
             headers.append(("content-length", String(body.readableBytes)))
         }
         let isHead = stream.method == "HEAD"
+        stream.share = isHead ? nil : share
         handler.send(stream, status, headers, isHead ? ByteBuffer() : body)
     }
 
-    func respond(_ answer: GRPCAnswer, date: String) {
+    func respond(_ answer: GRPCAnswer, date: String, _ share: BodyShare?) {
         eventLoop.preconditionInEventLoop()
         assert(!hasAnswered, "a request is answered once")
         guard let handler, !hasAnswered else { return }
         hasAnswered = true
+        sink = nil
         let headers = answer.headers + [("date", date)]
         guard let body = answer.body else {
             return handler.send(stream, 200, headers + answer.trailers, ByteBuffer())
         }
         stream.trailers = answer.trailers
+        stream.share = share
         handler.send(stream, 200, headers, ByteBuffer(bytes: body))
     }
 
@@ -66,7 +71,8 @@ final class HTTP2ServerExchange: HTTPExchange {
         }
     }
 
-    func send(_ piece: ByteBuffer, isLast: Bool) {
+    func send(_ piece: ByteBuffer, isLast: Bool, _ share: BodyShare?) {
+        stream.share = share
         handler?.send(stream, piece, isLast: isLast)
     }
 
@@ -84,7 +90,10 @@ final class HTTP2ServerExchange: HTTPExchange {
     func begin(_ dispatcher: any HTTPRequestDispatcher) {
         let head = HTTPRequestHead(
             version: .http2, method: stream.method, target: stream.path, headers: headers())
-        sink = dispatcher.begin(head, self)
+        let sink = dispatcher.begin(head, self)
+        if !hasAnswered { self.sink = sink }
+        // An answer may wait for its reader for long; the head of its request does not.
+        stream.forgetHead()
     }
 
     private func headers() -> [(name: String, value: String)] {

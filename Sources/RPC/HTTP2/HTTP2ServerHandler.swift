@@ -26,6 +26,8 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
     private var flushIsScheduled = false
     private var shutdown = Shutdown.none
     private var shutdownTimer: Scheduled<Void>?
+    /// Runs while answers wait, with how much had been sent when it was armed.
+    private var stall: (timer: LazyTimer, sentBodyBytes: UInt64)?
 
     init(dispatcher: any HTTPRequestDispatcher, limits: HTTP2Limits = HTTP2Limits()) {
         self.dispatcher = dispatcher
@@ -49,6 +51,7 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
 
     private func start(_ context: ChannelHandlerContext) {
         guard session == nil else { return }
+        stall = (LazyTimer(context.eventLoop) { [weak self] in self?.lookForStall() }, 0)
         session = HTTP2Session(
             .server, limits: limits, delegate: self, allocator: context.channel.allocator)
         flush()
@@ -101,6 +104,8 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
     private func end() {
         shutdownTimer?.cancel()
         shutdownTimer = nil
+        stall?.timer.cancel()
+        stall = nil
         context = nil
         guard let session else { return }
         self.session = nil
@@ -160,14 +165,44 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
         guard let session, let context else { return }
         do throws(HTTP2SessionError) {
             while context.channel.isWritable, let bytes = try session.nextOutput() {
-                context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+                context.writeAndFlush(wrapOutboundOut(bytes), promise: kept(session, context))
             }
         } catch {
             return fail(error)
         }
+        watchForStall(session)
         if session.isFinished || (shutdown == .draining && session.openStreams == 0) {
             context.close(promise: nil)
         }
+    }
+
+    private func watchForStall(_ session: HTTP2Session) {
+        guard session.waitingBodies > 0 else {
+            stall?.timer.disarm()
+            return
+        }
+        guard let stall, !stall.timer.isArmed else { return }
+        self.stall?.sentBodyBytes = session.sentBodyBytes
+        stall.timer.arm(milliseconds: limits.stallMilliseconds)
+    }
+
+    private func lookForStall() {
+        guard let session, let context, let stall, session.waitingBodies > 0 else { return }
+        if session.sentBodyBytes - stall.sentBodyBytes < limits.stallBytes {
+            return context.close(promise: nil)
+        }
+        watchForStall(session)
+    }
+
+    /// A promise that holds what the bodies in the last output hold until the socket has it.
+    private func kept(
+        _ session: HTTP2Session, _ context: ChannelHandlerContext
+    ) -> EventLoopPromise<Void>? {
+        let shares = session.takeShares()
+        guard !shares.isEmpty else { return nil }
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.whenComplete { _ in withExtendedLifetime(shares) {} }
+        return promise
     }
 
     /// The other side breaks the limits or the protocol beyond repair: tell it, and close.

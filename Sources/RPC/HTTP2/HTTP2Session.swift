@@ -43,6 +43,12 @@ final class HTTP2Session {
     private var input = ByteBuffer()
     private var output = ByteBuffer()
     private var outputLimitBytes = 0
+    /// Streams that have bytes to send and are not asked for them: the window or the socket is full.
+    private(set) var waitingBodies = 0
+    /// Of all bodies, since the beginning.
+    private(set) var sentBodyBytes: UInt64 = 0
+    /// Of bodies whose last bytes are in the output that was given last.
+    private var sharesInOutput: [BodyShare] = []
     private let allocator: ByteBufferAllocator
     private let now: () -> UInt64
     private var controlFrames: TokenBucket
@@ -140,6 +146,13 @@ final class HTTP2Session {
         return output.readableBytes > 0 ? output : nil
     }
 
+    /// To be kept until the socket has the output that was given last.
+    func takeShares() -> [BodyShare] {
+        guard !sharesInOutput.isEmpty else { return [] }
+        defer { sharesInOutput = [] }
+        return sharesInOutput
+    }
+
     private func failure(_ code: Int) -> HTTP2SessionError {
         HTTP2SessionError(isFlooded ? Int(NGHTTP2_ERR_FLOODED.rawValue) : code)
     }
@@ -157,6 +170,7 @@ final class HTTP2Session {
     func abandonStreams() -> [HTTP2Stream] {
         let open = streams.values.sorted { $0.id < $1.id }
         streams.removeAll()
+        waitingBodies = 0
         recentStream = nil
         return open
     }
@@ -180,6 +194,7 @@ final class HTTP2Session {
         fieldBlock.append(":status", String(status))
         for header in headers { fieldBlock.append(header.name, header.value) }
         stream.outgoing = body
+        if body.readableBytes > 0 { waitingBodies += 1 }
         var provider = HTTP2Callbacks.dataProvider
         _ = fieldBlock.withFields { fields, count in
             body.readableBytes == 0
@@ -206,6 +221,7 @@ final class HTTP2Session {
     func append(_ bytes: ByteBuffer, isLast: Bool, to stream: HTTP2Stream) {
         precondition(!stream.outgoingIsWhole, "nothing comes after the last piece")
         if stream.outgoing.readableBytes == 0 {
+            if bytes.readableBytes > 0 { waitingBodies += 1 }
             stream.outgoing = bytes
         } else {
             stream.outgoing.writeImmutableBuffer(bytes)
@@ -247,6 +263,7 @@ final class HTTP2Session {
         guard id > 0 else { return nil }
         let stream = HTTP2Stream(id: id)
         stream.outgoing = body
+        if body.readableBytes > 0 { waitingBodies += 1 }
         stream.attachment = attachment
         streams[id] = stream
         return stream
@@ -261,6 +278,7 @@ final class HTTP2Session {
     func forget(_ stream: HTTP2Stream, _ code: HTTP2ErrorCode) {
         reset(stream, code)
         streams[stream.id] = nil
+        if stream.outgoing.readableBytes > 0 { waitingBodies -= 1 }
         if recentStream === stream { recentStream = nil }
     }
 
@@ -423,6 +441,7 @@ extension HTTP2Session {
 
     func streamCloses(_ id: Int32, _ code: UInt32) {
         guard let stream = streams.removeValue(forKey: id) else { return }
+        if stream.outgoing.readableBytes > 0 { waitingBodies -= 1 }
         if recentStream === stream { recentStream = nil }
         delegate?.streamClosed(stream, HTTP2ErrorCode(rawValue: code))
     }
@@ -496,10 +515,15 @@ extension HTTP2Session {
             minimumWritableBytes: min(stream.outgoing.readableBytes, outputLimitBytes) + 64)
         output.writeBytes(frameHeader)
         if var body = stream.outgoing.readSlice(length: count) { output.writeBuffer(&body) }
-        if stream.outgoing.readableBytes == 0, !stream.outgoingIsWhole {
-            stream.outgoing = ByteBuffer()
-            delegate?.bodyTaken(stream)
+        sentBodyBytes += UInt64(count)
+        guard stream.outgoing.readableBytes == 0 else { return .sent }
+        if count > 0 { waitingBodies -= 1 }
+        stream.outgoing = ByteBuffer()
+        if let share = stream.share {
+            sharesInOutput.append(share)
+            stream.share = nil
         }
+        if !stream.outgoingIsWhole { delegate?.bodyTaken(stream) }
         return .sent
     }
 }

@@ -36,10 +36,20 @@ final class HTTP2Stream {
     /// What goes out behind the body; empty: nothing.
     var trailers: [(name: String, value: String)] = []
 
+    /// Of the bodies' budget, for what is in `outgoing`.
+    var share: BodyShare?
+
     /// What the session's owner keeps with the stream.
     var attachment: AnyObject?
 
     init(id: Int32) {
         self.id = id
+    }
+
+    /// Lets go of what only a request's begin needs.
+    func forgetHead() {
+        path = ""
+        authority = ""
+        headers = []
     }
 }

@@ -34,6 +34,11 @@ final class Admission: Sendable {
     private let bodySteps = Atomic<Int>(0)
 
     static let bodyStepBytes = 64 << 10
+    /// One part in so many of the requests in flight and of the bodies' budget is kept for identities that
+    /// hold little, so that a few who take all they may do not shut the others out.
+    private static let keptShare = 8
+    private static let littleInFlight = 16
+    private static let littleBodySteps = (1 << 20) / bodyStepBytes
 
     init(_ limits: RPCServerLimits) {
         self.limits = limits
@@ -115,11 +120,15 @@ final class Admission: Sendable {
     // MARK: Requests
 
     func beginRequest(_ holder: Holder) -> Bool {
-        if holder.inFlight.add(1, ordering: .relaxed).newValue > limits.inFlightPerIdentity {
+        let own = holder.inFlight.add(1, ordering: .relaxed).newValue
+        if own > limits.inFlightPerIdentity {
             holder.inFlight.subtract(1, ordering: .relaxed)
             return false
         }
-        if inFlight.add(1, ordering: .relaxed).newValue > limits.inFlight, !holder.isAdministrator {
+        let kept = own > Self.littleInFlight ? limits.inFlight / Self.keptShare : 0
+        if inFlight.add(1, ordering: .relaxed).newValue > limits.inFlight - kept,
+            !holder.isAdministrator
+        {
             inFlight.subtract(1, ordering: .relaxed)
             holder.inFlight.subtract(1, ordering: .relaxed)
             return false
@@ -140,19 +149,35 @@ final class Admission: Sendable {
         (bytes + bodyStepBytes - 1) / bodyStepBytes
     }
 
-    /// Takes steps of 64 KiB from the budget that all bodies share, or none. One identity's share is
-    /// bounded, so that nobody can shut the others out.
+    /// Takes steps of 64 KiB from the budget that all bodies share, those of requests and those of answers,
+    /// or none. One identity's share is bounded, so that nobody can shut the others out.
     func takeBody(steps: Int, _ holder: Holder) -> Bool {
         if steps == 0 { return true }
         let own = holder.bodySteps.add(steps, ordering: .relaxed).newValue
         let all = bodySteps.add(steps, ordering: .relaxed).newValue
+        let budget = limits.bodyBudgetBytes / Self.bodyStepBytes
+        let kept = own > Self.littleBodySteps ? budget / Self.keptShare : 0
         if own > limits.bodyBudgetBytesPerIdentity / Self.bodyStepBytes
-            || (all > limits.bodyBudgetBytes / Self.bodyStepBytes && !holder.isAdministrator)
+            || (all > budget - kept && !holder.isAdministrator)
         {
             giveBody(steps: steps, holder)
             return false
         }
         return true
+    }
+
+    /// For bytes that exist already, and are fewer than what the caller was granted to cause them.
+    func takeBodyRegardless(steps: Int, _ holder: Holder) {
+        guard steps > 0 else { return }
+        holder.bodySteps.add(steps, ordering: .relaxed)
+        bodySteps.add(steps, ordering: .relaxed)
+    }
+
+    /// The most that one request of an identity that holds nothing else may have.
+    var bodyStepsMaximum: Int {
+        let budget = limits.bodyBudgetBytes / Self.bodyStepBytes
+        return min(
+            limits.bodyBudgetBytesPerIdentity / Self.bodyStepBytes, budget - budget / Self.keptShare)
     }
 
     func giveBody(steps: Int, _ holder: Holder) {

@@ -334,9 +334,12 @@ final class ConnectionGate: ChannelDuplexHandler {
     ) throws {
         let pipeline = context.pipeline.syncOperations
         if alpn == "h2" {
+            var limits = core.limits.http2
+            limits.stallMilliseconds = core.limits.writeStallMilliseconds
+            limits.stallBytes = UInt64(
+                core.limits.bodyBytesPerSecond * limits.stallMilliseconds / 1_000)
             try pipeline.addHandler(
-                HTTP2ServerHandler(dispatcher: dispatcher, limits: core.limits.http2),
-                position: .after(self))
+                HTTP2ServerHandler(dispatcher: dispatcher, limits: limits), position: .after(self))
             return
         }
         let handler = HTTP1ServerHandler(

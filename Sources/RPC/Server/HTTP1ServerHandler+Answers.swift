@@ -8,7 +8,7 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
     var eventLoop: any EventLoop { mailbox.eventLoop }
 
     func respond(
-        status: Int, headers: [(name: String, value: String)], body: ByteBuffer
+        status: Int, headers: [(name: String, value: String)], body: ByteBuffer, _ share: BodyShare?
     ) {
         guard let context else { return }
         let early: Bool
@@ -19,7 +19,7 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
         case .idle, .discarding: preconditionFailure("a request is answered once")
         }
         if early || draining { keepsAlive = false }
-        write(context, status, headers, body)
+        write(context, status, headers, body, share)
         switch phase {
         case .waiting: answered()
         case .receiving where early:
@@ -32,7 +32,7 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
         }
     }
 
-    func respond(_ answer: GRPCAnswer, date: String) {
+    func respond(_ answer: GRPCAnswer, date: String, _ share: BodyShare?) {
         preconditionFailure("the dispatcher takes gRPC over HTTP/2 only")
     }
 
@@ -50,15 +50,25 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
 
     private func write(
         _ context: ChannelHandlerContext, _ status: Int,
-        _ headers: [(name: String, value: String)], _ body: ByteBuffer
+        _ headers: [(name: String, value: String)], _ body: ByteBuffer, _ share: BodyShare?
     ) {
         let length = body.readableBytes
         let copied = !isHead && length <= Self.copiedBodyBytes
         var output = head(context, status, headers, String(length), copied ? length : 0)
         if copied { output.writeImmutableBuffer(body) }
-        context.write(wrapOutboundOut(output), promise: nil)
-        if !copied, !isHead { context.write(wrapOutboundOut(body), promise: nil) }
+        let keptUntilWritten = isHead ? nil : share.map { Self.kept($0, context) }
+        context.write(wrapOutboundOut(output), promise: copied ? keptUntilWritten : nil)
+        if !copied, !isHead { context.write(wrapOutboundOut(body), promise: keptUntilWritten) }
         flushSoon()
+    }
+
+    /// A promise that holds the share until the socket has the bytes, or will not have them.
+    private static func kept(
+        _ share: BodyShare, _ context: ChannelHandlerContext
+    ) -> EventLoopPromise<Void> {
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.whenComplete { _ in withExtendedLifetime(share) {} }
+        return promise
     }
 
     /// The head of an answer, with room for `following` bytes behind it.
@@ -97,10 +107,11 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
         if isWhole { answered() }
     }
 
-    func send(_ piece: ByteBuffer, isLast: Bool) {
+    func send(_ piece: ByteBuffer, isLast: Bool, _ share: BodyShare?) {
         guard let context, case .waiting(let sink) = phase else { return }
         if isLast {
-            context.write(wrapOutboundOut(piece), promise: nil)
+            let keptUntilWritten = share.map { Self.kept($0, context) }
+            context.write(wrapOutboundOut(piece), promise: keptUntilWritten)
             flushSoon()
             return answered()
         }

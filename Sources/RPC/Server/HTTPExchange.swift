@@ -26,10 +26,12 @@ protocol HTTPExchange: AnyObject {
     /// Writes a whole answer. `content-length` is added. The answer may come before the request's
     /// body has ended: then the rest is discarded within limits and the connection (HTTP/1.1) or the
     /// stream (HTTP/2, RST_STREAM NO_ERROR) ends.
-    func respond(status: Int, headers: [(name: String, value: String)], body: ByteBuffer)
+    /// `share` is let go of when the socket has taken the body, or nobody will.
+    func respond(
+        status: Int, headers: [(name: String, value: String)], body: ByteBuffer, _ share: BodyShare?)
 
     /// Writes a whole answer of gRPC, whose outcome stands in trailers; HTTP/2 only.
-    func respond(_ answer: GRPCAnswer, date: String)
+    func respond(_ answer: GRPCAnswer, date: String, _ share: BodyShare?)
 
     /// Begins an answer whose body comes by `send`; only once the request is whole. `contentLength` is
     /// added to the headers. An answer that `isWhole` has no body, as for HEAD.
@@ -38,7 +40,8 @@ protocol HTTPExchange: AnyObject {
 
     /// The next piece of an answer that was begun. The sink hears `pieceTaken` when the connection has
     /// taken it, and only then the next one may be sent.
-    func send(_ piece: ByteBuffer, isLast: Bool)
+    /// With the last one goes the share that all of them had.
+    func send(_ piece: ByteBuffer, isLast: Bool, _ share: BodyShare?)
 
     /// The answer that was begun cannot be finished: the other side must not take it for whole.
     func abort()
@@ -63,6 +66,12 @@ protocol HTTPRequestSink: AnyObject {
     var pacesBody: Bool { get }
     /// The piece that was sent last is on its way.
     func pieceTaken()
+}
+
+extension HTTPExchange {
+    func respond(status: Int, headers: [(name: String, value: String)], body: ByteBuffer) {
+        respond(status: status, headers: headers, body: body, nil)
+    }
 }
 
 extension HTTPRequestSink {

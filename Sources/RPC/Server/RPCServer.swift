@@ -175,6 +175,8 @@ package final class RPCServer: Sendable {
             return try await bootstrap
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                // What is read in one go TLS gathers in one buffer, and keeps a buffer of that size.
+                .childChannelOption(.maxMessagesPerRead, value: 1)
                 .childChannelInitializer { [self] channel in accept(channel, acceptance) }
                 .bind(host: host, port: port).get()
         case .unixSocket(let path):
@@ -214,10 +216,16 @@ package final class RPCServer: Sendable {
                 ticket: ticket)
             let pipeline = channel.pipeline.syncOperations
             try pipeline.addHandler(socket)
-            try pipeline.addHandler(NIOSSLServerHandler(context: context.context))
+            // One large answer does not make a connection keep a buffer of its size.
+            var buffers = NIOSSLHandler.Configuration()
+            buffers.maximumPreservedOutboundBufferCapacity = Self.keptOutboundBytes
+            try pipeline.addHandler(
+                NIOSSLServerHandler(context: context.context, configuration: buffers))
             try pipeline.addHandler(gate)
         }
     }
+
+    private static let keptOutboundBytes = 64 << 10
 
     private func acceptLocal(_ channel: any Channel) -> EventLoopFuture<Void> {
         core.counters.accepted()

@@ -67,8 +67,9 @@ package struct RPCServerLimits: Sendable {
     /// A body may be slow for this long before its rate counts.
     package var bodyGraceMilliseconds = 10_000
     package var bodyBytesPerSecond = 1 << 10
+    /// What the bodies of all requests and answers may hold together.
     package var bodyBudgetBytes = 64 << 20
-    /// Of the budget, what the requests of one identity may hold together.
+    /// Of the budget, what the requests and answers of one identity may hold together.
     package var bodyBudgetBytesPerIdentity = 32 << 20
 
     package var inFlightPerIdentity = 256

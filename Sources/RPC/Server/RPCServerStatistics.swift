@@ -17,6 +17,7 @@ package struct RPCServerStatistics: Sendable {
     package var errors: [String: UInt64] = [:]
     package var openConnections = 0
     package var requestsInFlight = 0
+    /// Of the memory for bodies, in steps of 64 KiB: requests, answers being made, answers being written.
     package var bodyBytesHeld = 0
 
     package init() {}

@@ -26,10 +26,12 @@ package struct RPCRequest: Sendable {
     package var deadlineNanoseconds: UInt64
     /// `1.1` or `2`.
     package var httpVersion: String
+    /// Asked before a large answer is made; nil where nobody counts.
+    package var answerMemory: (any AnswerMemory)?
 
     package init(
         procedure: String, caller: Caller, codec: RPCCodec, body: [UInt8],
-        deadlineNanoseconds: UInt64, httpVersion: String
+        deadlineNanoseconds: UInt64, httpVersion: String, answerMemory: (any AnswerMemory)? = nil
     ) {
         self.procedure = procedure
         self.caller = caller
@@ -37,6 +39,7 @@ package struct RPCRequest: Sendable {
         self.body = body
         self.deadlineNanoseconds = deadlineNanoseconds
         self.httpVersion = httpVersion
+        self.answerMemory = answerMemory
     }
 
     /// What is left until the deadline; 0 when it has passed.
@@ -47,6 +50,15 @@ package struct RPCRequest: Sendable {
         guard deadlineNanoseconds > nanoseconds else { return 0 }
         return Int((deadlineNanoseconds - nanoseconds) / 1_000_000)
     }
+}
+
+/// What a call's answer may hold of the server's memory for bodies.
+package protocol AnswerMemory: AnyObject, Sendable {
+    /// From here on the answer, or what it is made from, holds so many bytes instead of those before. Asked
+    /// with the bound before the bytes exist, and again when their number is known. From any thread, one at
+    /// a time, until the call is answered.
+    /// - Throws: `overloaded` when there is not as much left; what was held before stays.
+    func hold(bytes: Int) throws(ServiceError)
 }
 
 /// The answer to a call: the encoded response message in the request's codec, or an error.

@@ -172,7 +172,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         core.counters.failed(error.reason.rawValue)
         if case .known(let caller, _, _) = party { core.tellDenied(error, caller, head.target) }
         if GRPCHead.isGRPC(head) {
-            return exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text)
+            return exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text, nil)
         }
         var answer = ConnectAnswer.failure(error)
         if error.reason == .methodNotAllowed {

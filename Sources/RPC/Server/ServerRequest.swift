@@ -1,12 +1,14 @@
 internal import Facts
 internal import NIOCore
+internal import Synchronization
 
 /// One call from its admitted head to its answer. It owns what the call holds (its place in flight
 /// and its part of the body budget) until the service has answered, since the service works with
-/// the body until then, whether or not anybody still waits.
-final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
+/// the body until then, whether or not anybody still waits. What the answer needs of the budget goes
+/// with the answer.
+final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     // Sendable by hand: confined to its event loop. Other threads only call `deliver`, which looks
-    // at constants.
+    // at constants, and `hold(bytes:)`, which changes `answerSteps`.
 
     private enum Phase {
         case readingBody
@@ -32,9 +34,16 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
     private let began = NIODeadline.now()
     private let deadline: NIODeadline
     private var phase = Phase.readingBody
+    /// The answer is being made smaller on another thread.
+    private var isEncoding = false
     private var body: [UInt8] = []
+    /// Of the body budget: the body's, and once the service has answered also the answer's.
     private var steps = 0
+    /// Of the body budget, what the service has for the answer that it makes.
+    private let answerSteps = Atomic<Int>(0)
 
+    /// An answer up to here is as small as an error, which has to be sent in any case: it holds nothing.
+    private static let smallAnswerBytes = 1 << 10
     /// Up to here a body is inflated on the event loop.
     private static let inlineInflateBytes = 64 << 10
     /// What a large body is inflated to before the whole limit is reserved for it.
@@ -93,6 +102,7 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         mailbox.remove(self)
         // What the service has been given goes on: a fact in a commit is never cancelled.
         if phase == .readingBody { release() }
+        if phase == .finished, !isEncoding { giveSteps() }
     }
 
     private func hold(_ wanted: Int) -> Bool {
@@ -161,7 +171,10 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
             body = content
             steps = held
         }
-        guard exchange != nil else { return release() }
+        guard exchange != nil else {
+            release()
+            return giveSteps()
+        }
         switch result {
         case .success: hand()
         case .failure(let error):
@@ -184,7 +197,8 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         phase = .handed
         let request = RPCRequest(
             procedure: procedure, caller: caller, codec: connect.codec, body: body,
-            deadlineNanoseconds: deadline.uptimeNanoseconds, httpVersion: version.rawValue)
+            deadlineNanoseconds: deadline.uptimeNanoseconds, httpVersion: version.rawValue,
+            answerMemory: self)
         body = []
         core.service.handle(request) { [self] reply in deliver(reply) }
     }
@@ -204,29 +218,31 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
             return assertionFailure("a request is answered once")
         }
         release()
-        guard exchange != nil else { return }
+        steps += answerSteps.exchange(0, ordering: .relaxed)
+        guard exchange != nil else { return giveSteps() }
         if case .message(let bytes) = reply, encodeElsewhere(bytes) { return }
         answer(reply, coding: nil)
     }
 
-    /// Makes a large answer smaller where the caller takes that, off the event loop.
+    /// Makes a large answer smaller where the caller takes that, off the event loop. Without room for both
+    /// forms of it the answer goes as it is.
     private func encodeElsewhere(_ bytes: [UInt8]) -> Bool {
-        if connect.acceptsLZ4, bytes.count >= LZ4Coding.contentBytesMinimum,
-            core.service.allowsLZ4(caller)
-        {
-            return core.coding.submit { [self] in
-                let coded = LZ4Coding.encode(bytes)
-                mailbox.eventLoop.execute {
-                    self.answer(
-                        .message(coded ?? bytes), coding: coded == nil ? nil : LZ4Coding.name)
-                }
+        let isForLZ4 =
+            connect.acceptsLZ4 && bytes.count >= LZ4Coding.contentBytesMinimum
+            && core.service.allowsLZ4(caller)
+        guard isForLZ4 || (connect.acceptsGzip && bytes.count > Self.gzipAboveBytes),
+            hold(2 * Admission.steps(bytes: bytes.count))
+        else { return false }
+        isEncoding = core.coding.submit { [self] in
+            let coded = isForLZ4 ? LZ4Coding.encode(bytes) : Gzip.deflate(bytes)
+            mailbox.eventLoop.execute {
+                self.isEncoding = false
+                self.answer(
+                    .message(coded ?? bytes),
+                    coding: coded == nil ? nil : isForLZ4 ? LZ4Coding.name : "gzip")
             }
         }
-        guard connect.acceptsGzip, bytes.count > Self.gzipAboveBytes else { return false }
-        return core.coding.submit { [self] in
-            let deflated = Gzip.deflate(bytes)
-            mailbox.eventLoop.execute { self.answer(.message(deflated), coding: "gzip") }
-        }
+        return isEncoding
     }
 
     // MARK: The answer
@@ -238,7 +254,7 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
     }
 
     private func answer(_ reply: RPCReply, coding: String?) {
-        guard let exchange else { return }
+        guard let exchange else { return giveSteps() }
         self.exchange = nil
         dispatcher.closed(self)
         mailbox.remove(self)
@@ -246,15 +262,22 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
             core.counters.failed(error.reason.rawValue)
             core.tellDenied(error, caller, procedure)
         }
-        switch (reply, connect.framing) {
-        case (.message(let bytes), .connect):
-            exchange.respond(.message(bytes, codec: connect.codec, coding: coding), mailbox)
-        case (.message(let bytes), .grpc):
+        switch connect.framing {
+        case .connect:
+            let answer: ConnectAnswer =
+                switch reply {
+                case .message(let bytes): .message(bytes, codec: connect.codec, coding: coding)
+                case .failure(let error): .failure(error)
+                }
+            exchange.respond(answer, mailbox, share(bytes: answer.body.count))
+        case .grpc:
+            let answer: GRPCAnswer =
+                switch reply {
+                case .message(let bytes): .message(bytes, coding: coding)
+                case .failure(let error): .failure(error)
+                }
             exchange.respond(
-                GRPCAnswer.message(bytes, coding: coding), date: mailbox.date.text)
-        case (.failure(let error), .connect): exchange.respond(.failure(error), mailbox)
-        case (.failure(let error), .grpc):
-            exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text)
+                answer, date: mailbox.date.text, share(bytes: answer.body?.count ?? 0))
         }
     }
 
@@ -262,9 +285,43 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         guard phase != .finished else { return }
         phase = .finished
         body = []
+        core.admission.endRequest(holder)
+    }
+
+    // MARK: The budget
+
+    func hold(bytes: Int) throws(ServiceError) {
+        let held = answerSteps.load(ordering: .relaxed)
+        // Alone, a call gets its answer however small the budget is set.
+        let wanted = min(Admission.steps(bytes: bytes), core.admission.bodyStepsMaximum - 1)
+        if wanted > held {
+            guard core.admission.takeBody(steps: wanted - held, holder) else {
+                throw core.overloaded("The memory for answers is in use")
+            }
+        } else {
+            core.admission.giveBody(steps: held - wanted, holder)
+        }
+        answerSteps.store(wanted, ordering: .relaxed)
+    }
+
+    /// What an answer of so many bytes holds until it is written; the rest goes back. What the service did not
+    /// hold in advance is little, such as the outcomes of a batch, and is not refused any more.
+    private func share(bytes: Int) -> BodyShare? {
+        let needed = bytes > Self.smallAnswerBytes ? Admission.steps(bytes: bytes) : 0
+        // Before the service has answered, it is at work with what is held.
+        if phase == .finished, !isEncoding {
+            core.admission.giveBody(steps: steps - needed, holder)
+            core.admission.takeBodyRegardless(steps: needed - steps, holder)
+            steps = 0
+        } else {
+            core.admission.takeBodyRegardless(steps: needed, holder)
+        }
+        return needed > 0 ? BodyShare(core.admission, holder, steps: needed) : nil
+    }
+
+    private func giveSteps() {
         core.admission.giveBody(steps: steps, holder)
         steps = 0
-        core.admission.endRequest(holder)
     }
 
     // MARK: Time
@@ -297,7 +354,7 @@ final class ServerRequest: HTTPRequestSink, @unchecked Sendable {
         case .handed:
             answer(.failure(core.service.timedOut(procedure: procedure)), coding: nil)
         case .finished:
-            // Answered by the service and still being deflated.
+            // Answered by the service and still being made smaller.
             mailbox.remove(self)
         }
     }

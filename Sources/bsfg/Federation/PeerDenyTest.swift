@@ -28,6 +28,12 @@ struct PeerDenyTest: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Its key.", valueName: "FILE"))
     var unlistedKey: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "The peer's administration socket, where it runs on this machine: reasons are read there.",
+            valueName: "SOCKET"))
+    var peerAdmin: String?
+
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -50,7 +56,8 @@ struct PeerDenyTest: AsyncParsableCommand {
                 nil
             }
         let denials = await DenialProbe(
-            link: link, configuration: configuration, unlisted: unlisted
+            link: link, configuration: configuration, unlisted: unlisted,
+            refuser: peerAdmin.map { FederationDrill.Side(socketPath: $0) }
         ).run()
         switch output.format {
         case .table:

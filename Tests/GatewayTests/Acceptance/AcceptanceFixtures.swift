@@ -26,7 +26,7 @@ enum AcceptanceFixtures {
                 log(zone, "store", own, "\(zone)-own"), log(peer, "forward", received, "\(zone)-of-\(peer)"),
             ],
             pulls: [pull(peer, next: received)], readers: [reader(peer, of: zone, at: own)],
-            gates: [gate(peer)], artifacts: [], refusedCount: 0)
+            gates: [gate(peer)], artifacts: [], quarantined: [], refusals: [], refusedCount: 0)
     }
 
     static func log(_ origin: String, _ role: String, _ head: UInt64, _ identifier: String)

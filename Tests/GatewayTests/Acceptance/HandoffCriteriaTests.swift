@@ -23,14 +23,16 @@ struct HandoffCriteriaTests {
         case wrongAuthority, anotherZone, noPeerThere, clockSkew, ungrantedStream, servesUngranted
         case wiped, forgetsItsCursor, confirmsBeforeItAppends, goesBack, appendsAgain, doesNotReplay
         case drainsThroughThePartition, isServedThroughThePartition, replacesItsLog, doesNotRecover
-        case takesNothingAlone, missingArtifact, doesNotSayWhy
+        case takesNothingAlone, missingArtifact, doesNotSayWhy, servesAltered, neverHearsOfConfirms
 
         var criterion: String {
             switch self {
             case .wrongAuthority, .anotherZone, .noPeerThere: "authentication"
             case .clockSkew: "clocks"
             case .ungrantedStream, .servesUngranted: "authorization"
-            case .wiped, .forgetsItsCursor, .confirmsBeforeItAppends, .goesBack: "cursor"
+            case .servesAltered: "replay"
+            case .wiped, .forgetsItsCursor, .confirmsBeforeItAppends, .goesBack, .neverHearsOfConfirms:
+                "cursor"
             case .appendsAgain, .doesNotReplay: "duplicate_replay"
             case .drainsThroughThePartition, .isServedThroughThePartition, .replacesItsLog,
                 .doesNotRecover, .takesNothingAlone:
@@ -55,6 +57,14 @@ struct HandoffCriteriaTests {
             case .wiped: block(&evidence, "history_mismatch")
             case .forgetsItsCursor: evidence.theirsAfter?.readers = []
             case .confirmsBeforeItAppends: evidence.theirsAfter?.readers[0].nextOffset = 99
+            case .servesAltered:
+                evidence.oursAfter?.quarantined = [
+                    NodeEvidence.Quarantined(
+                        stream: AcceptanceFixtures.stream, origin: "plant-a", reason: "digest_mismatch")
+                ]
+            case .neverHearsOfConfirms:
+                evidence.theirsAfter?.readers[0].nextOffset = 1
+                evidence.partition?.isSettledAfter = false
             case .goesBack: evidence.oursAfter?.pulls[0].nextOffset = 4
             case .appendsAgain: evidence.replays[0].headAfter = 16
             case .doesNotReplay: evidence.replays[0].after = evidence.replays[0].before

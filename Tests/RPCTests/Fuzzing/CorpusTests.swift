@@ -8,6 +8,14 @@ import Testing
 
     @Test func http2() { #expect(Corpus.replay("http2", HTTP2Harness.check) > 0) }
 
+    @Test func connect() { #expect(Corpus.replay("connect", CallHarness.connect) > 0) }
+
+    @Test func grpc() { #expect(Corpus.replay("grpc", CallHarness.grpc) > 0) }
+
+    @Test func revocations() {
+        #expect(Corpus.replay("revocation", RevocationHarness.check) > 0)
+    }
+
     @Test func certificates() {
         #expect(Corpus.replay("certificate", CertificateHarness.check) > 0)
     }

@@ -94,7 +94,7 @@ final class HarnessConnection {
         while !rest.isEmpty, channel.isActive {
             arrived()
             // What the pipeline throws it has dealt with before.
-            try? channel.writeInbound(ByteBuffer(bytes: rest.prefix(pieceBytes)))
+            _ = try? channel.writeInbound(ByteBuffer(bytes: rest.prefix(pieceBytes)))
             rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(pieceBytes))
             channel.embeddedEventLoop.run()
         }

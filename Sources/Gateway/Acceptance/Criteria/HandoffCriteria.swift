@@ -173,6 +173,12 @@ package struct HandoffCriteria {
                 name, "\(flow.name) is \(flow.pull.state): \(flow.pull.sentence)",
                 "bsfg doctor peer \(evidence.peer)")
         }
+        if let held = quarantined {
+            return failed(
+                name, "a fact of \(held.stream) of \(held.origin) is in quarantine at \(held.zone), "
+                    + "\(held.reason): what its source served is not what its zone produced",
+                "bsfg quarantine list, on \(held.zone)")
+        }
         if let flow = flows.first(where: { $0.pull.nextOffset == 0 }) {
             return open(
                 name, "\(flow.name) has brought nothing yet, its source has no facts",
@@ -182,6 +188,18 @@ package struct HandoffCriteria {
             sum + (flow.receiver.log(stream: flow.pull.stream, origin: flow.pull.origin)?.headOffset ?? 0)
         }
         return passed(name, "\(flows.count) pulls brought facts, \(facts) are here durably")
+    }
+
+    /// The first fact of a pull between the two that its receiver could not take.
+    private var quarantined: (zone: String, stream: String, origin: String, reason: String)? {
+        for flow in evidence.flows {
+            let held = flow.receiver.quarantined?.first {
+                $0.stream.utf8.elementsEqual(flow.pull.stream.utf8)
+                    && $0.origin.utf8.elementsEqual(flow.pull.origin.utf8)
+            }
+            if let held { return (flow.receiver.zone, held.stream, held.origin, held.reason) }
+        }
+        return nil
     }
 
     private var cursor: Criterion {
@@ -226,8 +244,10 @@ package struct HandoffCriteria {
         guard reader.detached.isEmpty else {
             return "the cursor of \(flow.name) at \(source.zone) is detached: \(reader.detached)"
         }
-        // A file is of another moment, and so is a look at two nodes that still have something to tell.
-        guard evidence.theirsAfter != nil, evidence.partition?.isSettledAfter == true,
+        // A file is of another moment, and so is a look at two nodes that still have something to tell. These
+        // two were given their time: a receiver that has everything has told its source so.
+        let isAtEnd = source.log(stream: flow.pull.stream, origin: flow.pull.origin)?.headOffset == next
+        guard evidence.theirsAfter != nil, evidence.partition?.isSettledAfter == true || isAtEnd,
             reader.nextOffset != next
         else { return nil }
         return "\(source.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver has "

@@ -15,17 +15,31 @@ extension NodeEvidence {
                     Artifact(zone: $0.zone, name: "\($0.bucket)/\($0.key)", state: $0.state)
                 }
         }
-        let refused =
-            Array(status.server.handshakeFailures.values)
-            + Array(status.server.callersRefused.values)
+        var quarantine = Bsfg_Admin_V1_ListQuarantineRequest()
+        quarantine.limit = quarantinedMaximum
+        let quarantined = try await client.listQuarantine(quarantine).entries
+        let refused = NodeEvidence.refusals(status.server)
         return NodeEvidence(
             takenAtUnixMs: now, zone: status.zone, identity: status.identity,
             release: status.release,
             configuration: configuration.lines.map { Line(key: $0.key, value: $0.value) },
             logs: status.streams.map(Log.init), pulls: status.pulls.map(Pull.init),
             readers: status.consumers.map(Reader.init), gates: gates.map(Gate.init),
-            artifacts: artifacts, refusedCount: refused.reduce(0, &+))
+            artifacts: artifacts,
+            quarantined: quarantined.map {
+                Quarantined(stream: $0.stream, origin: $0.origin, reason: $0.reason)
+            },
+            refusals: refused, refusedCount: refused.reduce(0) { $0 &+ $1.count })
     }
+
+    /// In the order of their reasons. A certificate may be refused for the same in the handshake and after it.
+    package static func refusals(_ server: Bsfg_Admin_V1_ServerStatus) -> [Refusals] {
+        server.handshakeFailures.merging(server.callersRefused, uniquingKeysWith: &+)
+            .map { Refusals(reason: $0.key, count: $0.value) }
+            .sorted { $0.reason.utf8.lexicographicallyPrecedes($1.reason.utf8) }
+    }
+
+    private static let quarantinedMaximum: UInt32 = 1_000
 }
 
 extension NodeEvidence.Log {

@@ -61,6 +61,19 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
         package var state: String
     }
 
+    /// A fact that could not be materialised.
+    package struct Quarantined: Sendable, Codable, Equatable {
+        package var stream: String
+        package var origin: String
+        /// `malformed`, `digest_mismatch` or `conflict`.
+        package var reason: String
+    }
+
+    package struct Refusals: Sendable, Codable, Equatable {
+        package var reason: String
+        package var count: UInt64
+    }
+
     package struct Line: Sendable, Codable, Equatable {
         package var key: String
         package var value: String
@@ -84,6 +97,11 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     package var gates: [Gate]
     /// At most 1,000.
     package var artifacts: [Artifact]
+    /// At most 1,000; nil in the evidence of a release that did not say.
+    package var quarantined: [Quarantined]?
+    /// Handshakes and callers refused since the node began, by reason; nil in the evidence of a release that did
+    /// not say.
+    package var refusals: [Refusals]?
     /// Handshakes and callers refused since the node began.
     package var refusedCount: UInt64
 

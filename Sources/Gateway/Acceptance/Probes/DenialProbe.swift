@@ -38,11 +38,17 @@ package struct DenialProbe: Sendable {
     let configuration: NodeConfiguration
     /// Of somebody whom the peer does not list, by a CA that it trusts.
     let unlisted: Certificate?
+    /// Where it is given, the reasons for refused handshakes are the refuser's own.
+    let refuser: Refuser?
 
-    package init(link: PeerLink, configuration: NodeConfiguration, unlisted: Certificate? = nil) {
+    package init(
+        link: PeerLink, configuration: NodeConfiguration, unlisted: Certificate? = nil,
+        refuser: FederationDrill.Side? = nil
+    ) {
         self.link = link
         self.configuration = configuration
         self.unlisted = unlisted
+        self.refuser = refuser.map(Refuser.init)
     }
 
     package func run() async -> [Denial] {
@@ -173,6 +179,17 @@ package struct DenialProbe: Sendable {
     }
 
     private func handshake(_ name: String, _ certificate: Certificate) async -> Denial {
+        let before = await refuser?.refusals()
+        var denial = await attempt(name, certificate)
+        guard denial.verdict == .refused, let refuser, let before else { return denial }
+        if let reason = await refuser.reason(since: before) {
+            denial.reason = reason
+            denial.sentence += "; the refuser noted \(reason)"
+        }
+        return denial
+    }
+
+    private func attempt(_ name: String, _ certificate: Certificate) async -> Denial {
         do throws(RPCClientError) {
             let client = try link.client(chain: certificate.chain, key: certificate.key)
             let answer = try await client.get("/health")

@@ -3,7 +3,7 @@ internal import NIOCore
 
 /// One streaming request from its admitted head to the last byte of its answer. It holds one window of
 /// the body budget for its whole life: bytes that wait for the service on the way in, one piece of the
-/// answer on the way out.
+/// answer on the way out, the last one until the socket has it.
 final class StreamedRequest: HTTPRequestSink, @unchecked Sendable {
     // Sendable by hand: confined to its event loop; completions come back to it by `execute`.
 
@@ -36,6 +36,8 @@ final class StreamedRequest: HTTPRequestSink, @unchecked Sendable {
     private var remainingBytes: UInt64 = 0
     private var timer: LazyTimer?
     private var bytesAtLastLook: UInt64 = 0
+    /// Of the body budget; with the last piece they leave.
+    private var steps = StreamedRequest.budgetSteps
 
     private var core: ServerCore { dispatcher.core }
     private var eventLoop: any EventLoop { dispatcher.mailbox.eventLoop }
@@ -156,8 +158,14 @@ final class StreamedRequest: HTTPRequestSink, @unchecked Sendable {
         remainingBytes -= UInt64(bytes.count)
         let isLast = remainingBytes == 0
         if !isLast { timer?.arm(milliseconds: core.limits.writeStallMilliseconds) }
-        exchange.send(ByteBuffer(bytes: bytes), isLast: isLast)
-        if isLast { finish() }
+        if isLast {
+            let share = BodyShare(core.admission, holder, steps: steps)
+            steps = 0
+            exchange.send(ByteBuffer(bytes: bytes), isLast: true, share)
+            finish()
+        } else {
+            exchange.send(ByteBuffer(bytes: bytes), isLast: false, nil)
+        }
     }
 
     func pieceTaken() {
@@ -197,7 +205,8 @@ final class StreamedRequest: HTTPRequestSink, @unchecked Sendable {
         exchange = nil
         body = nil
         waiting = ByteBuffer()
-        core.admission.giveBody(steps: Self.budgetSteps, holder)
+        core.admission.giveBody(steps: steps, holder)
+        steps = 0
         core.admission.endRequest(holder)
         dispatcher.streamedRequestClosed()
     }

@@ -1,0 +1,1 @@
+../../../Tests/RPCTests/Fuzzing/CallExchange.swift

@@ -1,0 +1,1 @@
+../../../Tests/RPCTests/Fuzzing/CallHarness.swift

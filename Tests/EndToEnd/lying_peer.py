@@ -1,0 +1,315 @@
+"""A peer that speaks for a real node and lies in one thing.
+
+It has the node's certificate, passes every call on to the node as the caller that sent it would, and changes what its lie
+is about: the bytes of the protocol, so that it can lie in ways for which no client library has a function.
+"""
+
+import hashlib
+import http.client
+import http.server
+import socket
+import socketserver
+import ssl
+import struct
+import threading
+
+import hpack
+from support import BOUNDARY, FEDERATION, Caller, UnixConnection, free_port
+
+DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
+END_STREAM, END_HEADERS, ACKNOWLEDGE = 1, 4, 1
+PREFACE_BYTES = 24
+
+
+# Protobuf's wire format
+
+def varint(number):
+    encoded = b""
+    while True:
+        byte, number = number & 0x7F, number >> 7
+        encoded += bytes([byte | (0x80 if number else 0)])
+        if not number:
+            return encoded
+
+
+def fields(message):
+    """(number, value) of each field, in order; fixed32 as its four bytes in a tuple."""
+    found, place = [], 0
+
+    def number():
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = message[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while place < len(message):
+        tag = number()
+        if tag & 7 == 0:
+            found.append((tag >> 3, number()))
+        elif tag & 7 == 2:
+            length = number()
+            found.append((tag >> 3, message[place:place + length]))
+            place += length
+        else:
+            size = {1: 8, 5: 4}[tag & 7]
+            found.append((tag >> 3, (tag & 7, message[place:place + size])))
+            place += size
+    return found
+
+
+def message(found):
+    encoded = b""
+    for number, value in found:
+        if isinstance(value, int):
+            encoded += varint(number << 3) + varint(value)
+        elif isinstance(value, tuple):
+            encoded += varint(number << 3 | value[0]) + value[1]
+        else:
+            encoded += varint(number << 3 | 2) + varint(len(value)) + value
+    return encoded
+
+
+def field(found, number, default=None):
+    return next((value for each, value in found if each == number), default)
+
+
+def crc32c(data):
+    checksum = 0xFFFFFFFF
+    for byte in data:
+        checksum ^= byte
+        for _ in range(8):
+            checksum = checksum >> 1 ^ (0x82F63B78 if checksum & 1 else 0)
+    return checksum ^ 0xFFFFFFFF
+
+
+# HTTP/2, as far as a small answer needs it
+
+class Connection:
+    def __init__(self, plain, context, answer):
+        self.answer = answer
+        plain.settimeout(60)
+        self.socket = context.wrap_socket(plain, server_side=True)
+        self.lock = threading.Lock()
+        self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
+        self.requests = {}
+
+    def send(self, kind, flags, stream, payload):
+        self.socket.sendall(
+            struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload)
+
+    def exactly(self, count):
+        data = b""
+        while len(data) < count:
+            piece = self.socket.recv(count - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    def serve(self):
+        self.exactly(PREFACE_BYTES)
+        with self.lock:
+            self.send(SETTINGS, 0, 0, b"")
+        while True:
+            head = self.exactly(9)
+            kind, flags, stream = struct.unpack(">BBI", head[3:])
+            payload = self.exactly(int.from_bytes(head[:3], "big"))
+            if kind == HEADERS:
+                assert flags & END_HEADERS and not flags & 0x28, "a small head comes in one frame"
+                self.requests[stream] = (dict(self.decoder.decode(payload)), b"")
+            elif kind == DATA and stream in self.requests:
+                request, body = self.requests[stream]
+                self.requests[stream] = (request, body + payload)
+                if payload:
+                    with self.lock:
+                        for each in (0, stream):
+                            self.send(WINDOW, 0, each, struct.pack(">I", len(payload)))
+            elif kind in (SETTINGS, PING) and not flags & ACKNOWLEDGE:
+                with self.lock:
+                    self.send(kind, ACKNOWLEDGE, 0, payload if kind == PING else b"")
+            elif kind == RESET:
+                self.requests.pop(stream, None)
+            elif kind == GOAWAY:
+                return
+            if kind in (HEADERS, DATA) and flags & END_STREAM and stream in self.requests:
+                threading.Thread(target=self.respond, args=(stream, *self.requests.pop(stream)), daemon=True).start()
+
+    def respond(self, stream, request, body):
+        try:
+            status, kind, content = self.answer(request, body)
+            with self.lock:
+                self.send(HEADERS, END_HEADERS, stream, self.encoder.encode(
+                    [(":status", str(status)), ("content-type", kind), ("content-length", str(len(content)))]))
+                for start in range(0, len(content), 1 << 14):
+                    self.send(DATA, 0, stream, content[start:start + (1 << 14)])
+                self.send(DATA, END_STREAM, stream, b"")
+        except (OSError, ValueError, http.client.HTTPException):
+            self.socket.close()
+
+
+class LyingPeer:
+    """In the place of `node`, for `other`. `lie(path, body, tell)` answers a call or returns None to pass it on as it
+    is; `tell(path, body)` asks the node as `other` and gives (status, content type, bytes)."""
+
+    def __init__(self, node, other, lie):
+        self.node, self.other, self.lie = node, other, lie
+        self.port = free_port()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.context.load_cert_chain(f"{node.certificate}.crt", f"{node.certificate}.key")
+        self.context.load_verify_locations(str(node.site.authority))
+        self.context.verify_mode = ssl.CERT_REQUIRED
+        self.context.set_alpn_protocols(["h2"])
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                plain, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(plain,), daemon=True).start()
+
+    def serve(self, plain):
+        try:
+            Connection(plain, self.context, self.answer).serve()
+        except (OSError, EOFError):
+            pass
+        finally:
+            plain.close()
+
+    def answer(self, request, body):
+        def tell(path, body, kind=request.get("content-type", "application/proto")):
+            caller = Caller(self.node, self.other.certificate, timeout=60)
+            try:
+                answer = caller.request(request[":method"], path, body or None, {"content-type": kind})
+                return answer.status, answer.headers.get("content-type", ""), answer.bytes
+            finally:
+                caller.close()
+
+        return self.lie(request[":path"], body, tell) or tell(request[":path"], body)
+
+    def close(self):
+        self.listener.close()
+
+
+class LyingSocket:
+    """In the place of a node's administration socket. `lie(path, bytes)` changes an answer."""
+
+    def __init__(self, node, path, lie):
+        self.path = path
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                connection = UnixConnection(node.socket, 60)
+                connection.request(
+                    "POST", self.path, body, {"content-type": self.headers["content-type"]})
+                answer = connection.getresponse()
+                content = answer.read()
+                connection.close()
+                if answer.status == 200:
+                    content = lie(self.path, content)
+                self.send_response(answer.status)
+                self.send_header("content-type", answer.getheader("content-type"))
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *arguments):
+                pass
+
+            def address_string(self):
+                return "unix"
+
+        class Server(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+
+        self.server = Server(str(path), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+# The lies
+
+def serves_ungranted_streams(path, body, tell):
+    """Opens a cursor on a stream that nobody was granted."""
+    if path == FEDERATION + "OpenCursor" and field(fields(body), 2, b"") == b"bsfg.deny-test":
+        return 200, "application/proto", message([(5, 0)])
+    return None
+
+
+def forgets_its_cursor(path, body, tell):
+    """Says yes to every confirm and keeps none."""
+    if path == BOUNDARY + "ConfirmReceipt":
+        offset = field(fields(body), 2)
+        return 200, "application/proto", message([(1, offset), (2, offset + 1)])
+    return None
+
+
+def serves_altered_facts(path, body, tell):
+    """Changes a value, and the checksum that was to show it."""
+    if path != BOUNDARY + "FetchFacts":
+        return None
+    status, kind, content = tell(path, body)
+    if status != 200:
+        return status, kind, content
+    page = []
+    for number, value in fields(content):
+        if number == 1:
+            entry = fields(value)
+            fact = field(entry, 5, b"").replace(b'{"value":1}', b'{"value":7}')
+            value = message([
+                (each, fact if each == 5 else (5, struct.pack("<I", crc32c(fact))) if each == 4 and fact else old)
+                for each, old in entry])
+        page.append((number, value))
+    return status, kind, message(page)
+
+
+def confirms_before_it_appends(path, body, tell):
+    """Lies to its own receiver: takes pages for it, confirms them, and hands none of them on."""
+    if path != BOUNDARY + "FetchFacts":
+        return None
+    status, kind, content = tell(path, body)
+    request, page = fields(body), fields(content) if status == 200 else []
+    entries = [fields(value) for number, value in page if number == 1]
+    if not entries:
+        return status, kind, content
+    last, start, following = entries[-1], field(request, 4, 0), field(page, 2)
+    digest = hashlib.sha256(
+        b"bsfg.record.v1\0" + struct.pack("<Q", field(last, 1, 0)) + bytes([5]) + field(last, 5)).digest()
+    known = fields(field(page, 6))
+    source = message([
+        (1, field(known, 1)), (2, field(known, 2)), (3, following), (4, digest), (5, field(last, 1, 0))])
+    tell(BOUNDARY + "ConfirmReceipt", message([
+        (1, field(request, 1)), (2, following - 1), (3, source), (4, field(request, 7, b""))]))
+    # As if there were nothing to be had.
+    kept = [(2, start), (3, start)] + [(number, value) for number, value in page if number in (4, 6)]
+    return 200, kind, message(kept)
+
+
+def drains_through_a_partition(is_closed):
+    """For an administration socket: its pulls go on while the other side's gate is closed."""
+    def lie(path, content):
+        if not path.endswith("/Status") or not is_closed():
+            return content
+        status = []
+        for number, value in fields(content):
+            if number == 8:
+                value = message([
+                    (each, old + 5 if each in (7, 9) else old) for each, old in fields(value)])
+            status.append((number, value))
+        return message(status)
+
+    return lie
