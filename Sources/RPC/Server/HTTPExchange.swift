@@ -60,7 +60,8 @@ protocol HTTPRequestSink: AnyObject {
     func receive(_ bytes: ByteBuffer)
     /// The body is whole.
     func end()
-    /// The stream was reset or the connection lost before the body ended or the answer was written.
+    /// The stream was reset or the connection lost before the body ended or the answer was written. HTTP/2 does not
+    /// tell who has given a whole answer already.
     func abandon()
     /// The body is taken only as fast as `HTTPExchange.consumed` says.
     var pacesBody: Bool { get }
