@@ -204,8 +204,8 @@ def large_gap(checks, site):
     source.start()
     producer = Producer(
         source, site.certificate("producer-1", name="gap"), "gap", size=(20_000, 20_000))
-    for _ in range(48):
-        producer.append(200)
+    for _ in range(192):
+        producer.append(50)
     receiver.start()
     idle = memory_mib(receiver, "VmRSS")
     settle(source, receiver, seconds=240)
