@@ -43,7 +43,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/artifacts.py", 600),
     ("Tests/EndToEnd/certificates.py", 300),
     ("Tests/EndToEnd/certificate_commands.py", 120),
-    ("Tests/EndToEnd/limits.py", 120),
+    ("Tests/EndToEnd/limits.py", 300),
     ("Tests/EndToEnd/hostile.py", 300),
     ("Tests/EndToEnd/federation.py", 300),
     ("Tests/EndToEnd/federation_lies.py", 300),
