@@ -16,66 +16,11 @@ import threading
 import hpack
 from support import BOUNDARY, FEDERATION, Caller, UnixConnection, free_port
 
+from protobuf_fields import Fixed, field, fields, message  # of Tests/Interop, where support leads
+
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACKNOWLEDGE = 1, 4, 1
 PREFACE_BYTES = 24
-
-
-# Protobuf's wire format
-
-def varint(number):
-    encoded = b""
-    while True:
-        byte, number = number & 0x7F, number >> 7
-        encoded += bytes([byte | (0x80 if number else 0)])
-        if not number:
-            return encoded
-
-
-def fields(message):
-    """(number, value) of each field, in order; fixed32 as its four bytes in a tuple."""
-    found, place = [], 0
-
-    def number():
-        nonlocal place
-        value = shift = 0
-        while True:
-            byte = message[place]
-            place += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while place < len(message):
-        tag = number()
-        if tag & 7 == 0:
-            found.append((tag >> 3, number()))
-        elif tag & 7 == 2:
-            length = number()
-            found.append((tag >> 3, message[place:place + length]))
-            place += length
-        else:
-            size = {1: 8, 5: 4}[tag & 7]
-            found.append((tag >> 3, (tag & 7, message[place:place + size])))
-            place += size
-    return found
-
-
-def message(found):
-    encoded = b""
-    for number, value in found:
-        if isinstance(value, int):
-            encoded += varint(number << 3) + varint(value)
-        elif isinstance(value, tuple):
-            encoded += varint(number << 3 | value[0]) + value[1]
-        else:
-            encoded += varint(number << 3 | 2) + varint(len(value)) + value
-    return encoded
-
-
-def field(found, number, default=None):
-    return next((value for each, value in found if each == number), default)
 
 
 def crc32c(data):
@@ -271,7 +216,7 @@ def serves_altered_facts(path, body, tell):
             entry = fields(value)
             fact = field(entry, 5, b"").replace(b'{"value":1}', b'{"value":7}')
             value = message([
-                (each, fact if each == 5 else (5, struct.pack("<I", crc32c(fact))) if each == 4 and fact else old)
+                (each, fact if each == 5 else Fixed(struct.pack("<I", crc32c(fact))) if each == 4 and fact else old)
                 for each, old in entry])
         page.append((number, value))
     return status, kind, message(page)

@@ -24,6 +24,8 @@ import time
 
 BSFG = os.environ.get("BSFG", "bsfg")
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+# What reads bytes without the product's own code lives there; it is found last.
+sys.path.append(str(REPOSITORY / "Tests" / "Interop"))
 STREAM = "facts.operational"
 BOUNDARY = "/bsfg.v1.BoundaryService/"
 INGEST = "/bsfg.v1.IngestService/"

@@ -14,37 +14,9 @@ import struct
 import sys
 
 from log_reader import read_log
+from protobuf_fields import fields
 
 STREAM = "facts.operational"
-
-
-def fields(data):
-    """A protobuf message's fields as (number, value); values are integers or bytes."""
-    place = 0
-
-    def varint():
-        nonlocal place
-        value = shift = 0
-        while True:
-            byte = data[place]
-            place += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while place < len(data):
-        tag = varint()
-        if tag & 7 == 0:
-            yield tag >> 3, varint()
-        elif tag & 7 == 2:
-            size = varint()
-            yield tag >> 3, data[place:place + size]
-            place += size
-        else:
-            size = {1: 8, 5: 4}[tag & 7]
-            yield tag >> 3, data[place:place + size]
-            place += size
 
 
 def framed(*values):

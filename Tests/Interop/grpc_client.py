@@ -18,6 +18,7 @@ import time
 import grpc
 from contract import PROTO, error_table
 from google.protobuf import any_pb2  # the type of a detail
+from protobuf_fields import fields
 from support import STREAM, Site, main, wait_until
 
 RULES = error_table()
@@ -47,29 +48,7 @@ def channel(node, certificate, **options):
 
 def status_details(error):
     """The fields of a google.rpc.Status in the trailers: number, message, the packed details."""
-    raw = dict(error.trailing_metadata())["grpc-status-details-bin"]
-    fields, position = {}, 0
-
-    def varint():
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = raw[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while position < len(raw):
-        tag = varint()
-        if tag & 7 == 0:
-            fields[tag >> 3] = varint()
-        else:
-            length = varint()
-            fields[tag >> 3] = raw[position:position + length]
-            position += length
-    return fields
+    return dict(fields(dict(error.trailing_metadata())["grpc-status-details-bin"]))
 
 
 class Requests:
@@ -91,12 +70,12 @@ def refused(checks, name, pb, reason, call):
         call()
     except grpc.RpcError as error:
         rule = RULES[reason]
-        fields = status_details(error)
-        packed = any_pb2.Any.FromString(fields[3])
+        status = status_details(error)
+        packed = any_pb2.Any.FromString(status[3])
         detail = pb.ErrorDetail.FromString(packed.value)
         checks.equal(
             name,
-            (error.code(), fields[1], fields[2].decode() == error.details(), packed.type_url,
+            (error.code(), status[1], status[2].decode() == error.details(), packed.type_url,
              detail.reason, detail.retryable),
             (CODES[rule.code], CODES[rule.code].value[0], True,
              "type.googleapis.com/bsfg.v1.ErrorDetail", reason, rule.retryable))

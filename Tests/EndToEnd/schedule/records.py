@@ -8,6 +8,8 @@ import subprocess
 
 from support import BSFG, STREAM
 
+from protobuf_fields import fields  # of Tests/Interop, where support leads
+
 
 class Record:
     """One record of a log: a fact, or a notice in the place of one."""
@@ -23,32 +25,6 @@ class Record:
 
 
 KINDS = {5: "message", 6: "gap", 7: "refused", 8: "quarantined"}
-
-
-def fields(data):
-    """A protobuf message's fields as (number, value); values are integers or bytes."""
-    place, end = 0, len(data)
-
-    def varint():
-        nonlocal place
-        value = shift = 0
-        while True:
-            byte = data[place]
-            place += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while place < end:
-        tag = varint()
-        kind = tag & 7
-        if kind == 0:
-            yield tag >> 3, varint()
-        else:
-            size = varint() if kind == 2 else {1: 8, 5: 4}[kind]
-            yield tag >> 3, data[place:place + size]
-            place += size
 
 
 def framed(*values):
