@@ -288,6 +288,10 @@ def spoiled(checks, pair):
     with pair.files(pair.theirs, peers=entry(authorized=False), cursors=[]):
         fails(checks, pair, "not authorised", "authentication", "authorized: false")
 
+    # It knows another zone, and not us.
+    with pair.files(pair.theirs, peers=entry(id="plant-c", identity="plant-c-bsfg"), cursors=[]):
+        fails(checks, pair, "unlisted", "authentication", "no configured identity is one of its names")
+
     run("ca", "init", "--dir", site.directory / "other-ca")
     other = site.directory / "other"
     run("cert", "issue", "--ca", site.directory / "other-ca", "--identity", "plant-a-bsfg", "--address",
