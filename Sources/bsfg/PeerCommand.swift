@@ -15,6 +15,7 @@ struct PeerCommand: ParsableCommand {
             PeerList.self,
             PeerShow.self,
             PeerDenyTest.self,
+            PeerRefusals.self,
         ])
 }
 

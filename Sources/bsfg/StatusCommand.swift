@@ -156,7 +156,11 @@ struct StatusCommand: AsyncParsableCommand {
                 isEmpty = false
             }
         }
-        if !isEmpty { StandardOutput.line(table.text) }
+        guard !isEmpty else { return }
+        StandardOutput.line(table.text)
+        if !server.handshakeFailures.isEmpty || !server.callersRefused.isEmpty {
+            StandardOutput.line("Who they were: bsfg peer refusals")
+        }
     }
 
     private func percent(_ fraction: Double) -> String {

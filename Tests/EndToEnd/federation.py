@@ -31,6 +31,10 @@ class Pair:
     def __init__(self, site):
         self.site = site
         self.ours, self.theirs = site.node("enterprise"), site.node("plant-a")
+        # Somebody whom neither knows, by the CA of both.
+        self.unlisted = site.certificate("somebody-else")
+        self.with_unlisted = [
+            "--unlisted-cert", f"{self.unlisted}.crt", "--unlisted-key", f"{self.unlisted}.key"]
         for node, other in ((self.ours, self.theirs), (self.theirs, self.ours)):
             node.grant(other, artifacts=[BUCKET])
             node.pull(other, justification="everything is wanted from the first day on")
@@ -121,14 +125,22 @@ def stamp(days):
     return time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86_400))
 
 
-def issue(site, name, common_name, names=(), days=(-2, 300), authority=False):
-    """What the product's own CA would not issue: other dates, names that disagree, an issuing CA."""
+def fingerprint(certificate):
+    """SHA-256 of a certificate's file, as openssl has it."""
+    done = subprocess.run(
+        ["openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256"],
+        capture_output=True, text=True, check=True)
+    return done.stdout.split("=")[1].strip().replace(":", "").lower()
+
+
+def issue(site, name, common_name, names=(), days=(-2, 300), authority=False, usage="serverAuth,clientAuth"):
+    """What the product's own CA would not issue: other dates, names that disagree, one use, an issuing CA."""
     directory = site.directory / "spoiled" / name
     directory.mkdir(parents=True)
     stem = "ca" if authority else "server"
     use = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n" if authority else (
         "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n"
-        "extendedKeyUsage=serverAuth,clientAuth\n")
+        f"extendedKeyUsage={usage}\n")
     alternatives = ",".join([f"DNS:{each}" for each in names] + ["IP:127.0.0.1"])
     (directory / "openssl.conf").write_text(
         "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\nnew_certs_dir=.\nserial=serial\n"
@@ -166,9 +178,7 @@ def good(checks, pair):
     checks.equal("preflight: OCSP is not checked, and no reason to stop",
                  (code, verdicts["ocsp"]), (0, "not_checked"))
 
-    unlisted = pair.site.certificate("somebody-else")
-    other = ["--unlisted-cert", f"{unlisted}.crt", "--unlisted-key", f"{unlisted}.key"]
-    code, output, errors = pair.call("peer", "deny-test", "plant-a", "-o", "json", *other)
+    code, output, errors = pair.call("peer", "deny-test", "plant-a", "-o", "json", *pair.with_unlisted)
     denials = {each["case"]: (each["verdict"], each["reason"]) for each in json.loads(output)}
     checks.equal("deny-test: it succeeds", code, 0)
     checks.equal(
@@ -182,16 +192,33 @@ def good(checks, pair):
          "unlisted_identity": ("refused", denials["unlisted_identity"][1])})
 
     code, output, errors = pair.call(
-        "peer", "deny-test", "plant-a", "-o", "json", "--peer-admin", pair.theirs.socket, *other)
-    denials = {each["case"]: (each["verdict"], each["reason"]) for each in json.loads(output)}
+        "peer", "deny-test", "plant-a", "-o", "json", "--peer-admin", pair.theirs.socket,
+        *pair.with_unlisted)
+    denials = {each["case"]: each for each in json.loads(output)}
     checks.equal(
         "gateway decision 38: deny-test reads the reasons at the refuser",
-        [denials[each] for each in ("no_certificate", "wrong_authority", "unlisted_identity")],
+        [(denials[each]["verdict"], denials[each]["reason"])
+         for each in ("no_certificate", "wrong_authority", "unlisted_identity")],
         [("refused", "no_certificate"), ("refused", "unknown_ca"), ("refused", "no_matching_identity")])
+    noted = {name: each["refusal"] or {} for name, each in denials.items()}
+    own = fingerprint(pair.ours.root / "certs" / "server.crt")
+    checks.equal(
+        "gateway decision 38: each is the refuser's own note of this very certificate",
+        [(noted[each].get("place"), noted[each].get("fingerprint"), noted[each].get("address"))
+         for each in ("no_certificate", "unlisted_identity", "ungranted_stream", "append_as_peer")],
+        [(place, mark, "127.0.0.1") for place, mark in (
+            ("handshake", ""), ("certificate", fingerprint(f"{pair.unlisted}.crt")), ("request", own),
+            ("request", own))])
+    checks.check(
+        "gateway decision 38: and says whose it claimed to be",
+        "cn:enterprise-bsfg" in noted["wrong_authority"].get("names", [])
+        and noted["wrong_authority"]["fingerprint"] not in ("", own)
+        and "noted unknown_ca at 20" in denials["wrong_authority"]["sentence"], denials["wrong_authority"])
+    refusals(checks, pair)
 
     out = pair.site.directory / "report"
     before = pair.ours.head("plant-a"), pair.theirs.head("enterprise")
-    code, answer, criteria = pair.accept(out, *other)
+    code, answer, criteria = pair.accept(out, *pair.with_unlisted)
     checks.equal(
         "spec 19.117: accept: a good pair is accepted",
         (code, answer["accepted"], [name for name, each in criteria.items()
@@ -218,6 +245,24 @@ def good(checks, pair):
     checks.equal("peer show: its gate is open", json.loads(output)["gate"], "normal")
     code, output, errors = pair.call("peer", "list", "-o", "json")
     checks.equal("peer list: both peers", [each["id"] for each in json.loads(output)], ["plant-a", "plant-b"])
+
+
+def refusals(checks, pair):
+    """What plant-a says of those whom it refused, on its own machine."""
+    mark = fingerprint(f"{pair.unlisted}.crt")
+    code, output, errors = command(
+        "peer", "refusals", "--config", pair.theirs.root, "--fingerprint", mark.upper(), "-o", "json")
+    listed = json.loads(output)
+    checks.check(
+        "peer refusals: of one certificate only", code == 0 and listed
+        and all(each["fingerprint"] == mark and each["reason"] == "no_matching_identity"
+                and "cn:somebody-else" in each["names"] for each in listed), (code, listed, errors))
+    code, output, errors = command("peer", "refusals", "--config", pair.theirs.root, "--limit", "3")
+    checks.check(
+        "peer refusals: the newest last", code == 0 and len(output.splitlines()) == 4
+        and "somebody-else" in output.splitlines()[-1], output)
+    code, output, errors = command("status", "--config", pair.theirs.root)
+    checks.check("status: it says where they are", "bsfg peer refusals" in output, output)
 
 
 def signature(checks, pair, out):
@@ -251,6 +296,12 @@ def evidence_file(checks, pair):
         pair.site.directory / "by-file", "--evidence", file, peer_admin=False)
     checks.equal("evidence: accepted from a file of the other side",
                  (code, [name for name, each in criteria.items() if each["verdict"] == "failed"]), (0, []))
+    code, output, errors = pair.call(
+        "peer", "deny-test", "plant-a", "-o", "json", "--evidence", file, *pair.with_unlisted)
+    denials = {each["case"]: each["reason"] for each in json.loads(output)}
+    checks.equal(
+        "gateway decision 38: deny-test reads in the file what was noted of that certificate before",
+        (code, denials["unlisted_identity"], denials["wrong_authority"]), (0, "no_matching_identity", "tls"))
 
 
 def fails(checks, pair, what, criterion, *words, **options):
@@ -290,7 +341,13 @@ def spoiled(checks, pair):
 
     # It knows another zone, and not us.
     with pair.files(pair.theirs, peers=entry(id="plant-c", identity="plant-c-bsfg"), cursors=[]):
-        fails(checks, pair, "unlisted", "authentication", "no configured identity is one of its names")
+        fails(checks, pair, "unlisted", "authentication", "the other side noted no_matching_identity")
+        code, output, errors = pair.call("doctor", "peer", "plant-a", "--peer-admin", pair.theirs.socket)
+        checks.check(
+            "doctor: why the other side refused us, in its own words",
+            code == 1 and "the other side noted no_matching_identity" in output
+            and fingerprint(pair.ours.root / "certs" / "server.crt") in output
+            and "no configured identity is one of its names" in output, output)
 
     run("ca", "init", "--dir", site.directory / "other-ca")
     other = site.directory / "other"
@@ -298,6 +355,9 @@ def spoiled(checks, pair):
         "127.0.0.1", "--out", other)
     with pair.certificate(pair.theirs, other):
         fails(checks, pair, "wrong CA", "authentication", "CA", "certificate")
+        checks.eventually(
+            "doctor: whom we refused in the peer's name", lambda: "we refused plant-a: unknown_ca" in pair.call(
+                "doctor", "peer", "plant-a")[1])
         # plant-b's CA is trusted, for plant-b.
         mine = [{**peer, **({"ca": str(site.directory / "other-ca" / "ca.crt")}
                             if peer["id"] == "plant-b" else {})} for peer in pair.ours.peers]
@@ -306,6 +366,9 @@ def spoiled(checks, pair):
     with pair.certificate(
             pair.theirs, issue(site, "names", "plant-a-bsfg", ["plant-b-bsfg"])):
         fails(checks, pair, "CN and SAN that disagree", "authentication", "plant-b-bsfg")
+    with pair.certificate(
+            pair.theirs, issue(site, "server-only", "plant-a-bsfg", ["plant-a-bsfg"], usage="serverAuth")):
+        fails(checks, pair, "a certificate for servers only", "authentication", "we noted wrong_usage", patience="10")
     issuing = issue(site, "issuing-ca", "plant issuing ca", authority=True)
     intermediate = site.directory / "intermediate"
     run("cert", "issue", "--ca", issuing, "--identity", "plant-a-bsfg", "--address", "127.0.0.1",

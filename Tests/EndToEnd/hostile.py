@@ -9,6 +9,7 @@ every append of a good client has to succeed, and the node may take no more than
 """
 
 import argparse
+import collections
 import json
 import pathlib
 import subprocess
@@ -81,6 +82,18 @@ def attack(node, certificates, seconds, connections, only):
     return json.loads(done.stdout)
 
 
+def lines(checks, node, seconds):
+    """What they made the node write: ten lines a minute of each event, reason and identity, and one about the rest."""
+    kinds = collections.Counter()
+    for text in node.errors.read_text(errors="replace").splitlines():
+        line = json.loads(text) if text.startswith("{") else {}
+        kinds[line.get("event"), line.get("of"), line.get("reason"), line.get("identity")] += 1
+    most = 11 * (1 + int(seconds) // 60)
+    checks.check(
+        "gateway decision 38: lines under attack", all(count <= most for count in kinds.values()),
+        kinds.most_common(3))
+
+
 def test(checks, options):
     with Site() as site:
         node = site.node("plant-a")
@@ -97,6 +110,8 @@ def test(checks, options):
         caller.close()
         # From here on nothing is counted that filling it took.
         node.stop()
+        node.errors.write_bytes(b"")
+        began = time.monotonic()
         node.start()
         client = GoodClient(node, good)
         client.append("warm")
@@ -137,6 +152,7 @@ def test(checks, options):
             again.close()
         client.caller.close()
         checks.equal("hostile: the node ends with", node.stop(), 0)
+        lines(checks, node, time.monotonic() - began)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 
+from history_common import events
 from support import BOUNDARY, INGEST, STREAM, Caller, Site, fact, main, wait_until
 
 
@@ -169,6 +170,31 @@ def good(node, certificate):
         caller.close()
 
 
+def lines(checks, node, began):
+    """Who knocks without a certificate is counted every time, and fills no disk."""
+    stranger = Caller(node, None)
+    before = node.failures("no_certificate")
+
+    def knocked():
+        with contextlib.suppress(OSError):
+            stranger.request("GET", "/health")
+        stranger.close()
+        return node.failures("no_certificate") >= before + 60
+
+    wait_until("sixty counted", knocked, every=0)
+    wait_until("all gone", lambda: int(node.status()["server"].get("openConnections", 0)) <= 1)
+    counted = node.failures("no_certificate")
+    checks.equal("the small node ends with", node.stop(), 0)
+    minutes = 1 + int(time.monotonic() - began) // 60
+    written = [line for line in events(node, "tls_refused") if line["reason"] == "no_certificate"]
+    left_out = [line for line in events(node, "lines_left_out") if line["reason"] == "no_certificate"]
+    checks.check(
+        "gateway decision 38: of sixty refused handshakes ten a minute are written, and how many were not",
+        10 <= len(written) <= 10 * minutes and written[0]["address"] == "127.0.0.1"
+        and len(written) + sum(int(line["count"]) for line in left_out) == counted,
+        (len(written), left_out, counted, minutes))
+
+
 def test(checks):
     with Site() as site:
         node = site.node("plant-a")
@@ -193,13 +219,15 @@ def test(checks):
             "connections_per_identity": 4, "in_flight_per_identity": 2,
             "unauthenticated_connections_per_address": 3, "header_field_size": "4KiB",
             "header_fields": 32, "body_size": "128KiB"}
+        began = time.monotonic()
         other.start()
         other.consumer("one", "polls")
         for part, arguments in (
             (heads, certificates[0]), (connections, certificates), (strangers, certificates[0])):
             with checks.guard(part.__name__):
                 part(checks, other, arguments)
-        checks.equal("the small node ends with", other.stop(), 0)
+        with checks.guard("lines"):
+            lines(checks, other, began)
 
 
 if __name__ == "__main__":

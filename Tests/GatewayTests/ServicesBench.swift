@@ -100,7 +100,8 @@ final class ServicesBench: Sendable {
                 custody: custody, startedMilliseconds: 1, now: now,
                 server: { RPCServerStatistics() }, listeners: { [] }),
             administration: FederationAdministration(
-                live: live, gates: gates, partitions: partitions, pulls: pulls, now: now
+                live: live, gates: gates, partitions: partitions, pulls: pulls, now: now,
+                refusals: { RecentRefusals() }
             ) { () async throws(ServiceError) in
                 throw ServiceError(.notImplemented, "this bench has no server to reload")
             },

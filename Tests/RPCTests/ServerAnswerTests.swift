@@ -103,6 +103,7 @@ private final class HTTP2Bench {
             party: .known(
                 Caller(kind: .client(name: "client"), identity: "client"),
                 Admission.Holder(isAdministrator: false), generation: 1),
+            address: "",
             closeGracefully: {})
         client = RawClient(windowBytes)
         try channel.pipeline.syncOperations.addHandlers(

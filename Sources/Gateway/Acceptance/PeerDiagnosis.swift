@@ -27,16 +27,29 @@ package struct PeerDiagnosis: Sendable, Equatable {
                     finding: "the gate to \(plan.peer) is closed: \(gate.reason)",
                     cause: "an operator closed it", next: "bsfg admin reconcile --peer \(plan.peer)"))
         }
+        if let refusal = refusal(node, plan.peer) { found.append(refusal) }
         for pull in node.pulls(from: plan.peer) {
             if let diagnosis = diagnose(pull, plan.zone) { found.append(diagnosis) }
         }
         return found
     }
 
+    /// Whom we refused under the peer's name while the gate to it is not what it should be.
+    private static func refusal(_ node: NodeEvidence, _ peer: String) -> PeerDiagnosis? {
+        guard let gate = node.gate(to: peer), !gate.mode.utf8.elementsEqual("normal".utf8),
+            let entry = FederationSide(node).peer(peer),
+            let refusal = node.lastRefusal(of: entry.identity)
+        else { return nil }
+        return PeerDiagnosis(
+            finding: "we refused \(peer): \(refusal.text)",
+            cause: "what it shows is not what its entry in peers.yaml says, or is out of date",
+            next: "compare identity and ca of the entry \(peer) with bsfg cert status there")
+    }
+
     private static func diagnose(_ reach: PeerReach, _ peer: String, _ zone: String) -> [PeerDiagnosis] {
         if let step = reach.failedStep {
             let (cause, next) = likely(step.name, reach.failure, peer, zone)
-            return [PeerDiagnosis(finding: "\(step.name): \(step.sentence)", cause: cause, next: next)]
+            return [PeerDiagnosis(finding: reach.obstacle ?? step.sentence, cause: cause, next: next)]
         }
         var found: [PeerDiagnosis] = []
         if !reach.zone.utf8.elementsEqual(peer.utf8) {

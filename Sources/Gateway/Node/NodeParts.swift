@@ -75,7 +75,8 @@ struct NodeParts: Sendable {
         certificateWatch = CertificateWatch(
             live: live, reloader: reloader, pool: pool, logger: logger)
         administration = FederationAdministration(
-            live: live, gates: gates, partitions: partitions, pulls: pulls, now: now
+            live: live, gates: gates, partitions: partitions, pulls: pulls, now: now,
+            refusals: { server()?.recentRefusals ?? RecentRefusals() }
         ) { () async throws(ServiceError) in try await reloader.reload() }
     }
 }

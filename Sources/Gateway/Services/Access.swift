@@ -147,6 +147,7 @@ enum Procedure: String, CaseIterable {
     case startPeer = "/bsfg.admin.v1.FederationAdministration/StartPeer"
     case reload = "/bsfg.admin.v1.FederationAdministration/Reload"
     case showConfiguration = "/bsfg.admin.v1.FederationAdministration/ShowConfiguration"
+    case listRefusals = "/bsfg.admin.v1.FederationAdministration/ListRefusals"
 
     static let peers: Set<Procedure> = [
         .fetchFacts, .confirmReceipt, .hello, .listStreams, .openCursor, .notifyAvailable,

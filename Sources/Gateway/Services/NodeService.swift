@@ -62,7 +62,8 @@ struct NodeService: RPCService {
             reply(respond) { () throws(ServiceError) in try federation.listStreams(request) }
         case .notifyAvailable:
             reply(respond) { () throws(ServiceError) in try notices.receive(request) }
-        case .listGates, .partition, .reconcile, .startPeer, .reload, .showConfiguration:
+        case .listGates, .partition, .reconcile, .startPeer, .reload, .showConfiguration,
+            .listRefusals:
             Task {
                 do throws(ServiceError) {
                     respond(.message(try await administration.handle(procedure, request)))

@@ -134,7 +134,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     private func handshakeTookTooLong(_ context: ChannelHandlerContext) {
         if case .tls(_, _, let socket, _) = entrance {
             if case .handshaking = phase, socket.receivedAnything {
-                failed(.timeout, "the handshake took too long", subject: "")
+                failed(.timeout, "the handshake took too long")
             }
         }
         context.close(promise: nil)
@@ -152,33 +152,23 @@ final class ConnectionGate: ChannelDuplexHandler {
         guard failure == .badCertificate,
             let leaf = try? context.pipeline.syncOperations.nioSSL_peerCertificate(),
             let bytes = try? leaf.toDERBytes()
-        else { return failed(failure, "\(cause)", subject: "") }
-        let log = logFailure
-        let counters = core.counters
+        else { return failed(failure, "\(cause)") }
+        let (core, address) = (core, address)
+        let fingerprint = SHA256.hash(bytes).hexadecimal
         let queued = core.verification.submit {
             let finding = LeafDiagnosis(trustFiles: trustFiles).examine(bytes)
-            counters.handshakeFailed(finding.failure)
-            log(finding.failure, finding.explanation, finding.subject)
+            core.tellHandshakeFailed(
+                finding.failure, finding.explanation, leafDER: bytes, fingerprint: fingerprint,
+                address: address)
         }
-        if !queued { failed(failure, "\(cause)", subject: "") }
+        if !queued {
+            core.tellHandshakeFailed(
+                failure, "\(cause)", fingerprint: fingerprint, address: address)
+        }
     }
 
-    private func failed(_ failure: HandshakeFailure, _ explanation: String, subject: String) {
-        core.counters.handshakeFailed(failure)
-        logFailure(failure, explanation, subject)
-    }
-
-    private var logFailure: @Sendable (HandshakeFailure, String, String) -> Void {
-        let (logger, address) = (core.logger, address)
-        return { failure, explanation, subject in
-            logger.notice(
-                "TLS handshake refused",
-                metadata: [
-                    "reason": "\(failure.rawValue)", "alert": "\(failure.alert ?? 0)",
-                    "explanation": "\(explanation)", "subject": "\(subject)",
-                    "address": "\(address)",
-                ])
-        }
+    private func failed(_ failure: HandshakeFailure, _ explanation: String) {
+        core.tellHandshakeFailed(failure, explanation, address: address)
     }
 
     private func handshakeCompleted(_ alpn: String?, _ context: ChannelHandlerContext) {
@@ -188,7 +178,7 @@ final class ConnectionGate: ChannelDuplexHandler {
             let bytes = try? leaf.toDERBytes()
         else {
             // A session without a certificate proves nothing about its owner.
-            failed(.noCertificate, "the session holds no certificate", subject: "")
+            failed(.noCertificate, "the session holds no certificate")
             return context.close(promise: nil)
         }
         verify(bytes, tls, alpn, context)
@@ -293,7 +283,7 @@ final class ConnectionGate: ChannelDuplexHandler {
         _ context: ChannelHandlerContext
     ) {
         let dispatcher = RequestDispatcher(
-            core: core, mailbox: mailbox, party: party,
+            core: core, mailbox: mailbox, party: party, address: address,
             closeGracefully: { [weak self] in self?.closeGracefully(context) })
         self.dispatcher = dispatcher
         do {
@@ -400,8 +390,7 @@ final class ConnectionGate: ChannelDuplexHandler {
         let now = NIODeadline.now()
         if let stalled, stalled.pendingBytes == pending {
             if now - stalled.since >= .milliseconds(Int64(limit)) {
-                core.logger.notice(
-                    "connection takes no answers", metadata: ["address": "\(address)"])
+                core.tellStalled(address: address)
                 return context.close(mode: .all, promise: nil)
             }
         } else {

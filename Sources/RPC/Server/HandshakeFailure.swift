@@ -29,6 +29,21 @@ enum HandshakeFailure: String, Sendable, CaseIterable {
         }
     }
 
+    /// What the operators of both sides are told; nil where nobody refused anybody.
+    var sentence: String? {
+        switch self {
+        case .noCertificate: "the caller showed no certificate"
+        case .unknownCA: "the caller's certificate is of no CA that is trusted here"
+        case .expired: "the caller's certificate is expired, or not valid yet"
+        case .wrongUsage: "the caller's certificate is not for a client"
+        case .protocolVersion: "the caller does not speak TLS 1.3"
+        case .noSharedCipher: "the caller offers no cipher that is used here"
+        case .badCertificate: "the caller's certificate cannot be verified"
+        case .refusedByCaller: "the caller refused our certificate"
+        case .notTLS, .closedByCaller, .timeout, .other: nil
+        }
+    }
+
     /// What is known from BoringSSL's error alone: it tells every failed verification by one word,
     /// so `badCertificate` asks for a look at the certificate itself.
     static func classify(_ error: BoringSSLError) -> HandshakeFailure {

@@ -9,7 +9,6 @@ struct LeafDiagnosis: Sendable {
         var failure: HandshakeFailure
         /// What libcrypto calls it.
         var explanation: String
-        var subject: String
     }
 
     /// Blocking: reads the trust files.
@@ -20,7 +19,7 @@ struct LeafDiagnosis: Sendable {
         }
         guard let certificate else {
             return Finding(
-                failure: .badCertificate, explanation: "not a certificate", subject: "")
+                failure: .badCertificate, explanation: "not a certificate")
         }
         defer { X509_free(certificate) }
 
@@ -38,8 +37,7 @@ struct LeafDiagnosis: Sendable {
         let code = X509_STORE_CTX_get_error(context)
         let explanation = String(cString: X509_verify_cert_error_string(Int(code)))
         return Finding(
-            failure: verified ? .badCertificate : Self.failure(code), explanation: explanation,
-            subject: Self.subject(certificate))
+            failure: verified ? .badCertificate : Self.failure(code), explanation: explanation)
     }
 
     private static func failure(_ code: Int32) -> HandshakeFailure {
@@ -52,13 +50,5 @@ struct LeafDiagnosis: Sendable {
         case X509_V_ERR_INVALID_PURPOSE: .wrongUsage
         default: .badCertificate
         }
-    }
-
-    /// At most 512 bytes, with control characters escaped: a stranger wrote it and a log shows it.
-    private static func subject(_ certificate: OpaquePointer) -> String {
-        var text = [CChar](repeating: 0, count: 512)
-        X509_NAME_oneline(X509_get_subject_name(certificate), &text, Int32(text.count))
-        return String(
-            decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

@@ -21,6 +21,7 @@ package final class RPCServer: Sendable {
         /// Sockets of ours, to be removed at the end.
         var socketPaths: [String] = []
         var renewal: RepeatedTask?
+        var lineBudget: RepeatedTask?
         var stopped = false
     }
 
@@ -61,6 +62,8 @@ package final class RPCServer: Sendable {
 
     package var statistics: RPCServerStatistics { core.counters.snapshot(core.admission) }
 
+    package var recentRefusals: RecentRefusals { core.recentRefusals.withLock { $0 } }
+
     /// Binds every listener, in the order of the configuration. A server that could not start is
     /// stopped and of no further use.
     package func start() async throws(RPCServerError) -> [BoundAddress] {
@@ -93,6 +96,7 @@ package final class RPCServer: Sendable {
             bound.append(address(listener, channel))
         }
         renewTLSRegularly()
+        countLinesByTheMinute()
         return bound
     }
 
@@ -137,6 +141,7 @@ package final class RPCServer: Sendable {
         // A quiescing helper uses its event loop once more when it is let go of.
         let quiet = running.withLock { running in
             running.renewal?.cancel()
+            running.lineBudget?.cancel()
             defer { running.quiescers = [] }
             return running.quiescers.map { quiescer in
                 let promise = eventLoop.makePromise(of: Void.self)
@@ -152,6 +157,7 @@ package final class RPCServer: Sendable {
         patience.cancel()
         await core.verification.stop()
         await core.coding.stop()
+        core.tellLeftOut()
         for path in socketPaths { unlink(path) }
         for mailbox in mailboxes.values { mailbox.close() }
         try? await group.shutdownGracefully()
@@ -268,6 +274,14 @@ package final class RPCServer: Sendable {
             preconditionFailure("every event loop of the group has a mailbox")
         }
         return mailbox
+    }
+
+    private func countLinesByTheMinute() {
+        let core = core
+        let task = group.next().scheduleRepeatedTask(initialDelay: .minutes(1), delay: .minutes(1)) {
+            _ in core.tellLeftOut()
+        }
+        running.withLock { $0.lineBudget = task }
     }
 
     // MARK: The TLS context

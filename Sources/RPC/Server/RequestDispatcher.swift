@@ -15,6 +15,8 @@ final class RequestDispatcher: HTTPRequestDispatcher {
     let core: ServerCore
     let mailbox: EventLoopMailbox
     private let party: Party
+    /// The other side's.
+    let address: String
     /// Answers what is open, takes nothing new, closes.
     private let closeGracefully: () -> Void
     private(set) var openRequests = 0
@@ -28,12 +30,13 @@ final class RequestDispatcher: HTTPRequestDispatcher {
     }
 
     init(
-        core: ServerCore, mailbox: EventLoopMailbox, party: Party,
+        core: ServerCore, mailbox: EventLoopMailbox, party: Party, address: String,
         closeGracefully: @escaping () -> Void
     ) {
         self.core = core
         self.mailbox = mailbox
         self.party = party
+        self.address = address
         self.closeGracefully = closeGracefully
     }
 
@@ -170,7 +173,9 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         _ error: ServiceError, _ head: HTTPRequestHead, _ exchange: any HTTPExchange
     ) {
         core.counters.failed(error.reason.rawValue)
-        if case .known(let caller, _, _) = party { core.tellDenied(error, caller, head.target) }
+        if case .known(let caller, _, _) = party {
+            core.tellDenied(error, caller, head.target, address: address)
+        }
         if GRPCHead.isGRPC(head) {
             return exchange.respond(GRPCAnswer.failure(error), date: mailbox.date.text, nil)
         }

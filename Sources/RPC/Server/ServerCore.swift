@@ -21,16 +21,10 @@ final class ServerCore: Sendable {
     let coding: WorkQueue
     private let stopping = Atomic<Bool>(false)
 
-    private struct Denials {
-        var bucket: TokenBucket
-        /// Not written since the last that was.
-        var leftOut = 0
-    }
-
-    private let denials = Mutex(
-        Denials(
-            bucket: TokenBucket(
-                burst: 50, perSecond: 5, nowNanoseconds: NIODeadline.now().uptimeNanoseconds)))
+    /// What the operators of both sides are shown of those who were refused.
+    let recentRefusals = Mutex(RecentRefusals())
+    /// What others can make the log say.
+    let lines = Mutex(LineBudget())
 
     init(
         limits: RPCServerLimits, service: any RPCService, verifier: any CallerVerifier,
@@ -51,42 +45,6 @@ final class ServerCore: Sendable {
 
     func beginStopping() {
         stopping.store(true, ordering: .relaxed)
-    }
-
-    /// Says who asked for what it may not have. Somebody who goes on asking fills no disk with it: what is
-    /// above a rate is counted only.
-    func tellDenied(_ error: ServiceError, _ caller: Caller, _ path: String) {
-        guard error.code == .permissionDenied else { return }
-        let now = NIODeadline.now().uptimeNanoseconds
-        let leftOut: Int? = denials.withLock { denials in
-            guard denials.bucket.take(nowNanoseconds: now) else {
-                denials.leftOut += 1
-                return nil
-            }
-            defer { denials.leftOut = 0 }
-            return denials.leftOut
-        }
-        guard let leftOut else { return }
-        logger.notice(
-            "access denied",
-            metadata: [
-                "event": "access_denied", "identity": "\(caller.identity)",
-                "reason": "\(error.reason.rawValue)", "explanation": "\(error.message)",
-                "path": "\(ConnectHead.shown(path))", "left_out": "\(leftOut)",
-            ])
-    }
-
-    /// Says who was refused, for the other side's operator and for ours.
-    func tellRefused(_ refusal: CallerRefusal, address: String, isOpen: Bool = false) {
-        counters.refusedCaller(refusal.kind)
-        logger.notice(
-            isOpen ? "caller refused, its connection is closed" : "caller refused",
-            metadata: [
-                "event": "tls_refused", "direction": "\(CallDirection.incoming.rawValue)",
-                "reason": "\(refusal.kind)", "explanation": "\(refusal.error.message)",
-                "names": "\(refusal.names.joined(separator: " "))",
-                "fingerprint": "\(refusal.fingerprint)", "address": "\(address)",
-            ])
     }
 
     func overloaded(_ what: String) -> ServiceError {

@@ -260,7 +260,7 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
         mailbox.remove(self)
         if case .failure(let error) = reply {
             core.counters.failed(error.reason.rawValue)
-            core.tellDenied(error, caller, procedure)
+            core.tellDenied(error, caller, procedure, address: dispatcher.address)
         }
         switch connect.framing {
         case .connect:

@@ -13,7 +13,7 @@ struct DoctorPeer: AsyncParsableCommand {
         abstract: "One page of what is wrong between us and a peer.",
         discussion: """
             Our preconditions, the way to the peer, what both sides grant and pull, the gate and \
-            every pull. The nearest cause comes first; what follows is often its consequence. Exit \
+            every pull, and whom we refused in its name. The nearest cause comes first; what follows is often its consequence. Exit \
             status 1 when something is wrong.
             """)
 
@@ -25,6 +25,7 @@ struct DoctorPeer: AsyncParsableCommand {
             "Our node's configuration. Environment: BSFG_CONFIG.", valueName: "DIR"))
     var config: String?
 
+    @OptionGroup var refuser: RefuserOptions
     @OptionGroup var output: OutputOptions
 
     func run() async throws {
@@ -32,7 +33,7 @@ struct DoctorPeer: AsyncParsableCommand {
         let plan = FederationPlan(ours: FederationSide(configuration), theirs: nil, peer: peer)
         let evidence = await PreflightProbe(
             configuration: configuration, peer: peer, plan: plan, approval: nil, measuresDisk: false,
-            callsPeer: true
+            callsPeer: true, refuser: try refuser.refuser()
         ).run()
         let found = PeerDiagnosis.diagnose(
             PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node, plan: plan)

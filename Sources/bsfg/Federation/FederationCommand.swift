@@ -22,7 +22,7 @@ struct FederationEvidence: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evidence",
         abstract: "Writes what this node says of itself, for --evidence on the other side.",
-        discussion: "Configuration in force, logs, positions, cursors and gates; no keys and no facts.")
+        discussion: "Configuration in force, logs, positions, cursors, gates and who was refused last; no keys and no facts.")
 
     @Option(help: ArgumentHelp("Where it goes.", valueName: "FILE"))
     var out: String
@@ -34,7 +34,7 @@ struct FederationEvidence: AsyncParsableCommand {
             preconditionFailure("administration has a socket")
         }
         let evidence = try await CommandFailure.calling { () async throws(RPCClientError) in
-            try await FederationDrill.Side(socketPath: path).evidence()
+            try await FederationDrill.Side(socketPath: path).evidence(withRefusals: true)
         }
         try ReportFiles.write(try evidence.json(), to: out)
         StandardOutput.line("wrote \(out): \(evidence.zone) at \(UTCText.text(evidence.takenAtUnixMs / 1_000))")

@@ -23,10 +23,11 @@ struct FederationPreflight: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try sides.load()
-        let plan = sides.plan(configuration, try await sides.theirs())
+        let theirs = try await sides.theirs()
+        let plan = sides.plan(configuration, theirs)
         let evidence = await PreflightProbe(
             configuration: configuration, peer: sides.peer, plan: plan, approval: approval,
-            measuresDisk: diskTest, callsPeer: true
+            measuresDisk: diskTest, callsPeer: true, refuser: Refuser(sides.theirSide, or: theirs)
         ).run()
         let criteria = PreflightCriteria.judge(evidence)
         CriterionOutput.show(criteria, output.format)

@@ -28,12 +28,7 @@ struct PeerDenyTest: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Its key.", valueName: "FILE"))
     var unlistedKey: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "The peer's administration socket, where it runs on this machine: reasons are read there.",
-            valueName: "SOCKET"))
-    var peerAdmin: String?
-
+    @OptionGroup var refuser: RefuserOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -45,9 +40,7 @@ struct PeerDenyTest: AsyncParsableCommand {
     func run() async throws {
         let (configuration, entry) = try PeerEntry.load(peer, config)
         let link = try CommandFailure.wrap {
-            try PeerLink(
-                peer: entry, configuration: configuration,
-                credentials: try NodeCredentials.load(configuration))
+            try PeerLink(peer: entry, credentials: try NodeCredentials.load(configuration))
         }
         let unlisted: DenialProbe.Certificate? =
             if let unlistedCert, let unlistedKey {
@@ -57,7 +50,7 @@ struct PeerDenyTest: AsyncParsableCommand {
             }
         let denials = await DenialProbe(
             link: link, configuration: configuration, unlisted: unlisted,
-            refuser: peerAdmin.map { FederationDrill.Side(socketPath: $0) }
+            refuser: try refuser.refuser()
         ).run()
         switch output.format {
         case .table:
@@ -79,6 +72,7 @@ struct PeerDenyTest: AsyncParsableCommand {
                         .object([
                             ("case", .text($0.name)), ("verdict", .text($0.verdict.rawValue)),
                             ("reason", .text($0.reason)), ("sentence", .text($0.sentence)),
+                            ("refusal", $0.refusal.map(PeerRefusals.json) ?? .null),
                         ])
                     }))
         }

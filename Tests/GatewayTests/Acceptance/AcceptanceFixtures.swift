@@ -54,6 +54,16 @@ enum AcceptanceFixtures {
         NodeEvidence.Gate(peer: peer, mode: mode, isClosedByOperator: isClosed, reason: "")
     }
 
+    /// From whom showed a certificate with this name, or none.
+    static func refusal(
+        _ reason: String, of name: String?, place: String = "certificate"
+    ) -> NodeRefusal {
+        NodeRefusal(
+            number: 1, atUnixMs: 1_700_000_000_000, place: place, reason: reason, sentence: "nobody",
+            identity: "", names: name.map { [$0] } ?? [], fingerprint: name == nil ? "" : "ab",
+            address: "192.0.2.1", path: "")
+    }
+
     static var reach: PeerReach {
         var reach = PeerReach(
             steps: ["dns", "tcp", "tls", "identity", "health"].map {

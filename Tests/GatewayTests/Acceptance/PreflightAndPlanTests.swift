@@ -128,6 +128,42 @@ struct PreflightAndPlanTests {
         }
     }
 
+    @Test("gateway decision 38: what the refuser noted stands beside what the refused saw")
+    func refusals() throws {
+        var evidence = good
+        evidence.reach?.steps = [PeerReach.Step(name: "tls", isGood: false, sentence: "alert 48")]
+        evidence.reach?.refusal = AcceptanceFixtures.refusal("no_matching_identity", of: "cn:enterprise-bsfg")
+        let endpoint = try #require(PreflightCriteria.judge(evidence).named("endpoint"))
+        #expect(
+            endpoint.sentence
+                == "tls: alert 48; the other side noted no_matching_identity at 2023-11-14T22:13:20Z of "
+                + "cn:enterprise-bsfg (SHA-256 ab) from 192.0.2.1: nobody")
+        let found = PeerDiagnosis.diagnose(
+            PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node,
+            plan: evidence.plan)
+        #expect(found.map(\.finding) == [endpoint.sentence])
+    }
+
+    @Test("Whom we refused in the peer's name is named while its gate is not normal")
+    func refusedHere() {
+        var node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
+        node.lastRefusals = [
+            AcceptanceFixtures.refusal("unknown_ca", of: "cn:plant-a-bsfg"),
+            AcceptanceFixtures.refusal("unknown_ca", of: "cn:plant-b-bsfg"),
+            AcceptanceFixtures.refusal("no_certificate", of: nil),
+            AcceptanceFixtures.refusal("stream_not_granted", of: "plant-a-bsfg", place: "request"),
+        ]
+        func findings() -> [String] {
+            PeerDiagnosis.diagnose(
+                PreflightCriteria.judge(good), reach: good.reach, node: node, plan: good.plan
+            ).map(\.finding)
+        }
+        #expect(findings() == [])
+        node.gates[0].mode = "autonomous"
+        #expect(findings().count == 1)
+        #expect(findings().first?.hasPrefix("we refused plant-a: unknown_ca at ") == true)
+    }
+
     @Test("A diagnosis names the likely cause and the next command, the nearest first")
     func diagnosis() {
         var reach = AcceptanceFixtures.reach

@@ -80,6 +80,7 @@ final class HarnessConnection {
             party: isRefused
                 ? .refused(ServiceError(.identityNotAuthorised))
                 : .known(caller, holder, generation: 1),
+            address: "",
             closeGracefully: {
                 pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
             })

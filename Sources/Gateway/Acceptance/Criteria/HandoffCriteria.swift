@@ -79,9 +79,7 @@ package struct HandoffCriteria {
         let name = "authentication"
         let reach = evidence.reach
         let probe = "bsfg peer probe \(evidence.peer)"
-        if let step = reach.failedStep {
-            return failed(name, "\(step.name): \(step.sentence)", probe)
-        }
+        if let obstacle = reach.obstacle { return failed(name, obstacle, probe) }
         guard reach.zone.utf8.elementsEqual(evidence.peer.utf8) else {
             return failed(
                 name, "the node there is of the zone \(reach.zone), peers.yaml says \(evidence.peer)",
@@ -92,14 +90,11 @@ package struct HandoffCriteria {
                 name, "we are no peer of \(evidence.peer)",
                 "add \(evidence.ours.zone) to peers.yaml of \(evidence.peer) with authorized: true")
         }
-        // Their way to us is as good as their pulls are.
-        let lost = evidence.flows.first {
-            !$0.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
-                && $0.pull.state == "unavailable"
-        }
-        if let lost {
+        if let lost = evidence.peerIsLost {
             return failed(
-                name, "\(evidence.peer) does not get through to us: \(lost.pull.sentence)",
+                name,
+                "\(evidence.peer) does not get through to us: \(lost.pull.sentence)"
+                    + (evidence.refusedHere.map { "; we noted \($0.text)" } ?? ""),
                 "bsfg doctor peer \(evidence.ours.zone), on \(evidence.peer)")
         }
         return passed(

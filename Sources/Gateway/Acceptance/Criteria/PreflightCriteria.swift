@@ -217,10 +217,10 @@ package struct PreflightCriteria {
             return [.notChecked("endpoint", "1", problem)]
         }
         guard let reach = evidence.reach else { return [] }
-        if let step = reach.failedStep {
+        if let obstacle = reach.obstacle {
             return [
                 .failed(
-                    "endpoint", "1", "\(step.name): \(step.sentence)",
+                    "endpoint", "1", obstacle,
                     command: "bsfg doctor peer \(evidence.peer)")
             ]
         }

@@ -6,6 +6,8 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
     /// From the other side's administration socket, or from a file of it.
     package var theirs: NodeEvidence?
     package var reach: PeerReach
+    /// Our own note of the peer, where it does not get through to us.
+    package var refusedHere: NodeRefusal?
     package var denials: [Denial] = []
     package var replays: [ReplayRecord] = []
     package var partition: PartitionRecord?
@@ -38,6 +40,13 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
         /// A reason among those given keeps it from going on.
         func isBlocked(by reasons: Set<String>) -> Bool {
             pull.state == "blocked" && reasons.contains(pull.reason)
+        }
+    }
+
+    /// A pull of the peer that does not reach us: its way to us is as good as its pulls are.
+    var peerIsLost: Flow? {
+        flows.first {
+            !$0.receiver.zone.utf8.elementsEqual(ours.zone.utf8) && $0.pull.state == "unavailable"
         }
     }
 

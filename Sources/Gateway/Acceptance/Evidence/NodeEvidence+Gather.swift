@@ -2,8 +2,9 @@ package import RPC
 
 extension NodeEvidence {
     /// Asks a node through its administration socket.
+    /// - Parameter withRefusals: also whom it refused last.
     package static func gather(
-        _ client: AdminClient, atUnixMilliseconds now: Int64
+        _ client: AdminClient, atUnixMilliseconds now: Int64, withRefusals: Bool = false
     ) async throws(RPCClientError) -> NodeEvidence {
         let configuration = try await client.showConfiguration()
         let status = try await client.status()
@@ -19,6 +20,12 @@ extension NodeEvidence {
         quarantine.limit = quarantinedMaximum
         let quarantined = try await client.listQuarantine(quarantine).entries
         let refused = NodeEvidence.refusals(status.server)
+        var last: [NodeRefusal]?
+        if withRefusals {
+            var request = Bsfg_Admin_V1_ListRefusalsRequest()
+            request.limit = lastRefusalsMaximum
+            last = try await client.listRefusals(request).refusals.map(NodeRefusal.init)
+        }
         return NodeEvidence(
             takenAtUnixMs: now, zone: status.zone, identity: status.identity,
             release: status.release,
@@ -29,7 +36,8 @@ extension NodeEvidence {
             quarantined: quarantined.map {
                 Quarantined(stream: $0.stream, origin: $0.origin, reason: $0.reason)
             },
-            refusals: refused, refusedCount: refused.reduce(0) { $0 &+ $1.count })
+            refusals: refused, refusedCount: refused.reduce(0) { $0 &+ $1.count },
+            lastRefusals: last)
     }
 
     /// In the order of their reasons. A certificate may be refused for the same in the handshake and after it.
@@ -40,6 +48,7 @@ extension NodeEvidence {
     }
 
     private static let quarantinedMaximum: UInt32 = 1_000
+    private static let lastRefusalsMaximum: UInt32 = 256
 }
 
 extension NodeEvidence.Log {

@@ -104,6 +104,9 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     package var refusals: [Refusals]?
     /// Handshakes and callers refused since the node began.
     package var refusedCount: UInt64
+    /// The last of them, and of the calls that were denied, the oldest first: at most 256. Nil where they were
+    /// not asked for, and in the evidence of a release that did not say.
+    package var lastRefusals: [NodeRefusal]?
 
     package func log(stream: String, origin: String) -> Log? {
         logs.first {
@@ -124,6 +127,11 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     /// The cursor of a peer, which is named after what it pulls.
     package func reader(zone: String, stream: String, origin: String) -> Reader? {
         readers.first { $0.name.utf8.elementsEqual("\(zone)/\(stream)/\(origin)".utf8) }
+    }
+
+    /// The last time that an identity, or who claimed to be it, was not let in.
+    package func lastRefusal(of identity: String) -> NodeRefusal? {
+        lastRefusals?.last { !$0.place.utf8.elementsEqual("request".utf8) && $0.names(identity: identity) }
     }
 
     package func gate(to peer: String) -> Gate? {

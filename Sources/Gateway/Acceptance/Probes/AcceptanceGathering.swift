@@ -29,16 +29,17 @@ package struct AcceptanceGathering: Sendable {
             preconditionFailure("the peer was looked up before")
         }
         let credentials = try NodeCredentials.load(configuration)
-        let link = try PeerLink(peer: entry, configuration: configuration, credentials: credentials)
+        let link = try PeerLink(peer: entry, credentials: credentials)
+        let refuser = Refuser(theirSide, or: theirs)
         let ourSide = FederationDrill.Side(socketPath: configuration.adminSocketPath)
         let drill = FederationDrill(
             peer: peer, ours: ourSide, theirs: theirSide, patienceSeconds: patienceSeconds)
-        let reach = await link.reach()
+        let reach = await link.visit(refuser).reach
         var evidence = AcceptanceEvidence(
             peer: peer, plan: plan, ours: try await ourSide.evidence(), theirs: theirs, reach: reach)
         guard reach.failedStep == nil else { return evidence }
         evidence.denials = await DenialProbe(
-            link: link, configuration: configuration, unlisted: unlisted, refuser: theirSide
+            link: link, configuration: configuration, unlisted: unlisted, refuser: refuser
         ).run()
         // Pulls that were just allowed, or a gate that was just opened, need a moment; what never comes to
         // agree is judged by its own state.
@@ -46,6 +47,10 @@ package struct AcceptanceGathering: Sendable {
             Settlement.isDecided(ours: ours, theirs: theirs, peer: peer)
         }
         (evidence.oursAfter, evidence.theirsAfter) = (settled.ours, settled.theirs)
+        if evidence.peerIsLost != nil {
+            evidence.refusedHere = try await ourSide.evidence(withRefusals: true)
+                .lastRefusal(of: entry.identity)
+        }
         guard !isStuck(evidence) else { return evidence }
         evidence.partition = try await drill.partition()
         evidence.replays = try await drill.replay()

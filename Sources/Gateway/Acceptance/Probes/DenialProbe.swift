@@ -15,6 +15,8 @@ package struct Denial: Sendable, Codable, Equatable {
     /// The reason that was read, or the TLS failure.
     package var reason: String
     package var sentence: String
+    /// The refuser's own note of it.
+    package var refusal: NodeRefusal?
 }
 
 /// Asks a peer for what it must not give. Nothing that it tries would leave anything behind, were it allowed:
@@ -29,6 +31,12 @@ package struct DenialProbe: Sendable {
             self.chain = chain
             self.key = key
         }
+
+        /// SHA-256 of the leaf, as who is shown it notes it; empty where there is none.
+        var fingerprint: String {
+            (try? X509Certificate.all(pem: chain, name: "the certificate").first)?
+                .fingerprintHexadecimal ?? ""
+        }
     }
 
     /// No stream of a configuration is called so.
@@ -38,17 +46,17 @@ package struct DenialProbe: Sendable {
     let configuration: NodeConfiguration
     /// Of somebody whom the peer does not list, by a CA that it trusts.
     let unlisted: Certificate?
-    /// Where it is given, the reasons for refused handshakes are the refuser's own.
+    /// Where it is given, the refuser's own note of each refusal is read.
     let refuser: Refuser?
 
     package init(
         link: PeerLink, configuration: NodeConfiguration, unlisted: Certificate? = nil,
-        refuser: FederationDrill.Side? = nil
+        refuser: Refuser? = nil
     ) {
         self.link = link
         self.configuration = configuration
         self.unlisted = unlisted
-        self.refuser = refuser.map(Refuser.init)
+        self.refuser = refuser
     }
 
     package func run() async -> [Denial] {
@@ -84,7 +92,7 @@ package struct DenialProbe: Sendable {
     private func stream(_ client: RPCClient) async -> Denial {
         await refusal(
             "ungranted_stream", client, [.streamNotGranted],
-            cursor(Self.ungrantedStream, link.peer.id))
+            cursor(Self.ungrantedStream, link.name))
     }
 
     /// A zone is never given its own facts back, so its name is always an origin that is not granted.
@@ -133,6 +141,7 @@ package struct DenialProbe: Sendable {
         _ name: String, _ client: RPCClient, _ expected: [ErrorReason],
         _ call: (procedure: Procedure, body: [UInt8])
     ) async -> Denial {
+        let mark = await refuser?.mark()
         do throws(RPCClientError) {
             _ = try await client.call(call.procedure.rawValue, call.body)
             return Denial(
@@ -145,11 +154,24 @@ package struct DenialProbe: Sendable {
                     sentence: error.description)
             }
             let reason = failure.reason ?? failure.code
-            let isExpected = expected.contains { $0.rawValue.utf8.elementsEqual(reason.utf8) }
-            return Denial(
-                name: name, verdict: isExpected ? .refused : .allowed, reason: reason,
+            let isExpected = expected.first { $0.rawValue.utf8.elementsEqual(reason.utf8) }
+            var denial = Denial(
+                name: name, verdict: isExpected != nil ? .refused : .allowed, reason: reason,
                 sentence: failure.description)
+            // What is not there at all is nobody's denial.
+            if let isExpected, isExpected.code == .permissionDenied, let refuser, let mark {
+                note(
+                    await refuser.refusal(
+                        after: mark, fingerprint: link.fingerprint, reason: isExpected), in: &denial)
+            }
+            return denial
         }
+    }
+
+    private func note(_ refusal: NodeRefusal?, in denial: inout Denial) {
+        guard let refusal else { return }
+        denial.refusal = refusal
+        denial.sentence += "; \(link.name) noted \(refusal.text)"
     }
 
     private static func decode(_ bytes: [UInt8]) throws(RPCClientError) -> [Bsfg_V1_StreamInfo] {
@@ -179,13 +201,12 @@ package struct DenialProbe: Sendable {
     }
 
     private func handshake(_ name: String, _ certificate: Certificate) async -> Denial {
-        let before = await refuser?.refusals()
+        let mark = await refuser?.mark()
         var denial = await attempt(name, certificate)
-        guard denial.verdict == .refused, let refuser, let before else { return denial }
-        if let reason = await refuser.reason(since: before) {
-            denial.reason = reason
-            denial.sentence += "; the refuser noted \(reason)"
-        }
+        guard denial.verdict == .refused, let refuser, let mark else { return denial }
+        note(
+            await refuser.refusal(after: mark, fingerprint: certificate.fingerprint), in: &denial)
+        if let refusal = denial.refusal { denial.reason = refusal.reason }
         return denial
     }
 

@@ -14,8 +14,10 @@ package struct FederationDrill: Sendable {
             boundary = BoundaryClient(RPCClient(unixSocket: socketPath))
         }
 
-        package func evidence() async throws(RPCClientError) -> NodeEvidence {
-            try await NodeEvidence.gather(admin, atUnixMilliseconds: PeerLink.nowMilliseconds())
+        /// - Parameter withRefusals: also whom it refused last.
+        package func evidence(withRefusals: Bool = false) async throws(RPCClientError) -> NodeEvidence {
+            try await NodeEvidence.gather(
+                admin, atUnixMilliseconds: PeerLink.nowMilliseconds(), withRefusals: withRefusals)
         }
     }
 

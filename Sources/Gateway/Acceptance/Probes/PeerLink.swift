@@ -1,47 +1,69 @@
 internal import FoundationEssentials
 package import RPC
 
-/// How to call a peer of `peers.yaml`: as the node would, or with another certificate.
+/// How to call a node: a peer of `peers.yaml` as our own node would, or another one by its address; with our
+/// certificate, or with another.
 package struct PeerLink: Sendable {
-    package let peer: PeerConfiguration
+    /// The peer's id, or the address.
+    package let name: String
     package let endpoint: HostPort
-    let verifier: @Sendable ([UInt8]) async -> ServiceRefusal?
-    private let trustRoots: [UInt8]
-    private let ownChain: [UInt8]
-    private let ownKey: [UInt8]
-    let timeoutMilliseconds: Int
+    /// The entry that the node is verified by; nil: its certificate has to name the host.
+    package let peer: PeerConfiguration?
+    /// SHA-256 of our certificate, as the other side notes it.
+    let fingerprint: String
+    private let verifier: @Sendable ([UInt8]) async -> ServiceRefusal?
+    private let tls: RPCClientTLS
+    private let timeoutMilliseconds: Int
 
-    /// - Throws: `CertificateError` for a peer without an endpoint and for files that cannot be read.
+    /// To a peer, whose certificate must be that of its entry.
+    /// - Parameter timeoutMilliseconds: of each step.
+    /// - Throws: `CertificateError` for a peer without an endpoint.
     package init(
-        peer: PeerConfiguration, configuration: NodeConfiguration, credentials: NodeCredentials,
-        timeoutMilliseconds: Int = 5_000
+        peer: PeerConfiguration, credentials: NodeCredentials, timeoutMilliseconds: Int = 5_000
     ) throws(CertificateError) {
         guard let endpoint = peer.endpoint else {
             throw CertificateError(
-                "the peer \(peer.id) has no endpoint in peers.yaml, so nothing here can call it")
+                "the peer \(peer.id) has no endpoint in peers.yaml; give it one there, or probe "
+                    + "host:port")
         }
-        self.peer = peer
+        do throws(RPCClientError) {
+            tls = try PeerConnection.tls(peer, credentials)
+        } catch {
+            throw CertificateError(error.description)
+        }
+        name = peer.id
         self.endpoint = endpoint
+        self.peer = peer
+        fingerprint = credentials.leaf.fingerprintHexadecimal
+        verifier = PeerConnection.verifier(peer, credentials)
         self.timeoutMilliseconds = timeoutMilliseconds
-        var trust: [UInt8] = []
-        for file in peer.authorityFiles {
-            trust += try SmallFile.read(file, bytesMaximum: X509Certificate.fileBytesMaximum)
-            trust.append(UInt8(ascii: "\n"))
-        }
-        trustRoots = trust
-        ownChain = credentials.chain.flatMap(\.pem)
-        ownKey = try SmallFile.read(
-            configuration.tls.keyFile, bytesMaximum: X509Certificate.fileBytesMaximum)
-        let identities = credentials.verifier
-        let id = peer.id
+    }
+
+    /// To whatever node is at an address. Its certificate must chain to our own CAs and name the host.
+    /// - Throws: `CertificateError` for CA files that cannot be read.
+    package init(
+        endpoint: HostPort, configuration: NodeConfiguration, credentials: NodeCredentials,
+        timeoutMilliseconds: Int = 5_000
+    ) throws(CertificateError) {
+        let anchors = try TrustAnchors(files: configuration.tls.authorityFiles)
+        name = endpoint.description
+        self.endpoint = endpoint
+        peer = nil
+        fingerprint = credentials.leaf.fingerprintHexadecimal
+        let host = EndpointVerifier(anchors: anchors, host: endpoint.host)
         verifier = { leaf in
             do throws(CertificateRefusal) {
-                _ = try identities.check(serverLeafDER: leaf, peer: id)
+                _ = try host.check(leafDER: leaf)
                 return nil
             } catch {
                 return ServiceRefusal(reason: error.kind.rawValue, sentence: error.sentence)
             }
         }
+        tls = RPCClientTLS(
+            certificateChain: credentials.chain.flatMap(\.pem), privateKey: credentials.keyPEM,
+            trustRoots: anchors.certificates.flatMap(\.pem),
+            serverName: IPAddress(endpoint.host) == nil ? endpoint.host : nil)
+        self.timeoutMilliseconds = timeoutMilliseconds
     }
 
     private var settings: RPCClientConfiguration {
@@ -52,29 +74,38 @@ package struct PeerLink: Sendable {
         return settings
     }
 
-    private func tls(chain: [UInt8], key: [UInt8]) -> RPCClientTLS {
-        RPCClientTLS(
-            certificateChain: chain, privateKey: key, trustRoots: trustRoots,
-            serverName: IPAddress(endpoint.host) == nil ? endpoint.host : nil)
-    }
-
-    package func client() throws(RPCClientError) -> RPCClient {
-        try client(chain: ownChain, key: ownKey)
+    func client() throws(RPCClientError) -> RPCClient {
+        try RPCClient(settings, tls: tls, verifier: verifier)
     }
 
     /// With another certificate, or with none where both are empty. Who the server is, is verified all the
     /// same.
     func client(chain: [UInt8], key: [UInt8]) throws(RPCClientError) -> RPCClient {
-        try RPCClient(settings, tls: tls(chain: chain, key: key), verifier: verifier)
+        var other = tls
+        other.certificateChain = chain
+        other.privateKey = key
+        return try RPCClient(settings, tls: other, verifier: verifier)
     }
 
+    // MARK: - What a call finds out
+
     /// Name, TCP, TLS, identity, answer; then the clocks and what we are there.
-    package func reach() async -> PeerReach {
-        let probe = await PeerProbe.run(
-            settings, tls: tls(chain: ownChain, key: ownKey), verifier: verifier)
-        var reach = PeerReach(steps: probe.results.map(PeerReach.Step.init))
-        reach.failure = probe.error?.transportKind?.rawValue ?? probe.error?.failure?.reason
-        guard probe.isGood else { return reach }
+    /// - Parameter refuser: where it is given, why we were refused is read there.
+    package func visit(_ refuser: Refuser? = nil) async -> PeerVisit {
+        let mark = await refuser?.mark()
+        let probe = await PeerProbe.run(settings, tls: tls, verifier: verifier)
+        var visit = PeerVisit(reach: PeerReach(steps: probe.results.map(PeerReach.Step.init)))
+        visit.error = probe.error
+        if probe.isGood { await ask(&visit) }
+        visit.reach.failure =
+            visit.error?.transportKind?.rawValue ?? visit.error?.failure?.reason
+        if let refuser, let mark, visit.mayBeRefused {
+            visit.reach.refusal = await refuser.refusal(after: mark, fingerprint: fingerprint)
+        }
+        return visit
+    }
+
+    private func ask(_ visit: inout PeerVisit) async {
         do throws(RPCClientError) {
             let client = try client()
             // The first call pays for the connection; the second one's answer times the clocks.
@@ -82,21 +113,23 @@ package struct PeerLink: Sendable {
             let asked = PeerLink.nowMilliseconds()
             let health = try await NodeHealth.ask(client)
             let answered = PeerLink.nowMilliseconds()
-            reach.zone = health.zone
-            reach.identity = health.identity
-            reach.release = health.release
-            reach.state = health.status
-            reach.roles = health.callerRoles
-            if let theirs = health.timeUnixMilliseconds {
-                reach.clockMilliseconds = theirs - (asked + answered) / 2
-                reach.clockUncertaintyMilliseconds = (answered - asked) / 2 + 1
-            }
             await client.close()
+            visit.health = health
+            visit.reach.zone = health.zone
+            visit.reach.identity = health.identity
+            visit.reach.release = health.release
+            visit.reach.state = health.status
+            visit.reach.roles = health.callerRoles
+            if let theirs = health.timeUnixMilliseconds {
+                visit.reach.clockMilliseconds = theirs - (asked + answered) / 2
+                visit.reach.clockUncertaintyMilliseconds = (answered - asked) / 2 + 1
+            }
         } catch {
-            reach.steps.append(
-                PeerReach.Step(name: "health", isGood: false, sentence: error.description))
+            visit.error = error
+            visit.reach.steps.append(
+                PeerReach.Step(
+                    name: PeerProbe.Step.health.rawValue, isGood: false, sentence: error.description))
         }
-        return reach
     }
 
     static func nowMilliseconds() -> Int64 {
@@ -104,34 +137,20 @@ package struct PeerLink: Sendable {
     }
 }
 
-/// What a call to a peer found out.
-package struct PeerReach: Sendable, Codable, Equatable {
-    package struct Step: Sendable, Codable, Equatable {
-        package var name: String
-        package var isGood: Bool
-        package var sentence: String
-    }
+/// A call to a node and what came of it.
+package struct PeerVisit: Sendable {
+    package internal(set) var reach: PeerReach
+    /// What the node says of itself and of us; nil where it did not come to that.
+    package internal(set) var health: NodeHealth?
+    /// Why not.
+    package internal(set) var error: RPCClientError?
 
-    package var steps: [Step]
-    /// The kind of a transport failure, or the reason that the peer gave.
-    package var failure: String?
-    package var zone = ""
-    package var identity = ""
-    package var release = ""
-    package var state = ""
-    /// What we are there.
-    package var roles: [String] = []
-    /// Theirs minus ours.
-    package var clockMilliseconds: Int64?
-    package var clockUncertaintyMilliseconds: Int64 = 0
-
-    package init(steps: [Step]) { self.steps = steps }
-
-    package var failedStep: Step? { steps.first { !$0.isGood } }
-}
-
-extension PeerReach.Step {
-    init(_ result: PeerProbe.Result) {
-        self.init(name: result.step.rawValue, isGood: result.isGood, sentence: result.text)
+    /// Whether what failed may have been the other side's decision.
+    var mayBeRefused: Bool {
+        switch error {
+        case nil: false
+        case .status: true
+        case .transport(let kind, _): kind == .tls || kind == .closed
+        }
     }
 }

@@ -13,10 +13,12 @@ package struct PreflightProbe: Sendable {
     /// Writes 16 MiB beside the logs and removes them again.
     let measuresDisk: Bool
     let callsPeer: Bool
+    /// Asked why the peer refused us, where it did.
+    let refuser: Refuser?
 
     package init(
         configuration: NodeConfiguration, peer: String, plan: FederationPlan, approval: String?,
-        measuresDisk: Bool, callsPeer: Bool
+        measuresDisk: Bool, callsPeer: Bool, refuser: Refuser? = nil
     ) {
         self.configuration = configuration
         self.peer = peer
@@ -24,6 +26,7 @@ package struct PreflightProbe: Sendable {
         self.approval = approval
         self.measuresDisk = measuresDisk
         self.callsPeer = callsPeer
+        self.refuser = refuser
     }
 
     package func run() async -> PreflightEvidence {
@@ -36,7 +39,7 @@ package struct PreflightProbe: Sendable {
         let admin = AdminClient(socketPath: configuration.adminSocketPath)
         do throws(RPCClientError) {
             evidence.node = try await NodeEvidence.gather(
-                admin, atUnixMilliseconds: PeerLink.nowMilliseconds())
+                admin, atUnixMilliseconds: PeerLink.nowMilliseconds(), withRefusals: true)
             evidence.neededBytes = try await growth(admin)
         } catch {
             evidence.nodeProblem = error.description
@@ -133,9 +136,8 @@ package struct PreflightProbe: Sendable {
         }
         do {
             let credentials = try NodeCredentials.load(configuration)
-            let link = try PeerLink(
-                peer: entry, configuration: configuration, credentials: credentials)
-            evidence.reach = await link.reach()
+            let link = try PeerLink(peer: entry, credentials: credentials)
+            evidence.reach = await link.visit(refuser).reach
         } catch let error as CertificateError {
             evidence.reachProblem = error.sentence
         } catch {

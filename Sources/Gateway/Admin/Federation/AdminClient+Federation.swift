@@ -36,4 +36,10 @@ extension AdminClient {
     {
         try await call(.showConfiguration, Bsfg_Admin_V1_ShowConfigurationRequest())
     }
+
+    package func listRefusals(_ request: Bsfg_Admin_V1_ListRefusalsRequest)
+        async throws(RPCClientError) -> Bsfg_Admin_V1_ListRefusalsResponse
+    {
+        try await call(.listRefusals, request)
+    }
 }

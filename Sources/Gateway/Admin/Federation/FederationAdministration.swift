@@ -13,6 +13,7 @@ struct FederationAdministration: AdminCodec, Sendable {
     let partitions: Partitions
     let pulls: Pulls
     let now: @Sendable () -> Int64
+    let refusals: @Sendable () -> RecentRefusals
     /// Reads the files again and puts them in force.
     let reload: @Sendable () async throws(ServiceError) -> ConfigurationChanges
 
@@ -27,6 +28,7 @@ struct FederationAdministration: AdminCodec, Sendable {
         case .startPeer: return try encode(try await startPeer(try decode(request)), request)
         case .reload: return try encode(try await reloadConfiguration(), request)
         case .showConfiguration: return try encode(showConfiguration(), request)
+        case .listRefusals: return try encode(listRefusals(try decode(request)), request)
         default: preconditionFailure("\(procedure.rawValue) is not administration of federation")
         }
     }
@@ -78,6 +80,34 @@ struct FederationAdministration: AdminCodec, Sendable {
             .unknownZone,
             "the peer '\(peer)' is not in peers.yaml; "
                 + NearestName.hint(for: peer, among: configuration.peers.map(\.id)), field: "peer")
+    }
+
+    // MARK: - Who was refused
+
+    private func listRefusals(_ request: Bsfg_Admin_V1_ListRefusalsRequest)
+        -> Bsfg_Admin_V1_ListRefusalsResponse
+    {
+        let recent = refusals()
+        let chosen = recent.newest(
+            request.limit == 0 ? .max : Int(request.limit), after: request.after,
+            fingerprint: request.fingerprint.isEmpty ? nil : request.fingerprint)
+        var response = Bsfg_Admin_V1_ListRefusalsResponse()
+        response.lastNumber = recent.lastNumber
+        response.refusals = chosen.map { refusal in
+            var told = Bsfg_Admin_V1_Refusal()
+            told.number = refusal.number
+            told.atUnixMs = refusal.unixMilliseconds
+            told.place = refusal.place.rawValue
+            told.reason = refusal.reason
+            told.sentence = refusal.sentence
+            told.identity = refusal.identity
+            told.names = refusal.names
+            told.fingerprint = refusal.fingerprint
+            told.address = refusal.address
+            told.path = refusal.path
+            return told
+        }
+        return response
     }
 
     // MARK: - Pulls that wait for the operator

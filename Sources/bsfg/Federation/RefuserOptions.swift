@@ -1,0 +1,32 @@
+internal import ArgumentParser
+internal import Gateway
+
+/// Where it can be read why the peer refused.
+struct RefuserOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The peer's administration socket, where both nodes are on one machine or it is forwarded: "
+                + "what the peer noted is read there.",
+            valueName: "SOCKET"))
+    var peerAdmin: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "What 'bsfg federation evidence' wrote on the peer's machine: what it noted before.",
+            valueName: "FILE"))
+    var evidence: String?
+
+    func validate() throws {
+        guard peerAdmin == nil || evidence == nil else {
+            throw ValidationError("--peer-admin and --evidence exclude each other.")
+        }
+    }
+
+    func refuser() throws -> Refuser? {
+        Refuser(
+            peerAdmin.map { FederationDrill.Side(socketPath: $0) },
+            or: try evidence.map { file in
+                try CommandFailure.wrap { try NodeEvidence.read(file: file) }
+            })
+    }
+}
