@@ -1,6 +1,4 @@
 internal import ArgumentParser
-internal import Facts
-internal import Foundation
 internal import Gateway
 internal import RPC
 
@@ -48,15 +46,6 @@ struct PeerProbeCommand: AsyncParsableCommand {
         }
     }
 
-    /// What the probe learned beside its steps.
-    private struct Finding {
-        var health: NodeHealth?
-        /// Theirs minus ours.
-        var clockMilliseconds: Int64?
-        var clockUncertaintyMilliseconds: Int64 = 0
-        var problem: String?
-    }
-
     func run() async throws {
         guard let directory = config ?? NodeConnection.environment("BSFG_CONFIG") else {
             throw CommandFailure(.usage, "say whose certificate to use: --config DIR (or BSFG_CONFIG)")
@@ -65,36 +54,29 @@ struct PeerProbeCommand: AsyncParsableCommand {
             try NodeConfiguration.load(directory: directory)
         }
         let credentials = try CommandFailure.wrap { try NodeCredentials.load(configuration) }
-        let (known, address) = try target(configuration)
-        let verifier = try verifier(known, address, configuration, credentials)
-        var settings = RPCClientConfiguration(host: address.host, port: address.port)
-        settings.connectTimeoutMilliseconds = timeoutSeconds * 1_000
-        settings.handshakeTimeoutMilliseconds = timeoutSeconds * 1_000
-        settings.callTimeoutMilliseconds = timeoutSeconds * 1_000
-        let tls = try tls(known, address, configuration, credentials)
-        let probe = await PeerProbe.run(settings, tls: tls, verifier: verifier)
-        var finding = Finding()
-        if probe.isGood {
-            finding = await look(settings, tls, verifier, known)
+        let link = try link(configuration, credentials)
+        let visit = await link.visit()
+        let problem = link.peer.flatMap { visit.reach.disagreement(with: $0.id) }
+        switch output.format {
+        case .table: printTable(visit, problem, credentials.warnings)
+        case .json:
+            StandardOutput.json(Self.json(visit, problem, link, credentials.warnings))
         }
-        show(probe, finding, address, known, warnings: credentials.warnings)
-        if let error = probe.error {
+        if let error = visit.error {
             throw CommandFailure(CommandFailure(error).status, "")
         }
-        if finding.problem != nil { throw CommandFailure(.refused, "") }
+        if problem != nil { throw CommandFailure(.refused, "") }
     }
 
-    // MARK: - Whom, and as whom
-
-    private func target(_ configuration: NodeConfiguration) throws
-        -> (PeerConfiguration?, HostPort)
-    {
-        if let known = configuration.peer(id: peer) {
-            guard let endpoint = known.endpoint else {
-                throw CommandFailure(
-                    .usage, "the peer \(peer) has no endpoint in peers.yaml; give host:port")
+    private func link(
+        _ configuration: NodeConfiguration, _ credentials: NodeCredentials
+    ) throws -> PeerLink {
+        let milliseconds = timeoutSeconds * 1_000
+        if let known = try known(configuration) {
+            return try CommandFailure.wrap {
+                try PeerLink(
+                    peer: known, credentials: credentials, timeoutMilliseconds: milliseconds)
             }
-            return (known, endpoint)
         }
         guard let address = HostPort(peer) else {
             throw CommandFailure(
@@ -102,120 +84,39 @@ struct PeerProbeCommand: AsyncParsableCommand {
                 "'\(peer)' is neither a peer of peers.yaml nor host:port; "
                     + NearestName.hint(for: peer, among: configuration.peers.map(\.id)))
         }
-        return (configuration.peers.first { $0.endpoint == address }, address)
-    }
-
-    private func verifier(
-        _ known: PeerConfiguration?, _ address: HostPort, _ configuration: NodeConfiguration,
-        _ credentials: NodeCredentials
-    ) throws -> @Sendable ([UInt8]) async -> ServiceRefusal? {
-        if let known {
-            let verifier = credentials.verifier.server(peer: known.id)
-            return { leaf in
-                switch verifier.verify(leafDER: leaf, direction: .outgoing) {
-                case .success: nil
-                case .failure(let refusal):
-                    ServiceRefusal(reason: refusal.kind, sentence: refusal.error.message)
-                }
-            }
-        }
-        let anchors = try CommandFailure.wrap {
-            try TrustAnchors(files: configuration.tls.authorityFiles)
-        }
-        let verifier = EndpointVerifier(anchors: anchors, host: address.host)
-        return { leaf in
-            do throws(CertificateRefusal) {
-                _ = try verifier.check(leafDER: leaf)
-                return nil
-            } catch {
-                return ServiceRefusal(reason: error.kind.rawValue, sentence: error.sentence)
-            }
+        return try CommandFailure.wrap {
+            try PeerLink(
+                endpoint: address, configuration: configuration, credentials: credentials,
+                timeoutMilliseconds: milliseconds)
         }
     }
 
-    private func tls(
-        _ known: PeerConfiguration?, _ address: HostPort, _ configuration: NodeConfiguration,
-        _ credentials: NodeCredentials
-    ) throws -> RPCClientTLS {
-        try CommandFailure.wrap {
-            var trust: [UInt8] = []
-            for file in known?.authorityFiles ?? configuration.tls.authorityFiles {
-                trust += try SmallFile.read(file, bytesMaximum: X509Certificate.fileBytesMaximum)
-                trust.append(UInt8(ascii: "\n"))
+    /// The peer that is called so, or that has this address.
+    private func known(_ configuration: NodeConfiguration) throws -> PeerConfiguration? {
+        if let known = configuration.peer(id: peer) {
+            guard known.endpoint != nil else {
+                throw CommandFailure(
+                    .usage, "the peer \(peer) has no endpoint in peers.yaml; give host:port")
             }
-            return RPCClientTLS(
-                certificateChain: credentials.chain.flatMap(\.pem),
-                privateKey: try SmallFile.read(
-                    configuration.tls.keyFile, bytesMaximum: X509Certificate.fileBytesMaximum),
-                trustRoots: trust,
-                serverName: IPAddress(address.host) == nil ? address.host : nil)
+            return known
         }
-    }
-
-    // MARK: - What they say
-
-    private func look(
-        _ settings: RPCClientConfiguration, _ tls: RPCClientTLS,
-        _ verifier: @escaping @Sendable ([UInt8]) async -> ServiceRefusal?,
-        _ known: PeerConfiguration?
-    ) async -> Finding {
-        var finding = Finding()
-        do throws(RPCClientError) {
-            let client = try RPCClient(settings, tls: tls, verifier: verifier)
-            // The first call pays for the connection; the second one's answer times the clocks.
-            _ = try await NodeHealth.ask(client)
-            let asked = Self.nowMilliseconds()
-            let health = try await NodeHealth.ask(client)
-            let answered = Self.nowMilliseconds()
-            finding.health = health
-            if let theirs = health.timeUnixMilliseconds {
-                finding.clockMilliseconds = theirs - (asked + answered) / 2
-                finding.clockUncertaintyMilliseconds = (answered - asked) / 2 + 1
-            }
-            if let known, !health.zone.utf8.elementsEqual(known.id.utf8) {
-                finding.problem =
-                    "the node there is of the zone \(health.zone), peers.yaml says \(known.id); "
-                    + "correct the endpoint or the id"
-            } else if known != nil,
-                !health.callerRoles.contains(where: { $0.utf8.elementsEqual("peer".utf8) })
-            {
-                finding.problem =
-                    "we are \(health.callerIdentity) there and no peer; ask for an entry in their "
-                    + "peers.yaml with authorized: true"
-            }
-            await client.close()
-        } catch {
-            finding.problem = error.description
-        }
-        return finding
-    }
-
-    private static func nowMilliseconds() -> Int64 {
-        Int64((Date().timeIntervalSince1970 * 1_000).rounded())
+        guard let address = HostPort(peer) else { return nil }
+        return configuration.peers.first { $0.endpoint == address }
     }
 
     // MARK: - Output
 
-    private func show(
-        _ probe: PeerProbe, _ finding: Finding, _ address: HostPort, _ known: PeerConfiguration?,
-        warnings: [String]
-    ) {
-        switch output.format {
-        case .table: printTable(probe, finding, warnings)
-        case .json: StandardOutput.json(json(probe, finding, address, known, warnings))
-        }
-    }
-
-    private func printTable(_ probe: PeerProbe, _ finding: Finding, _ warnings: [String]) {
+    private func printTable(_ visit: PeerVisit, _ problem: String?, _ warnings: [String]) {
+        let reach = visit.reach
         var table = Table("STEP", "", "MS#", "")
-        for result in probe.results {
+        for step in reach.steps {
             table.row([
-                result.step.rawValue, result.isGood ? "good" : "FAILED",
-                String(Int(result.milliseconds.rounded())), result.text,
+                step.name, step.isGood ? "good" : "FAILED",
+                String(Int(step.milliseconds.rounded())), step.sentence,
             ])
         }
         StandardOutput.line(table.text)
-        if let health = finding.health {
+        if let health = visit.health {
             StandardOutput.line(
                 "\nthey: zone \(health.zone), identity \(health.identity), release "
                     + "\(health.release), \(health.status)")
@@ -224,11 +125,11 @@ struct PeerProbeCommand: AsyncParsableCommand {
                     + (health.callerRoles.isEmpty
                         ? "without a role" : health.callerRoles.joined(separator: ", ")))
         }
-        if let difference = finding.clockMilliseconds {
+        if let difference = reach.clockMilliseconds {
             StandardOutput.line(
-                "clocks: " + Self.clockText(difference, finding.clockUncertaintyMilliseconds))
+                "clocks: " + Self.clockText(difference, reach.clockUncertaintyMilliseconds))
         }
-        if let problem = finding.problem { StandardOutput.line("problem: \(problem)") }
+        if let problem { StandardOutput.line("problem: \(problem)") }
         // The refused side looks at its own certificate first.
         for warning in warnings { StandardOutput.line("our own certificate: \(warning)") }
     }
@@ -244,27 +145,27 @@ struct PeerProbeCommand: AsyncParsableCommand {
             + (difference.magnitude > 2_000 ? "; set both by NTP" : "")
     }
 
-    private func json(
-        _ probe: PeerProbe, _ finding: Finding, _ address: HostPort, _ known: PeerConfiguration?,
-        _ warnings: [String]
+    private static func json(
+        _ visit: PeerVisit, _ problem: String?, _ link: PeerLink, _ warnings: [String]
     ) -> JSONOutput {
-        let steps = probe.results.map { result in
+        let reach = visit.reach
+        let steps = reach.steps.map { step in
             JSONOutput.object([
-                ("step", .text(result.step.rawValue)),
-                ("good", .flag(result.isGood)),
-                ("milliseconds", .number(result.milliseconds)),
-                ("text", .text(result.text)),
+                ("step", .text(step.name)),
+                ("good", .flag(step.isGood)),
+                ("milliseconds", .number(step.milliseconds)),
+                ("text", .text(step.sentence)),
             ])
         }
         return .object([
-            ("endpoint", .text(address.description)),
-            ("peer", known.map { .text($0.id) } ?? .null),
-            ("good", .flag(probe.isGood && finding.problem == nil)),
-            ("failure", probe.error?.transportKind.map { .text($0.rawValue) } ?? .null),
+            ("endpoint", .text(link.endpoint.description)),
+            ("peer", link.peer.map { .text($0.id) } ?? .null),
+            ("good", .flag(visit.error == nil && problem == nil)),
+            ("failure", visit.error?.transportKind.map { .text($0.rawValue) } ?? .null),
             ("steps", .list(steps)),
-            ("health", finding.health.map(StatusCommand.json) ?? .null),
-            ("clock_difference_ms", finding.clockMilliseconds.map { .integer($0) } ?? .null),
-            ("problem", finding.problem.map { .text($0) } ?? .null),
+            ("health", visit.health.map(StatusCommand.json) ?? .null),
+            ("clock_difference_ms", reach.clockMilliseconds.map { .integer($0) } ?? .null),
+            ("problem", problem.map { .text($0) } ?? .null),
             ("own_warnings", .list(warnings.map { .text($0) })),
         ])
     }
