@@ -59,7 +59,7 @@ struct NodeParts: Sendable {
         let notices = NoticeSender(logs: logs, gates: gates, logger: logger)
         self.notices = notices
         beginNotices = {
-            await notices.apply(configuration) { (peer, endpoint) throws(NodeError) in
+            await notices.apply(configuration, changedPeers: []) { (peer, endpoint) throws(NodeError) in
                 try PeerConnection.connect(peer, endpoint, configuration, credentials)
             }
         }

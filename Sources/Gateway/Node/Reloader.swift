@@ -190,7 +190,8 @@ actor Reloader {
         } catch {
             throw ServiceError(.internal, error.sentence)
         }
-        await notices.apply(prepared.configuration) { (peer, endpoint) throws(NodeError) in
+        await notices.apply(prepared.configuration, changedPeers: changedPeers) {
+            (peer, endpoint) throws(NodeError) in
             try PeerConnection.connect(
                 peer, endpoint, prepared.configuration, prepared.credentials)
         }
