@@ -127,6 +127,13 @@ extension ServerTests {
             #expect(written("write_stalled") == 10)
             #expect(lines.of("access_denied").count { $0["identity"] == "one" } == 10)
             #expect(written("access_denied") == 20)
+            for _ in 0..<30 {
+                core.tellRefused(
+                    CallerRefusal(ServiceError(.identityNotAuthorised), kind: "revoked"),
+                    address: "", isOpen: true)
+            }
+            // What a change of trust closes is written, every one.
+            #expect(written("tls_refused", "revoked") == 40)
             core.tellLeftOut()
             let leftOut = lines.of("lines_left_out")
             #expect(leftOut.count == 6)

@@ -40,7 +40,9 @@ extension ServerCore {
         keep(refusal)
         write(
             isOpen ? "caller refused, its connection is closed" : "caller refused", "tls_refused",
-            refusal, ["direction": "\(CallDirection.incoming.rawValue)"])
+            refusal, ["direction": "\(CallDirection.incoming.rawValue)"],
+            // A change of trust closes what is open, once: nobody causes that at will.
+            isBounded: !isOpen)
     }
 
     /// A call that was answered with an error, where the error is that it may not be made.
@@ -78,10 +80,10 @@ extension ServerCore {
 
     private func write(
         _ message: Logger.Message, _ event: String, _ refusal: Refusal,
-        _ more: Logger.Metadata = [:]
+        _ more: Logger.Metadata = [:], isBounded: Bool = true
     ) {
         let kind = LineKind(event: event, reason: refusal.reason, identity: refusal.identity)
-        guard lines.withLock({ $0.admits(kind) }) else { return }
+        guard !isBounded || lines.withLock({ $0.admits(kind) }) else { return }
         let shown = refusal.bounded
         logger.notice(
             message,
