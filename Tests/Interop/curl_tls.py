@@ -25,7 +25,7 @@ class Curl:
 
     def __call__(self, *arguments, path, verbose=False):
         command = [
-            "curl", "-sS", "--max-time", "30", "--cacert", str(self.node.site.authority),
+            "curl", "-sS", "--max-time", "120", "--cacert", str(self.node.site.authority),
             *self.files, "-w", "\n%{http_version} %{http_code}", *(["-v"] if verbose else []),
             *map(str, arguments), f"https://127.0.0.1:{self.node.port}{path}"]
         return CurlResult(subprocess.run(command, capture_output=True, text=True))
@@ -162,7 +162,7 @@ def handshakes(checks, site, node, curl):
             checks.equal(f"{label}: exit code and alert", (tried.exit, tried.alerts),
                          (code, [alert]))
             try:
-                wait_until("the counter", lambda: node.failures(reason) > before, 5)
+                wait_until("the counter", lambda: node.failures(reason) > before)
             except TimeoutError:
                 pass
             after = node.status()["server"].get("handshakeFailures", {})
