@@ -156,12 +156,13 @@ import WriteAheadLog
         let bench = try await bench(facts: 1)
         var head = 1
         let withFact = try await quickest(below: .seconds(5)) {
-            async let waiting = fetch(
-                bench, #","from_offset":"\#(head)","wait_ms":10000"#, milliseconds: 60_000)
-            try await Task.sleep(for: .milliseconds(150))
-            try await bench.append(head..<head + 1)
-            #expect(try await waiting.entries.map(\.offset) == [UInt64(head)])
+            let offset = head
             head += 1
+            async let waiting = fetch(
+                bench, #","from_offset":"\#(offset)","wait_ms":10000"#, milliseconds: 60_000)
+            try await Task.sleep(for: .milliseconds(150))
+            try await bench.append(offset..<offset + 1)
+            #expect(try await waiting.entries.map(\.offset) == [UInt64(offset)])
         }
         #expect(withFact < .seconds(5))
         let withTime = try await quickest(below: .seconds(5)) {

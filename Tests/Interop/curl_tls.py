@@ -98,9 +98,10 @@ def large_bodies(checks, node, curl):
             message = fact(f"large-{version}{how}", {"text": "x" * 2_500_000})
             file = node.root / f"large-{version}{how}.json"
             file.write_text(json.dumps(message))
-            arguments = (
+            # The answer to the question ends the wait, and not its time.
+            arguments = ["--expect100-timeout", "100", *(
                 ["-X", "POST", "-H", "content-type: application/json", "-T", file]
-                if how == "-T" else ["--json", f"@{file}"])
+                if how == "-T" else ["--json", f"@{file}"])]
             sent = curl(flag, *arguments, path=BOUNDARY + "AppendFact", verbose=True)
             checks.check(
                 f"{name}: stored", sent.exit == 0 and sent.version == version
