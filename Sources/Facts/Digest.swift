@@ -77,15 +77,17 @@ package struct SHA256: ~Copyable {
         bytes.withUnsafeBytes { update($0) }
     }
 
-    /// The digest of everything so far; the next update begins a new one.
+    package mutating func update(_ text: StaticString) {
+        update(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    /// The digest of everything. Nothing can be added behind it: libcrypto refuses.
     package mutating func finish() -> Digest {
         var result: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
         return withUnsafeMutableBytes(of: &result) { output in
             let ended = EVP_DigestFinal_ex(
                 context, output.baseAddress?.assumingMemoryBound(to: UInt8.self), nil)
             precondition(ended == 1, "libcrypto could not end a SHA-256")
-            let again = EVP_DigestInit_ex2(context, SHA256.algorithm, nil)
-            precondition(again == 1, "libcrypto could not begin a SHA-256")
             return Digest(UnsafeRawBufferPointer(output))
         }
     }

@@ -4,34 +4,36 @@ package enum FactRules {
     /// `kind:id` or `kind:scope/id`: the kind a lower-case noun, scope and id opaque and not empty,
     /// without white space and control characters.
     package static func isSubject(_ text: String) -> Bool {
-        let bytes = Array(text.utf8)
-        guard bytes.count <= FactLimits.nameBytes, isPrintable(text, spaces: false),
-            let colon = bytes.firstIndex(of: 0x3A), isKind(bytes[..<colon])
-        else { return false }
-        let parts = bytes[(colon + 1)...].split(separator: 0x2F, omittingEmptySubsequences: false)
-        return parts.count <= 2 && parts.allSatisfy { !$0.isEmpty }
+        isPrintable(text, spaces: false)
+            && withBytes(text) { bytes in
+                guard bytes.count <= FactLimits.nameBytes, let colon = bytes.firstIndex(of: 0x3A),
+                    let first = bytes.first, isLower(first),
+                    bytes[..<colon].allSatisfy({ isLower($0) || isDigit($0) || $0 == 0x5F })
+                else { return false }
+                return areParts(bytes[(colon + 1)...], of: 1...2, by: 0x2F)
+            }
     }
 
     /// `lower_snake_case`.
     package static func isPredicate(_ text: String) -> Bool {
-        let bytes = Array(text.utf8)
-        guard bytes.count <= FactLimits.nameBytes, let first = bytes.first, isLower(first) else {
-            return false
-        }
-        return bytes.split(separator: 0x5F, omittingEmptySubsequences: false).allSatisfy { word in
-            !word.isEmpty && word.allSatisfy { isLower($0) || isDigit($0) }
+        withBytes(text) { bytes in
+            guard bytes.count <= FactLimits.nameBytes, let first = bytes.first, isLower(first),
+                bytes.allSatisfy({ isLower($0) || isDigit($0) || $0 == 0x5F })
+            else { return false }
+            return areParts(bytes[...], of: 1...FactLimits.nameBytes, by: 0x5F)
         }
     }
 
     /// `[a-z0-9][a-z0-9._-]{0,63}`, which streams, zones and buckets share: a name of this form can
     /// name a directory.
     package static func isStreamOrZone(_ text: String) -> Bool {
-        let bytes = Array(text.utf8)
-        guard let first = bytes.first, bytes.count <= 64, isLower(first) || isDigit(first) else {
-            return false
-        }
-        return bytes.allSatisfy {
-            isLower($0) || isDigit($0) || $0 == 0x2E || $0 == 0x5F || $0 == 0x2D
+        withBytes(text) { bytes in
+            guard let first = bytes.first, bytes.count <= 64, isLower(first) || isDigit(first) else {
+                return false
+            }
+            return bytes.allSatisfy {
+                isLower($0) || isDigit($0) || $0 == 0x2E || $0 == 0x5F || $0 == 0x2D
+            }
         }
     }
 
@@ -44,13 +46,13 @@ package enum FactRules {
 
     /// `type/subtype`, with parameters or without (RFC 6838's names).
     package static func isMediaType(_ text: String) -> Bool {
-        let bytes = Array(text.utf8)
-        guard bytes.count <= FactLimits.nameBytes, bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F })
-        else { return false }
-        let essence = bytes.prefix { $0 != 0x3B && $0 != 0x20 }
-        let parts = essence.split(separator: 0x2F, omittingEmptySubsequences: false)
-        return parts.count == 2
-            && parts.allSatisfy { part in !part.isEmpty && part.allSatisfy(isMediaTypeCharacter) }
+        withBytes(text) { bytes in
+            guard bytes.count <= FactLimits.nameBytes, bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F })
+            else { return false }
+            let essence = bytes.prefix { $0 != 0x3B && $0 != 0x20 }
+            return areParts(essence, of: 2...2, by: 0x2F)
+                && essence.allSatisfy { $0 == 0x2F || isMediaTypeCharacter($0) }
+        }
     }
 
     /// Opaque: up to 256 bytes without white space and control characters.
@@ -78,7 +80,11 @@ package enum FactRules {
 
     /// No control characters, and where `spaces` is false no white space either.
     static func isPrintable(_ text: String, spaces: Bool) -> Bool {
-        text.unicodeScalars.allSatisfy { scalar in
+        let isPlain = withBytes(text) { bytes in
+            bytes.allSatisfy { $0 > 0x20 && $0 < 0x7F || spaces && $0 == 0x20 }
+        }
+        if isPlain { return true }
+        return text.unicodeScalars.allSatisfy { scalar in
             switch scalar.value {
             case 0x00...0x1F, 0x7F...0x9F: false
             case 0x21...0x7E: true
@@ -88,9 +94,28 @@ package enum FactRules {
         }
     }
 
-    private static func isKind(_ bytes: ArraySlice<UInt8>) -> Bool {
-        guard let first = bytes.first, isLower(first) else { return false }
-        return bytes.allSatisfy { isLower($0) || isDigit($0) || $0 == 0x5F }
+    /// Where the bytes stand, since each fact has several names.
+    private static func withBytes(
+        _ text: String, _ holds: (UnsafeBufferPointer<UInt8>) -> Bool
+    ) -> Bool {
+        var text = text
+        return text.withUTF8(holds)
+    }
+
+    /// Whether the separator makes so many parts, none of them empty.
+    private static func areParts(
+        _ bytes: Slice<UnsafeBufferPointer<UInt8>>, of counts: ClosedRange<Int>, by separator: UInt8
+    ) -> Bool {
+        var count = 1
+        var previous = separator
+        for byte in bytes {
+            if byte == separator {
+                if previous == separator { return false }
+                count += 1
+            }
+            previous = byte
+        }
+        return previous != separator && counts.contains(count)
     }
 
     private static func isLower(_ byte: UInt8) -> Bool { (0x61...0x7A).contains(byte) }

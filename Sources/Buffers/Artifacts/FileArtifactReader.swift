@@ -50,6 +50,7 @@ final class FileArtifactReader: ArtifactReader, @unchecked Sendable {
         guard hashedBytes == size else { return }
         let found = hash.finish()
         // A reading from the beginning again is checked again.
+        hash = SHA256()
         hashedBytes = 0
         guard found != digest else { return }
         whenDamaged(digest)

@@ -151,6 +151,11 @@ struct Canonicaliser {
         let start = output.count
         if !reader.take(0x7D) {
             places.append(.index(0))
+            // Most facts have one small object: its members' room is made once.
+            if members.isEmpty {
+                members.reserveCapacity(8)
+                names.reserveCapacity(128)
+            }
             repeat {
                 try member()
             } while reader.take(0x2C)
@@ -174,7 +179,9 @@ struct Canonicaliser {
         }
         let name = nameStart..<names.count
         places[places.count - 1] = .name(name)
-        JSONText.appendString(names[name], to: &output)
+        names.withUnsafeBytes {
+            JSONText.appendString(UnsafeRawBufferPointer(rebasing: $0[name]), to: &output)
+        }
         guard reader.take(0x3A) else { throw located(reader.unexpected("':'")) }
         output.append(0x3A)
         try value()

@@ -8,6 +8,19 @@ package enum JSONText {
         output.append(0x22)
     }
 
+    /// The same for bytes that stand together: what needs no escape is taken in one piece.
+    static func appendString(_ utf8: UnsafeRawBufferPointer, to output: inout [UInt8]) {
+        output.append(0x22)
+        var start = 0
+        for (index, byte) in utf8.enumerated() where byte < 0x20 || byte == 0x22 || byte == 0x5C {
+            output.append(contentsOf: UnsafeRawBufferPointer(rebasing: utf8[start..<index]))
+            appendCharacter(byte, to: &output)
+            start = index + 1
+        }
+        output.append(contentsOf: UnsafeRawBufferPointer(rebasing: utf8[start...]))
+        output.append(0x22)
+    }
+
     @inline(__always)
     static func appendCharacter(_ byte: UInt8, to output: inout [UInt8]) {
         switch byte {

@@ -14,7 +14,7 @@ package enum FactKey {
         _ fromZone: UnsafeRawBufferPointer, _ messageID: UnsafeRawBufferPointer
     ) -> Digest {
         var hash = SHA256()
-        hash.update(Array("bsfg.key.v1\0".utf8))
+        hash.update("bsfg.key.v1\0")
         hash.updateFramed(fromZone)
         hash.updateFramed(messageID)
         return hash.finish()

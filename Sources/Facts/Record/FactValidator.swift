@@ -39,16 +39,8 @@ struct FactValidator {
     private func checkEnvelope(_ submission: FactSubmission) throws(FactError) {
         try require(submission.messageID, "envelope.message_id")
         try checkOpaque(submission.messageID, "envelope.message_id")
-        for (zone, field) in [
-            (submission.fromZone, "envelope.from_zone"), (submission.toZone, "envelope.to_zone"),
-        ] {
-            try require(zone, field)
-            guard FactRules.isStreamOrZone(zone) else {
-                throw FactError(
-                    .invalidEnvelope, field: field,
-                    "the zone \(shown(zone)) is not [a-z0-9][a-z0-9._-]{0,63}; correct it")
-            }
-        }
+        try checkZone(submission.fromZone, "envelope.from_zone")
+        try checkZone(submission.toZone, "envelope.to_zone")
         guard submission.producedAtUnixMilliseconds != 0 else {
             throw missing("envelope.produced_at_unix_ms")
         }
@@ -70,6 +62,15 @@ struct FactValidator {
             throw FactError(
                 .invalidEnvelope, field: "envelope.object_schema",
                 "a schema's name has up to 256 bytes and no white space; correct it")
+        }
+    }
+
+    private func checkZone(_ zone: String, _ field: String) throws(FactError) {
+        try require(zone, field)
+        guard FactRules.isStreamOrZone(zone) else {
+            throw FactError(
+                .invalidEnvelope, field: field,
+                "the zone \(shown(zone)) is not [a-z0-9][a-z0-9._-]{0,63}; correct it")
         }
     }
 

@@ -137,7 +137,7 @@ struct MessageView {
     func contentDigest() throws(Malformed) -> Digest {
         guard let body else { throw Malformed(sentence: "the fact has no body") }
         var hash = SHA256()
-        hash.update(Array("bsfg.fact.v1\0".utf8))
+        hash.update("bsfg.fact.v1\0")
         hash.updateFramed(slice(subject))
         hash.updateFramed(slice(predicate))
         hash.updateFramed([body.rawValue])

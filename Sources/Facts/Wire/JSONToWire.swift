@@ -57,7 +57,7 @@ struct JSONToWire {
         guard reader.take(0x7B) else { throw expected("a JSON object") }
         if reader.take(0x7D) { return }
         var seen: UInt64 = 0
-        var members: [String] = []
+        var members: UInt64 = 0
         let depth = path.count
         repeat {
             let name = try string()
@@ -71,13 +71,11 @@ struct JSONToWire {
                 seen |= 1 << UInt64(index)
                 let absent = field.kind == .jsonValue ? false : try takeNull()
                 if !absent {
-                    if let oneof = field.oneof {
-                        guard !members.contains(oneof) else {
-                            let names = WireNames.members(of: oneof, message)
-                            throw refusal("only one of \(names) may be sent")
-                        }
-                        members.append(oneof)
+                    guard members & field.oneofBit == 0 else {
+                        let names = WireNames.members(of: field.oneof!, message)
+                        throw refusal("only one of \(names) may be sent")
                     }
+                    members |= field.oneofBit
                     try convert(field, into: &output)
                 }
             } else {

@@ -51,7 +51,9 @@ enum WireSchema {
         }
     }
 
-    struct Field: Sendable {
+    /// A class, as `Message` is: it is looked at for each field of each fact, and a copy of its texts
+    /// would cost more than what is asked of it.
+    final class Field: Sendable {
         let number: UInt32
         /// As the contract spells it.
         let name: String
@@ -60,19 +62,51 @@ enum WireSchema {
         let kind: Kind
         let isRepeated: Bool
         let oneof: String?
+        /// The bit of its oneof within its message; 0: it is in none.
+        let oneofBit: UInt64
         /// Its message's place in `messages`, when it is one.
         let messageIndex: Int
         let nameBytes: [UInt8]
         let jsonNameBytes: [UInt8]
+
+        /// Neither repeated nor a map.
+        let isSingular: Bool
+
+        fileprivate init(_ field: FieldDefinition, oneofBit: UInt64, messageIndex: Int) {
+            number = field.number
+            name = field.name
+            jsonName = WireSchema.camelCase(field.name)
+            kind = field.kind
+            isRepeated = field.isRepeated
+            oneof = field.oneof
+            self.oneofBit = oneofBit
+            self.messageIndex = messageIndex
+            nameBytes = Array(name.utf8)
+            jsonNameBytes = Array(jsonName.utf8)
+            isSingular = !field.isRepeated && field.kind != .stringMap
+        }
     }
 
-    struct Message: Sendable {
+    final class Message: Sendable {
         let name: String
         let fields: [Field]
+        /// By a field's number, its place in `fields`; -1: there is none.
+        private let places: [Int]
 
-        /// Messages have at most thirteen fields with small numbers, in order.
+        fileprivate init(_ name: String, _ fields: [Field]) {
+            self.name = name
+            self.fields = fields
+            precondition(fields.count <= 64, "a set of fields is 64 bits")
+            var places = [Int](repeating: -1, count: Int(fields.map(\.number).max() ?? 0) + 1)
+            for (place, field) in fields.enumerated() { places[Int(field.number)] = place }
+            self.places = places
+        }
+
         func index(number: UInt32) -> Int? {
-            fields.firstIndex { $0.number == number }
+            guard number < places.count, case let place = places[Int(number)], place >= 0 else {
+                return nil
+            }
+            return place
         }
 
         /// Both spellings of a name are accepted.
@@ -87,23 +121,23 @@ enum WireSchema {
         var places: [String: Int] = [:]
         for (index, definition) in definitions.enumerated() { places[definition.name] = index }
         return definitions.map { definition in
-            Message(
-                name: definition.name,
-                fields: definition.fields.map { field in
-                    var place = -1
-                    if case .message(let name) = field.kind {
-                        guard let found = places[name] else {
-                            preconditionFailure("the contract has no message \(name)")
-                        }
-                        place = found
+            var oneofs: [String] = []
+            let fields = definition.fields.map { field in
+                var place = -1
+                if case .message(let name) = field.kind {
+                    guard let found = places[name] else {
+                        preconditionFailure("the contract has no message \(name)")
                     }
-                    let jsonName = camelCase(field.name)
-                    return Field(
-                        number: field.number, name: field.name, jsonName: jsonName,
-                        kind: field.kind, isRepeated: field.isRepeated, oneof: field.oneof,
-                        messageIndex: place, nameBytes: Array(field.name.utf8),
-                        jsonNameBytes: Array(jsonName.utf8))
-                })
+                    place = found
+                }
+                var bit: UInt64 = 0
+                if let oneof = field.oneof {
+                    if !oneofs.contains(oneof) { oneofs.append(oneof) }
+                    bit = 1 << UInt64(oneofs.firstIndex(of: oneof)!)
+                }
+                return Field(field, oneofBit: bit, messageIndex: place)
+            }
+            return Message(definition.name, fields)
         }
     }()
 

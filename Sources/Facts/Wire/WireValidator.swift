@@ -2,7 +2,13 @@
 /// type, each singular field once, one member of a oneof, UTF-8. What a later release wrote and an
 /// older one relays is read leniently: unknown fields pass, known ones keep their type.
 struct WireValidator {
-    private var path: [UInt8] = []
+    /// A field that is being read; where it is repeated, which one of them. Spelled only for a refusal.
+    private struct Step {
+        let field: WireSchema.Field
+        let index: Int?
+    }
+
+    private var path: [Step] = []
     private let isLenient: Bool
 
     private init(isLenient: Bool) { self.isLenient = isLenient }
@@ -18,36 +24,37 @@ struct WireValidator {
         _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>, _ message: WireSchema.Message
     ) throws(ServiceError) {
         var reader = WireReader(bytes, range)
+        // Sets of fields and of oneofs, as bits.
         var seen: UInt64 = 0
-        var members: [String] = []
-        var counts: [Int: Int] = [:]
+        var members: UInt64 = 0
+        // How many of each repeated field; made when the first one comes.
+        var counts: [Int] = []
         while let field = try next(&reader) {
-            guard let index = message.index(number: field.number) else {
+            guard let place = message.index(number: field.number) else {
                 if isLenient { continue }
                 throw unknown(field, message)
             }
-            let schema = message.fields[index]
-            let depth = path.count
-            JSONPath.append(.name(schema.nameBytes), to: &path)
+            let schema = message.fields[place]
+            var index: Int?
             if schema.isRepeated {
-                let count = counts[index, default: 0]
-                JSONPath.append(.index(count), to: &path)
-                counts[index] = count + 1
-            } else if schema.kind != .stringMap, !isLenient {
-                guard seen & 1 << UInt64(index) == 0 else {
+                if counts.isEmpty { counts = [Int](repeating: 0, count: message.fields.count) }
+                index = counts[place]
+                counts[place] += 1
+            }
+            path.append(Step(field: schema, index: index))
+            if schema.isSingular, !isLenient {
+                guard seen & 1 << UInt64(place) == 0 else {
                     throw refusal("the field occurs twice; send it once")
                 }
-                seen |= 1 << UInt64(index)
-            }
-            if let oneof = schema.oneof, !isLenient {
-                guard !members.contains(oneof) else {
+                seen |= 1 << UInt64(place)
+                guard members & schema.oneofBit == 0 else {
                     throw refusal(
-                        "only one of \(WireNames.members(of: oneof, message)) may be sent")
+                        "only one of \(WireNames.members(of: schema.oneof!, message)) may be sent")
                 }
-                members.append(oneof)
+                members |= schema.oneofBit
             }
             try check(field, schema, bytes)
-            path.removeSubrange(depth...)
+            path.removeLast()
         }
     }
 
@@ -94,27 +101,37 @@ struct WireValidator {
         _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>
     ) throws(ServiceError) {
         var reader = WireReader(bytes, range)
-        var seen: Set<UInt32> = []
+        var seen: UInt32 = 0
         while let field = try next(&reader) {
             if isLenient, field.number > 2 { continue }
             guard field.type == .bytes, field.number <= 2,
-                seen.insert(field.number).inserted || isLenient
+                seen & 1 << field.number == 0 || isLenient
             else { throw refusal("a map entry holds one key and one value, both text") }
+            seen |= 1 << field.number
             try checkText(bytes, field.content)
         }
     }
 
     private func refusal(_ sentence: String) -> ServiceError {
-        WireSchema.refusal(.malformedRequest, sentence, path)
+        WireSchema.refusal(.malformedRequest, sentence, spelledPath())
     }
 
     private func unknown(_ field: WireField, _ message: WireSchema.Message) -> ServiceError {
-        var place = path
+        var place = spelledPath()
         JSONPath.append(.name(Array("\(field.number)".utf8)), to: &place)
         return WireSchema.refusal(
             .unknownField,
             "bsfg.v1.\(message.name) has no field \(field.number); send only fields of the contract "
                 + "that this node's release knows", place)
+    }
+
+    private func spelledPath() -> [UInt8] {
+        var spelled: [UInt8] = []
+        for step in path {
+            JSONPath.append(.name(step.field.nameBytes), to: &spelled)
+            if let index = step.index { JSONPath.append(.index(index), to: &spelled) }
+        }
+        return spelled
     }
 }
 

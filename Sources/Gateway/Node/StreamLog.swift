@@ -48,6 +48,8 @@ package final class StreamLogs: Sendable {
     private struct Contents {
         var all: [StreamLog] = []
         var byName: [StreamLog.Name: StreamLog] = [:]
+        /// The store logs by their streams, whose names are ASCII.
+        var stores: [String: LogStoreBuffer] = [:]
     }
 
     package var all: [StreamLog] { contents.withLock { $0.all } }
@@ -83,6 +85,7 @@ package final class StreamLogs: Sendable {
             contents.withLock { contents in
                 contents.all.append(log)
                 contents.byName[log.name] = log
+                if let store = log.store { contents.stores[stream.name] = store }
             }
             opened.append(log)
         }
@@ -143,6 +146,9 @@ package final class StreamLogs: Sendable {
         let name = StreamLog.Name(stream: stream, origin: origin)
         return contents.withLock { $0.byName[name] }
     }
+
+    /// Where local producers' facts of a stream go.
+    package func store(stream: String) -> LogStoreBuffer? { contents.withLock { $0.stores[stream] } }
 
     /// The log in which an owner's consumer of this name has its cursor: a name is bound to one.
     package func log(ofConsumer name: String, owner: String) -> StreamLog? {

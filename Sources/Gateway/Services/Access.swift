@@ -20,7 +20,7 @@ struct Access: Sendable {
         case .administrator:
             return nil
         case .peer(let id):
-            guard let peer = configuration.peer(id: id), peer.authorized else {
+            guard let peer = live.snapshot.configuration.peer(id: id), peer.authorized else {
                 return refused(caller, "is not authorised in peers.yaml")
             }
             gates.called(by: id)
@@ -29,7 +29,7 @@ struct Access: Sendable {
             }
             return Procedure.gated.contains(procedure) ? gates.refusal(to: id) : nil
         case .client:
-            guard let client = configuration.client(identity: caller.identity) else {
+            guard let client = live.snapshot.configuration.client(identity: caller.identity) else {
                 return refused(caller, "is not in clients")
             }
             if Procedure.producers.contains(procedure), client.roles.contains(.producer) {
@@ -48,26 +48,28 @@ struct Access: Sendable {
             "\(caller.identity) \(why); ask the operator of \(configuration.zone) for it")
     }
 
-    /// Whether the caller may append to a stream.
-    func checkAppend(_ caller: Caller, stream: String) throws(ServiceError) -> StreamConfiguration {
-        guard let found = configuration.stream(stream) else {
+    /// Whether the caller may append to a stream of `held`'s.
+    func checkAppend(
+        _ caller: Caller, stream: String, _ held: LiveConfiguration.Snapshot
+    ) throws(ServiceError) -> StreamConfiguration {
+        guard let found = held.configuration.stream(stream) else {
             throw ServiceError(
                 .unknownStream,
                 "there is no stream \(stream) here; the streams are "
-                    + configuration.streams.map(\.name).joined(separator: ", "),
+                    + held.configuration.streams.map(\.name).joined(separator: ", "),
                 field: "stream")
         }
         switch caller.kind {
         case .administrator: break
         case .peer: throw refused(caller, "is a peer, and peers append nothing here")
         case .client:
-            guard let client = configuration.client(identity: caller.identity),
+            guard let client = held.configuration.client(identity: caller.identity),
                 client.streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) })
             else {
                 throw ServiceError(
                     .streamNotGranted,
                     "\(caller.identity) may not append to \(stream); add it to this client's "
-                        + "streams in bsfg.yaml of \(configuration.zone)",
+                        + "streams in bsfg.yaml of \(held.configuration.zone)",
                     field: "stream")
             }
         }

@@ -21,14 +21,14 @@ struct AppendService: Sendable {
 
     private func target(_ caller: Caller, _ stream: String) throws(ServiceError) -> Target {
         let name = stream.isEmpty ? StreamConfiguration.defaultName : stream
-        let configured = try access.checkAppend(caller, stream: name)
-        let configuration = access.configuration
-        guard
-            let store = logs.log(stream: configured.name, origin: configuration.zone)?.store
-        else { preconditionFailure("every stream has a store log") }
+        let held = access.live.snapshot
+        let configured = try access.checkAppend(caller, stream: name, held)
+        guard let store = logs.store(stream: configured.name) else {
+            preconditionFailure("every stream has a store log")
+        }
         return Target(
-            stream: configured, store: store, zone: configuration.zone,
-            knownZones: configuration.knownZones)
+            stream: configured, store: store, zone: held.configuration.zone,
+            knownZones: held.knownZones)
     }
 
     private func encode(_ submission: FactSubmission, _ target: Target)

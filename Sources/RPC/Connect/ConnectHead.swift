@@ -30,12 +30,22 @@ struct ConnectHead {
             "The body is larger than \(limits.bodyBytes) bytes; send less, or several calls.")
     }
 
+    /// The codec of a media type spelled as nearly all clients spell it.
+    static func usualCodec(_ mediaType: String) -> RPCCodec? {
+        switch mediaType {
+        case "application/proto": .proto
+        case "application/json": .json
+        default: nil
+        }
+    }
+
     fileprivate static func codec(_ mediaType: String?) throws(ServiceError) -> RPCCodec {
         guard let mediaType else {
             throw ServiceError(
                 .unsupportedMediaType,
                 "The request has no Content-Type; send application/json or application/proto.")
         }
+        if let codec = usualCodec(mediaType) { return codec }
         // Parameters (charset and the like) say nothing that JSON or protobuf leave open.
         switch trimmed(mediaType.utf8.prefix { $0 != UInt8(ascii: ";") }).lowercased() {
         case "application/json": return .json
@@ -82,6 +92,7 @@ struct ConnectHead {
     }
 
     static func accepts(_ coding: String, in text: String) -> Bool {
+        if text == coding { return true }
         for part in text.utf8.split(separator: UInt8(ascii: ",")) {
             let pieces = part.split(separator: UInt8(ascii: ";"))
             guard let name = pieces.first, trimmed(name).lowercased() == coding else { continue }

@@ -4,7 +4,9 @@ internal import Facts
 enum GRPCHead {
     /// Whether the caller speaks gRPC, whatever it wants; such a caller understands gRPC's answers only.
     static func isGRPC(_ head: HTTPRequestHead) -> Bool {
-        guard head.version == .http2, let type = head.header("content-type") else { return false }
+        guard head.version == .http2, let type = head.header("content-type"),
+            ConnectHead.usualCodec(type) == nil
+        else { return false }
         return mediaType(type) != nil
     }
 

@@ -41,6 +41,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         core.counters.request()
         do throws(ServiceError) {
             let (caller, holder) = try callerNow()
+            if isCall(head) { return try call(head.target, head, exchange, caller, holder) }
             if let streaming = streaming(head) {
                 return try stream(streaming, head, exchange, caller, holder)
             }
@@ -80,6 +81,12 @@ final class RequestDispatcher: HTTPRequestDispatcher {
             }
             return (caller, holder)
         }
+    }
+
+    /// A call as nearly all come: what follows takes it apart only where it is not.
+    private func isCall(_ head: HTTPRequestHead) -> Bool {
+        head.method == "POST" && core.procedures.contains(head.target)
+            && head.target.utf8.allSatisfy { $0 < 0x80 }
     }
 
     /// The procedure; nil for the health page.
