@@ -99,13 +99,21 @@ def without_large(group_rows, options):
     return kept
 
 
+def shown(words):
+    """Without the directory, which says nothing to anybody else."""
+    if "--directory" in words:
+        at = words.index("--directory")
+        return words[:at] + words[at + 2:]
+    return words
+
+
 def describe_run(options, built, began):
     commit = subprocess.run(
         ["git", "-C", programs.REPOSITORY, "describe", "--always", "--dirty"], capture_output=True,
         text=True).stdout.strip()
     return {
         "run": began.strftime("%Y-%m-%dT%H:%M:%SZ"), "commit": commit or "unknown",
-        "command": "python3 Benchmarks/bench.py " + shlex.join(sys.argv[1:]),
+        "command": "python3 Benchmarks/bench.py " + shlex.join(shown(sys.argv[1:])),
         "pairs": options.pairs, "seconds": options.seconds,
         "sustained_seconds": options.sustained_seconds, "disturbance": options.disturbance,
         "fill_mebibytes": options.fill_mebibytes, "minutes": 0.0,

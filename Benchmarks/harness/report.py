@@ -115,19 +115,22 @@ def _field_table(results, group):
 
 
 def _runs(results):
+    """What was run and where; the machine once for all runs in a row that it was the same for."""
     lines = []
+    described = None
     for run in results.runs.values():
-        lines.append(f"Run {run['run']} of commit {run['commit']}: `{run['command']}`, {run['pairs']} pairs, "
+        machine = [f"- {name}: {text}" for name, text in run["environment"].items()]
+        versions = ", ".join(f"{name} {text}" for name, text in run["versions"].items())
+        machine.append(f"- peers: {versions or 'none'}")
+        machine += [f"- not there: {name}, {why}" for name, why in run["skipped"].items()]
+        if described is not None and machine != described:
+            lines += ["", *described, ""]
+        described = machine
+        lines.append(f"- `{run['command']}`, {run['run']}, commit {run['commit']}: {run['pairs']} pairs, "
                      f"{run['seconds']:g} s a repetition, sustained {run['sustained_seconds']:g} s, "
                      f"in {run['minutes']:.0f} minutes; not counted when others used more than "
                      f"{run['disturbance']:g} of a core.")
-        lines.append("")
-        lines += [f"- {name}: {text}" for name, text in run["environment"].items()]
-        versions = ", ".join(f"{name} {text}" for name, text in run["versions"].items())
-        lines.append(f"- peers: {versions or 'none'}")
-        lines += [f"- not there: {name}, {why}" for name, why in run["skipped"].items()]
-        lines.append("")
-    return lines
+    return [*lines, "", "On:", "", *(described or []), ""]
 
 
 def _counts(results):
