@@ -13,7 +13,7 @@ from federation import Pair, fails
 from support import PATIENCE, Site, UnixConnection, main, wait_until
 
 # What a lie keeps from happening is waited for this long; everything else has to happen in it.
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 10
 LIST_GATES = "/bsfg.admin.v1.FederationAdministration/ListGates"
 
 
