@@ -29,7 +29,9 @@ private final class Gauge: Sendable {
                 group.addTask {
                     try? await pool.run { () throws(BufferError) in
                         gauge.enter()
-                        usleep(10_000)
+                        // However late the other threads come.
+                        for _ in 0..<60_000 where gauge.most < 3 { usleep(1_000) }
+                        usleep(1_000)
                         gauge.leave()
                     }
                 }

@@ -125,7 +125,7 @@ def check_run(checks):
             [sys.executable, REPOSITORY / "Benchmarks/bench.py", "--driver", driver, "--pairs", "2",
              "--seconds", "0.1", "--quiet-seconds", "0", "--disturbance", "100", "--rows",
              "w1-256,w5-1024", "--fill-mebibytes", "8", "--directory", directory, "--document", page],
-            capture_output=True, text=True, timeout=300)
+            capture_output=True, text=True, timeout=900)
         checks.equal("a run ends well", (done.returncode, done.stderr), (0, ""))
         text = page.read_text()
         checks.check(

@@ -12,14 +12,14 @@ import subprocess
 import tempfile
 import time
 
-from support import BSFG, Site, main, wait_until
+from support import BSFG, PATIENCE, Site, main, wait_until
 
 SHORT = ["--seconds", "1", "--warm-up", "0.2"]
 
 
 def bench(directory, *arguments):
     done = subprocess.run(
-        [BSFG, "bench", *map(str, arguments)], capture_output=True, text=True, timeout=240,
+        [BSFG, "bench", *map(str, arguments)], capture_output=True, text=True, timeout=600,
         env={**os.environ, "TMPDIR": directory})
     return done
 
@@ -120,7 +120,7 @@ def interrupted(checks, directory):
         node = wait_until("the node's log", lambda: list(
             pathlib.Path(directory).glob("*/plant-a/data/store/*")))
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
     finally:
         process.kill()
     checks.check("Ctrl-C ends it", node and process.returncode == 130, str(process.returncode))

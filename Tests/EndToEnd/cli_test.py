@@ -22,8 +22,10 @@ import threading
 import time
 import traceback
 
+from support import free_port, short_directory
+
 BSFG = os.path.abspath(os.environ.get("BSFG", ".build-dev/debug/bsfg"))
-ROOT = pathlib.Path(tempfile.mkdtemp(prefix="bsfg-cli-"))
+ROOT = pathlib.Path(tempfile.mkdtemp(prefix="bsfg-cli-", dir=short_directory()))
 SUBJECT = "turbine:{Wind_turbine_name}"
 INGEST = ["--to", "enterprise", "--subject", SUBJECT, "--predicate", "reading"]
 HEADER = "Wind_turbine_name,Date_time,P_avg,Serial,Note"
@@ -80,7 +82,7 @@ def expect(name, outcome, code, err=None, out=None):
     return outcome
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -107,7 +109,7 @@ class Node:
         self.process = subprocess.Popen(
             [BSFG, "serve", "--config", str(self.config)], stdout=subprocess.PIPE, stderr=log)
         processes.append(self.process)
-        ready, _, _ = select.select([self.process.stdout], [], [], 30)
+        ready, _, _ = select.select([self.process.stdout], [], [], 120)
         line = self.process.stdout.readline().decode() if ready else ""
         if not line.startswith("listening on"):
             raise RuntimeError(f"{self.zone} does not start: {(self.root / 'serve.log').read_text()[-2000:]}")
@@ -130,16 +132,6 @@ class Node:
             if stream["origin"] == origin:
                 return stream["head_offset"]
         raise KeyError(origin)
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for item in sockets:
-        item.bind(("127.0.0.1", 0))
-    ports = [item.getsockname()[1] for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
 
 
 def clean_up():
@@ -296,9 +288,8 @@ def test_connection(plant):
     expect("a name that the certificate does not have",
            bsfg("status", *client_options(plant, "erp", host="localhost")), 3,
            err="does not name 'localhost'")
-    port = free_ports(1)[0]
     options = client_options(plant, "erp")
-    options[1] = f"127.0.0.1:{port}"
+    options[1] = f"127.0.0.1:{free_port()}"
     expect("nothing listens", bsfg("status", *options), 4, err="refuses connections")
 
 
@@ -464,11 +455,12 @@ def test_ingest_bad(plant, enterprise):
     expect("who has no role to append",
            bsfg("ingest", good, *client_options(plant, "erp"), *INGEST), 3, err="no role")
     options = client_options(plant, "historian")
-    options[1] = f"127.0.0.1:{free_ports(1)[0]}"
+    options[1] = f"127.0.0.1:{free_port()}"
     began = time.monotonic()
     expect("a node that is not there is not waited for",
            bsfg("ingest", good, *options, *INGEST), 4, err="refuses connections")
-    check("and is told at once", time.monotonic() - began < 10)
+    # It would be tried again for two minutes.
+    check("and is told at once", time.monotonic() - began < 60)
 
 
 def test_ingest_gzip(plant):
@@ -529,17 +521,28 @@ def test_ingest_kill(plant, enterprise):
     """A node that is killed and comes back: nothing is lost, nothing is there twice."""
     count = 6000
     head = plant.head()
-    path = file("kill.csv", "\n".join([HEADER, *rows(count, start=50_000)]) + "\n")
-    process = subprocess.Popen(
-        [BSFG, "ingest", str(path), *[str(o) for o in client_options(plant, "historian")], *INGEST,
-         "--batch", "100", "--in-flight", "4", "-o", "json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    lines = [HEADER, *rows(count, start=50_000)]
+    path = file("kill.csv", "\n".join(lines) + "\n")
+    errors = file("kill.err", "")
+    with open(errors, "wb") as said:
+        process = subprocess.Popen(
+            [BSFG, "ingest", "-", *[str(o) for o in client_options(plant, "historian")], *INGEST,
+             "--batch", "100", "--in-flight", "4", "-o", "json"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
     processes.append(process)
+    # Half of the rows before the kill, the others once it is noticed: it is in the middle however fast either is.
+    process.stdin.write(("\n".join(lines[:count // 2]) + "\n").encode())
+    process.stdin.flush()
     wait_until(lambda: plant.head() > head + 500)
     plant.kill()
-    time.sleep(1)
+    rest = threading.Thread(
+        target=lambda: process.stdin.write(("\n".join(lines[count // 2:]) + "\n").encode()))
+    rest.start()
+    wait_until(lambda: b"waiting" in errors.read_bytes())
     plant.start()
-    out, err = process.communicate(timeout=120)
+    rest.join(120)
+    out, _ = process.communicate(timeout=240)
+    err = errors.read_bytes()
     summary = json.loads(out) if out else {}
     check("ingest waits for a node that was killed", process.returncode == 0
           and summary.get("rows") == count
@@ -547,7 +550,7 @@ def test_ingest_kill(plant, enterprise):
           and summary.get("retries", 0) > 0 and b"waiting" in err, (out, err))
     check("every row is there once", plant.head() == head + count, plant.head() - head)
     check("and reaches the other zone",
-          wait_until(lambda: enterprise.head("plant-a") == plant.head(), 60))
+          wait_until(lambda: enterprise.head("plant-a") == plant.head()))
     plant.kill()
     outcome = bsfg("ingest", path, *client_options(plant, "historian"), *INGEST)
     check("a node that is down at the start is told", outcome.code == 4, repr(outcome))
@@ -687,8 +690,12 @@ def test_consumers(plant, enterprise):
         "fact", "append", "--config", plant.config, "--to", "enterprise", "--subject", "pump:9",
         "--predicate", "waited", "--object", "1"))
     timer.start()
-    waited = bsfg("fact", "fetch", "--consumer", "late", "--wait", "10000", "-o", "json",
-                  environment=as_erp)
+    for _ in range(10):
+        # No fetch waits for more than ten seconds, and a slow machine may need more.
+        waited = bsfg("fact", "fetch", "--consumer", "late", "--wait", "10000", "-o", "json",
+                      environment=as_erp)
+        if waited.code != 0 or waited.json.get("entries"):
+            break
     timer.join()
     check("a fetch that waits gets what comes through the other zone", waited.code == 0
           and len(waited.json.get("entries", [])) == 1, repr(waited))
@@ -710,9 +717,9 @@ def test_tail(plant, enterprise):
            bsfg("fact", "tail", "--config", enterprise.config), 0, out="")
     began = time.monotonic()
     subprocess.run(
-        f"timeout 60 '{BSFG}' fact tail --from-offset 0 -f --config '{plant.config}' | head -1",
+        f"timeout 110 '{BSFG}' fact tail --from-offset 0 -f --config '{plant.config}' | head -1",
         shell=True, stdout=subprocess.DEVNULL)
-    check("fact tail -f ends when nobody reads", time.monotonic() - began < 30)
+    check("fact tail -f ends when nobody reads", time.monotonic() - began < 100)
     with open("/dev/full", "wb") as full:
         process = subprocess.run([BSFG, "version"], stdout=full, stderr=subprocess.PIPE)
     check("a full disk is an error", process.returncode == 1
@@ -721,25 +728,34 @@ def test_tail(plant, enterprise):
         [BSFG, "fact", "tail", "-f", "-n", "0", "--config", str(plant.config), "-o", "json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     processes.append(process)
-    time.sleep(1)
+    shown = []
 
-    def next_line(seconds=20):
-        ready, _, _ = select.select([process.stdout], [], [], seconds)
-        return process.stdout.readline() if ready else b""
+    def read():
+        for line in process.stdout:
+            shown.append(line)
+
+    threading.Thread(target=read, daemon=True).start()
+
+    def is_shown(name):
+        return any(f'"{name}"'.encode() in line for line in shown)
 
     def append(name):
         return bsfg("fact", "append", *here, "--to", "enterprise", "--subject", "pump:9",
                     "--predicate", name, "--object", "1")
 
-    append("followed")
-    check("fact tail -f shows what comes", b'"followed"' in next_line())
+    def follows():
+        # What came before it began is not shown: another one is.
+        append("followed")
+        return wait_until(lambda: is_shown("followed"), 3)
+
+    check("fact tail -f shows what comes", wait_until(follows), shown[-3:])
     plant.stop()
     time.sleep(0.5)
     plant.start()
     append("after_restart")
-    check("and goes on when the node is back", b'"after_restart"' in next_line(60))
+    check("and goes on when the node is back", wait_until(lambda: is_shown("after_restart")), shown[-3:])
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 def test_peer(plant, enterprise):
@@ -748,7 +764,8 @@ def test_peer(plant, enterprise):
     check("peer probe", good.code == 0 and good.json["good"]
           and [s["step"] for s in good.json["steps"]] == ["dns", "tcp", "tls", "identity", "health"]
           and good.json["health"]["caller_roles"] == ["peer"]
-          and abs(good.json["clock_difference_ms"]) < 1000, repr(good))
+          # As exact as half the time that the call took.
+          and abs(good.json["clock_difference_ms"]) < 30_000, repr(good))
     expect("peer probe as a table", bsfg("peer", "probe", "plant-a", *here), 0, out="clocks:")
     expect("by host and port",
            bsfg("peer", "probe", f"127.0.0.1:{plant.port}", *here), 0, out="zone plant-a")
@@ -760,7 +777,7 @@ def test_peer(plant, enterprise):
     expect("of a name that is none",
            bsfg("peer", "probe", "no-such-host.invalid:9443", *here), 4, out="has no address")
     expect("of a port where nothing listens",
-           bsfg("peer", "probe", f"127.0.0.1:{free_ports(1)[0]}", *here), 4, out="refuses connections")
+           bsfg("peer", "probe", f"127.0.0.1:{free_port()}", *here), 4, out="refuses connections")
     # A full backlog neither accepts nor refuses, as a firewall that drops.
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -786,7 +803,7 @@ def test_peer(plant, enterprise):
         for _ in range(2):
             try:
                 connection, _ = plain.accept()
-                connection.settimeout(2)
+                connection.settimeout(60)
                 try:
                     connection.recv(65536)
                     connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -844,7 +861,7 @@ def test_one_node(plant):
 
 def test_end(plant, enterprise):
     check("both logs are of one length",
-          wait_until(lambda: enterprise.head("plant-a") == plant.head(), 60))
+          wait_until(lambda: enterprise.head("plant-a") == plant.head()))
     pull = enterprise.status()["pulls"][0]
     check("the pull has confirmed everything", wait_until(
         lambda: enterprise.status()["pulls"][0]["confirmed_offset"] == plant.head() - 1), pull)
@@ -855,8 +872,7 @@ def test_end(plant, enterprise):
 
 def main():
     atexit.register(clean_up)
-    ports = free_ports(2)
-    plant, enterprise = Node("plant-a", ports[0]), Node("enterprise", ports[1])
+    plant, enterprise = Node("plant-a", free_port()), Node("enterprise", free_port())
     set_up(plant, enterprise)
     plant.start()
     enterprise.start()

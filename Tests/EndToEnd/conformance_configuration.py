@@ -21,7 +21,7 @@ def serve(node):
     """What a start of the node ends with, for files that it has to refuse."""
     try:
         done = subprocess.run(
-            [BSFG, "serve", "--config", str(node.root)], capture_output=True, text=True, timeout=20)
+            [BSFG, "serve", "--config", str(node.root)], capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         return None, "it serves"
     return done.returncode, done.stderr

@@ -72,6 +72,7 @@ def visible(checks, site, source, receiver, producer):
     name = consumer_name(receiver, source)
     shown = source.cursor(name)
     status = source.stream_status()
+    wait_until("a gate's line", lambda: '"gate_' in receiver.errors.read_text())
     fill, used, capacity = (
         float(status.get("fill", 0)), int(status.get("fillBytes", 0)), int(status["capacityBytes"]))
     caller = Caller(source, producer.certificate)
@@ -99,8 +100,9 @@ def visible(checks, site, source, receiver, producer):
         used > 0 and abs(fill - used / capacity) < 1e-6, status)
     lines = []
     for node in (source, receiver):
-        for line in node.errors.read_text().splitlines():
-            if "fault_point" not in line:
+        # The last line may be written just now.
+        for line in node.errors.read_text().splitlines(keepends=True):
+            if "fault_point" not in line and line.endswith("\n"):
                 lines.append((node.zone, json.loads(line)))
     gate_lines = [line for _, line in lines if line.get("event", "").startswith("gate_")]
     checks.check(

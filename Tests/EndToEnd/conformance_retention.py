@@ -27,7 +27,7 @@ def first_offset(node, stream=STREAM):
 def expiring(checks, site):
     """Nobody confirms, and unconfirmed facts may stay for some seconds."""
     node, absent = site.node("plant-a", name="expiring"), site.node("enterprise")
-    node.stream_options = {**SMALL, "unconfirmed_ttl": "8s"}
+    node.stream_options = {**SMALL, "unconfirmed_ttl": "12s"}
     node.client("producer-1")
     node.client("reader-1", roles=["consumer"])
     node.grant(absent)
@@ -39,10 +39,14 @@ def expiring(checks, site):
             lambda: events(node, "unconfirmed_near_ttl")):
         return
     announced, before = events(node, "unconfirmed_near_ttl")[0], numbers(node.peek())
+    # On a slow machine they may have gone between the alert and this look: then the lines tell the order.
+    text = node.errors.read_text()
+    were_there = before == list(range(30)) or (
+        0 <= text.find('"unconfirmed_near_ttl"') < text.find('"facts_expired"'))
     checks.check(
         "spec 19.95: facts that will expire unconfirmed are an alert, while they are there",
         announced.get("alert") == "UnconfirmedNearTtl" and announced["first_offset"] == "0"
-        and before == list(range(30)), (announced, before))
+        and were_there, (announced, before))
     number = 30
 
     def expired():
@@ -55,13 +59,16 @@ def expiring(checks, site):
     wait_until("the expiry", expired, every=0.5)
     wait_until("the segments going", lambda: first_offset(node) > 0)
     node.consumer("reader-1", "late")
-    page = Caller(node, site.certificate("reader-1")).fetch("late", from_offset="0", limit=10)
-    entries = page.json["entries"]
-    checks.check(
-        "spec 19.97: expired facts are gone, and a fetch at their place says so",
-        [gap[0] for gap in gaps(entries)] == [0] and "expired" in gaps(entries)[0][2]
-        and numbers(node.peek())[0] == gaps(entries)[0][1] + 1
-        and numbers(entries)[0] == gaps(entries)[0][1] + 1, entries[0])
+    reader = Caller(node, site.certificate("reader-1"))
+
+    def told():
+        # The next segment may go between the fetch and the look at what is left.
+        entries = reader.fetch("late", from_offset="0", limit=10).json["entries"]
+        return ([gap[0] for gap in gaps(entries)] == [0] and "expired" in gaps(entries)[0][2]
+                and numbers(node.peek())[0] == gaps(entries)[0][1] + 1
+                and numbers(entries)[0] == gaps(entries)[0][1] + 1)
+
+    checks.eventually("spec 19.97: expired facts are gone, and a fetch at their place says so", told)
     node.stop()
 
 
@@ -114,6 +121,7 @@ def strict(checks, site):
         "spec 19.92: in sil_strict nothing unconfirmed goes, by size or by age",
         (refusal is not None, again.reason, numbers(node.peek()),
          node.stream_status().get("gaps", [])), (True, "backpressure", list(range(stored)), []))
+    wait_until("the line", lambda: events(node, "alarm_raised"))
     checks.equal(
         "spec 19.93: and that it is full is an alert",
         {line.get("alert") for line in events(node, "alarm_raised")}, {"StoreFillHigh"})

@@ -21,7 +21,7 @@ def check(name, holds, why=""):
 def demo(*arguments):
     return subprocess.run(
         [BSFG, "demo", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=300)
+        timeout=600)
 
 
 def main():

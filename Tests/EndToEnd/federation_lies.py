@@ -10,8 +10,10 @@ import json
 
 import lying_peer
 from federation import Pair, fails
-from support import Site, UnixConnection, main, wait_until
+from support import PATIENCE, Site, UnixConnection, main, wait_until
 
+# What a lie keeps from happening is waited for this long; everything else has to happen in it.
+PATIENCE_SECONDS = 10
 LIST_GATES = "/bsfg.admin.v1.FederationAdministration/ListGates"
 
 
@@ -24,7 +26,7 @@ def lying(pair, node, other, lie):
         for entry in other.peers]
     try:
         with pair.files(other, peers=entries):
-            wait_until("the liar believed", lambda: pulls(other, node))
+            wait_until("the liar believed", lambda: peer.answered > 0 and pulls(other, node))
             yield
     finally:
         peer.close()
@@ -47,7 +49,7 @@ def ungranted(checks, pair):
 
 def partition(checks, pair):
     def is_closed():
-        connection = UnixConnection(pair.ours.socket, 10)
+        connection = UnixConnection(pair.ours.socket, PATIENCE)
         try:
             connection.request("POST", LIST_GATES, b"{}", {"content-type": "application/json"})
             gates = json.loads(connection.getresponse().read())["gates"]
@@ -69,7 +71,7 @@ def cursor(checks, pair):
     with lying(pair, pair.theirs, pair.ours, lying_peer.forgets_its_cursor):
         pair.append(pair.theirs, "is never confirmed")
         wait_until("it taken", lambda: pair.ours.head("plant-a") == pair.theirs.head())
-        fails(checks, pair, "forgets its cursor", "cursor", "believes", patience=5)
+        fails(checks, pair, "forgets its cursor", "cursor", "believes", patience=PATIENCE_SECONDS)
 
 
 def confirm(checks, pair):
@@ -78,7 +80,7 @@ def confirm(checks, pair):
         name = "plant-a/facts.operational/enterprise"
         wait_until("it confirmed", lambda: pair.ours.cursor(name) == pair.ours.head())
         fails(checks, pair, "confirms before it appends", "cursor", "believes", "it had confirmed up to",
-              patience=5)
+              patience=PATIENCE_SECONDS)
 
 
 def altered(checks, pair):
@@ -86,7 +88,7 @@ def altered(checks, pair):
         pair.append(pair.theirs, "is altered on its way")
         wait_until("it in quarantine", lambda: int(
             pair.ours.status().get("quarantine", {}).get("count", 0)) > 0)
-        fails(checks, pair, "serves altered facts", "replay", "in quarantine", patience=5)
+        fails(checks, pair, "serves altered facts", "replay", "in quarantine", patience=PATIENCE_SECONDS)
 
 
 # A pair for each group: the last lie of a group leaves behind what the next one would be blamed for.

@@ -200,7 +200,7 @@ class Hour:
             f"{machine.name}: the fact is followed with fact tail -f", process.poll() is None,
             output.read_text())
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(PATIENCE)
 
     def close(self):
         for _, process in self.followers:

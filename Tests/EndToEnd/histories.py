@@ -65,6 +65,7 @@ def source_copied_back(checks):
         once(checks, "a source copied back", receiver,
              [f"common-{number}" for number in range(40)]
              + [f"{kind}-{number}" for kind in ("lost", "new") for number in range(30)])
+        wait_until("the line", lambda: events(receiver, "history_accepted"))
         checks.equal(
             "who accepted what, and why, is in the log",
             [(event["side"], event["reason"]) for event in events(receiver, "history_accepted")],

@@ -48,7 +48,7 @@ class GoodClient(threading.Thread):
 
     def __init__(self, node, certificate):
         super().__init__()
-        self.caller = Caller(node, certificate, timeout=60)
+        self.caller = Caller(node, certificate)
         self.answered = 0
         self.refused = []
         self.slowest = 0.0
@@ -78,7 +78,7 @@ def attack(node, certificates, seconds, connections, only):
         "only": only, "certificates": [str(certificate) for certificate in certificates]}
     script = pathlib.Path(__file__).with_name("hostile_attacks.py")
     done = subprocess.run(
-        [sys.executable, str(script), json.dumps(order)], stdout=subprocess.PIPE, timeout=seconds + 120)
+        [sys.executable, str(script), json.dumps(order)], stdout=subprocess.PIPE, timeout=seconds + 300)
     return json.loads(done.stdout)
 
 

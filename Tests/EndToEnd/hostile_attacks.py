@@ -26,6 +26,7 @@ WINDOW_SIZE = 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 BOUNDARY = "/bsfg.v1.BoundaryService/"
 MIB = 1 << 20
+LATE_SECONDS = 60
 BOMB = gzip.compress(b"[" * (512 * MIB // 8), 9)  # 64 MiB in about as many KiB
 # Who does not read is not to be read for by the system either.
 RECEIVE_BUFFER = 4 << 10
@@ -276,16 +277,18 @@ class Attackers:
         number = index % len(self.order["certificates"])
         source = (f"127.0.{1 + index // 200 % 200}.{1 + index % 200}", 0)
         await asyncio.sleep(random.uniform(0, 2))
-        while time.monotonic() < self.end:
+        # Where a slow machine got no connection of this kind in time, it goes on for one.
+        while time.monotonic() < self.end or (
+                not outcome["connected"] and time.monotonic() < self.end + LATE_SECONDS):
             writer = None
             try:
                 options = {"ssl": self.context(number, attack.protocol)} if attack.has_certificate else {}
                 reader, writer = await asyncio.wait_for(
                     asyncio.open_connection(
                         "127.0.0.1", self.order["port"], local_addr=source, limit=RECEIVE_BUFFER, **options),
-                    15)
+                    30)
                 outcome["connected"] += 1
-                left = max(0.1, self.end - time.monotonic())
+                left = max(1, self.end - time.monotonic())
                 await asyncio.wait_for(attack.run(Connection(reader, writer, number, outcome)), left)
             except asyncio.TimeoutError:
                 pass

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from support import BSFG, REPOSITORY, Checks, main
+from support import BSFG, PATIENCE, REPOSITORY, Checks, main
 
 UNIT = "lib/systemd/system/bsfg-controller.service"
 ROOT = "/opt/bsfg"
@@ -24,7 +24,7 @@ def make_install(**variables):
     return subprocess.run(
         ["make", "-s", "install", f"BINARY={pathlib.Path(BSFG).resolve()}",
          *(f"{name}={value}" for name, value in variables.items())],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
 
 
 def mode(path):
@@ -91,7 +91,7 @@ def on_a_machine(checks):
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c",
          f"T=$(mktemp -d) && mount -t tmpfs tmpfs $T || exit 77; {laid}; exec \"$@\"", "sh",
-         sys.executable, __file__, "--operator"], capture_output=True, text=True, timeout=300)
+         sys.executable, __file__, "--operator"], capture_output=True, text=True, timeout=1200)
     if done.returncode == 77:
         checks.skip("a real installation", f"no file system over another here: {done.stderr.strip()}")
         return
@@ -120,7 +120,7 @@ def operator():
 
     def shell(command, **options):
         return subprocess.run(
-            ["sh", "-c", command], capture_output=True, text=True, env=environment, timeout=60, **options)
+            ["sh", "-c", command], capture_output=True, text=True, env=environment, timeout=PATIENCE, **options)
 
     said = shell(
         f"bsfg init --root {ROOT} --zone plant-a --identity plant-a-bsfg --address 127.0.0.1 --port 29443")
@@ -155,7 +155,7 @@ def operator():
         checks.check("a stranger does not", stranger.returncode != 0, stranger.stdout)
     finally:
         node.terminate()
-        checks.equal("it ends with", node.wait(60), 0)
+        checks.equal("it ends with", node.wait(PATIENCE), 0)
     return checks.finish()
 
 

@@ -170,8 +170,16 @@ def partition(checks):
         bsfg(receiver, "admin", "reconcile", "--peer", "plant-a")
         wait_until("everything confirmed", lambda: source.cursor(name) == 40)
         wait_until("normal mode again", lambda: gate()["mode"] == "normal")
-        lines = [json.loads(line) for line in receiver.errors.read_text().splitlines()[length:]
-                 if line.startswith("{")]
+
+        def told_lines():
+            return [json.loads(line) for line in receiver.errors.read_text().splitlines()[length:]
+                    if line.startswith("{") and line.endswith("}")]
+
+        # The lines come a moment after what they tell of.
+        lines = wait_until("the last line", lambda: (
+            lambda found: found if any(
+                line.get("event") == "gate_normal" and line.get("direction") == "inbound"
+                for line in found) else None)(told_lines()))
         told = {line["event"]: line for line in lines
                 if line.get("event") in RECONCILIATION and line.get("direction") == "inbound"}
         order = [line["event"] for line in lines if line.get("direction") == "inbound"

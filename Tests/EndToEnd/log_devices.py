@@ -76,7 +76,10 @@ class LoopFileSystem:
         if not self.mounted:
             raise Unmountable(done.stdout.decode().strip())
         if self.request_kilobytes:
-            self._limit_requests()
+            try:
+                self._limit_requests()
+            except (OSError, IndexError) as error:
+                raise Unmountable(f"the requests of its loop device cannot be limited: {error}") from error
 
     def _limit_requests(self):
         found = run("losetup", "-n", "-O", "NAME", "-j", self.image).stdout.decode().split()
@@ -97,7 +100,7 @@ class LoopFileSystem:
 
     def unmount(self):
         self._restore_requests()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.mounted:
             done = run("umount", self.point)
             if done.returncode == 0:

@@ -12,10 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 from log_common import BSFG
-from support import Checks, free_port
+from support import Checks, free_port, wait_until
 
 BLOCK = 4096
 BLOCKS = 1024
@@ -47,6 +46,12 @@ def measures(checks, directory):
     checks.equal("--check alone is a wrong command line", disk_test(directory, "--check")[0], 2)
 
 
+def block(path, number):
+    with open(path, "rb") as file:
+        file.seek(number * BLOCK)
+        return file.read(BLOCK)
+
+
 def is_honest(checks, directory):
     port = free_port()
     listener = subprocess.Popen(
@@ -58,7 +63,7 @@ def is_honest(checks, directory):
             [BSFG, "log", "disk-test", directory, "--remote", remote], stdout=subprocess.PIPE)
         writer.stdout.readline()
         path = os.path.join(directory, "bsfg-disk-test-numbers")
-        time.sleep(1)
+        wait_until("a dozen numbers", lambda: any(block(path, 12)))
         writer.kill()
         writer.wait()
         status, output, error = disk_test(directory, "--check", "--remote", remote, "--json")

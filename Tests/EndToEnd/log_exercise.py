@@ -39,7 +39,7 @@ class Exercise:
         self.failed = []         # sentences
         self.cause = None        # of the first unknown or poisoned answer
         self.highest = -1        # offset
-        self.slowest_refusal = 0
+        self.refusals = []       # microseconds of each
         self.pipe_broken = False
         self.unanswered = 0      # appends
         self.window = 2 * in_flight
@@ -150,8 +150,8 @@ class Exercise:
         except subprocess.TimeoutExpired:
             return None
         Exercise._living.discard(self.process)
-        self.reader.join(10)
-        self.complainer.join(10)
+        self.reader.join(60)
+        self.complainer.join(60)
         return status
 
     def _complain(self):
@@ -190,7 +190,7 @@ class Exercise:
                 self.oracle.confirm_answered, answer["next_offset"])
         elif word == "refused":
             self.refused[answer["reason"]] = self.refused.get(answer["reason"], 0) + 1
-            self.slowest_refusal = max(self.slowest_refusal, answer.get("microseconds", 0))
+            self.refusals.append(answer.get("microseconds", 0))
             if hasattr(what, "answer") and what.answer is None:
                 what.answer = "refused"
         elif word in ("unknown", "poisoned"):

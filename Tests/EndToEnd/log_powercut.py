@@ -25,6 +25,7 @@ from log_oracle import Oracle
 CUTS_A_LOG = 12
 SEGMENT = 1 << 20
 CAPACITY = 16 << 20
+PATIENCE_SECONDS = 120
 
 
 def feed(writer, chance, stop, large):
@@ -74,7 +75,7 @@ def cycle(layer, system, directory, oracle, profile):
         target=feed, args=(writer, chance, stop, kind == "in a large commit"))
     feeder.start()
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while writer.acknowledged == 0 and writer.process.poll() is None \
                 and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -91,8 +92,8 @@ def cycle(layer, system, directory, oracle, profile):
         layer.note(kind)
     finally:
         stop.set()
-        status = writer.close(20)
-        feeder.join(20)
+        status = writer.close(PATIENCE_SECONDS)
+        feeder.join(PATIENCE_SECONDS)
         if status is None:
             layer.failures.append(f"cut {layer.cases}: the writer hangs without power")
             writer.kill()

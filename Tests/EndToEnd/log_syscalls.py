@@ -60,6 +60,7 @@ FAULTS = {
     "fstatfs": ("error=EIO",),
 }
 SMALL_GAP = 4
+PATIENCE_SECONDS = 120
 NAMES = {"retval=0": "took nothing", "signal=SIGKILL": "killed"}
 
 
@@ -103,7 +104,7 @@ class Sweep:
                     writer.confirm(writer.highest)
                 writer.wait()
         writer.wait()
-        status = writer.close(60)
+        status = writer.close(PATIENCE_SECONDS)
         if status is None:
             writer.kill()
         return writer, status
@@ -231,13 +232,16 @@ class Sweep:
     def go_on(self, where, directory, oracle):
         """Opened again without a fault it takes a record, and still holds the others."""
         writer = Exercise(oracle, directory, SEGMENT, CAPACITY)
-        for attempt in range(50):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        attempt = 0
+        while time.monotonic() < deadline:
             writer.append(f"{writer.life}-again-{attempt}", 1000)
             writer.wait()
             if writer.acknowledged or set(writer.refused) != {"full"}:
                 break
             # The life before may have filled it: it takes records once they are confirmed.
             writer.confirm(writer.opened["head_offset"])
+            attempt += 1
             time.sleep(0.1)
         status = writer.close()
         if status != 0 or writer.acknowledged != 1:

@@ -14,6 +14,7 @@ import struct
 import threading
 
 import hpack
+from replication_common import finish
 from support import BOUNDARY, FEDERATION, Caller, UnixConnection, free_port
 
 from protobuf_fields import Fixed, field, fields, message  # of Tests/Interop, where support leads
@@ -103,6 +104,8 @@ class LyingPeer:
 
     def __init__(self, node, other, lie):
         self.node, self.other, self.lie = node, other, lie
+        # Calls that were answered, with a lie or without.
+        self.answered = 0
         self.port = free_port()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -138,10 +141,13 @@ class LyingPeer:
             finally:
                 caller.close()
 
-        return self.lie(request[":path"], body, tell) or tell(request[":path"], body)
+        answer = self.lie(request[":path"], body, tell) or tell(request[":path"], body)
+        self.answered += 1
+        return answer
 
     def close(self):
-        self.listener.close()
+        # Closing alone does not wake who waits for a connection.
+        finish(self.listener)
 
 
 class LyingSocket:

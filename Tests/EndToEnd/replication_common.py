@@ -1,6 +1,7 @@
 """What the replication tests share: a link that can be held, a producer that remembers what was
 acknowledged, and the comparison of both sides."""
 
+import contextlib
 import json
 import random
 import select
@@ -20,6 +21,11 @@ class Link:
         self.target_port = target_port
         self.port = free_port()
         self.holds = threading.Event()
+        # Bytes a second that come down at most, None for no limit.
+        self.rate = None
+        # Pieces that were read before a hold and are not yet passed on.
+        self.rising = threading.Condition()
+        self.rising_count = 0
         self.is_cut = threading.Event()
         self.closing = False
         self.pairs = []
@@ -28,9 +34,11 @@ class Link:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def hold(self):
-        self.holds.set()
-        # Nothing that was read before may still be on its way up.
-        time.sleep(0.2)
+        """From its return on nothing goes up, also nothing that was read before."""
+        with self.rising:
+            self.holds.set()
+            if not self.rising.wait_for(lambda: self.rising_count == 0, PATIENCE):
+                raise TimeoutError("what is on its way up does not get there")
 
     def release(self):
         """What was held goes on, except for connections that were dropped."""
@@ -42,7 +50,7 @@ class Link:
             pairs, self.pairs = self.pairs, []
         for pair in pairs:
             for end in pair:
-                end.close()
+                finish(end)
 
     def cut(self):
         self.is_cut.set()
@@ -53,7 +61,8 @@ class Link:
 
     def close(self):
         self.closing = True
-        self.listener.close()
+        # Closing alone does not wake who waits for a connection.
+        finish(self.listener)
         self.drop()
 
     def _accept(self):
@@ -66,10 +75,11 @@ class Link:
                 below.close()
                 continue
             try:
-                above = socket.create_connection(("127.0.0.1", self.target_port), 5)
+                above = socket.create_connection(("127.0.0.1", self.target_port), PATIENCE)
             except OSError:
                 below.close()
                 continue
+            above.settimeout(None)
             for end in (below, above):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
@@ -80,25 +90,47 @@ class Link:
 
     def _carry(self, source, target, goes_up):
         try:
-            while True:
-                if goes_up and self.holds.is_set():
-                    time.sleep(0.02)
-                    if source.fileno() < 0:
-                        return
-                    continue
-                ready, _, _ = select.select([source], [], [], 0.1)
-                if not ready:
-                    continue
-                if goes_up and self.holds.is_set():
-                    continue
-                data = source.recv(1 << 16)
-                if not data:
-                    break
-                target.sendall(data)
+            while self._carry_piece(source, target, goes_up):
+                pass
         except (OSError, ValueError):
             pass
         for end in (source, target):
-            end.close()
+            finish(end)
+
+    def _carry_piece(self, source, target, goes_up):
+        """False at the end."""
+        if goes_up and self.holds.is_set():
+            time.sleep(0.02)
+            return source.fileno() >= 0
+        ready, _, _ = select.select([source], [], [], 0.1)
+        if not ready:
+            return True
+        if not goes_up:
+            data = source.recv(1 << 16)
+            target.sendall(data)
+            rate = self.rate
+            if rate:
+                time.sleep(len(data) / rate)
+            return bool(data)
+        with self.rising:
+            if self.holds.is_set():
+                return True
+            self.rising_count += 1
+        try:
+            data = source.recv(1 << 16)
+            target.sendall(data)
+            return bool(data)
+        finally:
+            with self.rising:
+                self.rising_count -= 1
+                self.rising.notify_all()
+
+
+def finish(end):
+    """Closes a socket so that a thread that waits at it notices."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
 
 
 class Producer:
@@ -132,7 +164,8 @@ class Producer:
         if not self.pending:
             self.pending = [self.message() for _ in range(count or self.chance.randint(1, 50))]
         if self.caller is None:
-            self.caller = Caller(self.node, self.certificate, timeout=10)
+            # Whoever went away without a word is asked again before any test's patience is over.
+            self.caller = Caller(self.node, self.certificate, timeout=20)
         answer = self.caller.call(
             INGEST + "AppendFacts", {"stream": STREAM, "facts": self.pending})
         if not answer.ok:
@@ -168,7 +201,9 @@ class Producer:
     def stop(self):
         self.stopping.set()
         if self.thread:
-            self.thread.join(60)
+            self.thread.join(PATIENCE)
+            if self.thread.is_alive():
+                raise TimeoutError(f"the producer at {self.node.zone} does not stop")
 
     def append(self, count):
         """A batch that is acknowledged in the end, over a new connection where the old one is gone."""
@@ -177,7 +212,8 @@ class Producer:
             try:
                 return self.batch(count)
             except Exception:
-                self.caller.close()
+                if self.caller:
+                    self.caller.close()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)

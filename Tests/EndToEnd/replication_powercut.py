@@ -56,7 +56,7 @@ class Disk:
             return subprocess.run(
                 ["umount", str(self.point)], capture_output=True).returncode == 0
 
-        wait_until("the image being unmounted", unmounted, 10)
+        wait_until("the image being unmounted", unmounted)
 
 
 def missing():

@@ -33,7 +33,7 @@ FEDERATION = "/bsfg.v1.FederationService/"
 ADMIN = "/bsfg.admin.v1.AdminService/"
 
 # Where a debug build on a busy machine may be slow, waiting longer costs nothing.
-PATIENCE = float(os.environ.get("BSFG_TEST_PATIENCE", "60"))
+PATIENCE = float(os.environ.get("BSFG_TEST_PATIENCE", "120"))
 
 
 class Checks:
@@ -107,11 +107,22 @@ def run(*arguments, **options):
 _ports_given = set()
 
 
+def kept_ports():
+    """Ports that the kernel gives to no outgoing connection, where it leaves any."""
+    try:
+        lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        lowest = 32_768
+    end = min(lowest, 32_000)
+    return range(max(1_024, end - 12_000), end) if end > 4_000 else range(20_000, 32_000)
+
+
 def free_port():
     """A port below the kernel's own range for outgoing connections, so that no client of this
     test takes it while its node is down."""
+    kept = kept_ports()
     while True:
-        port = 20_000 + struct.unpack("<H", os.urandom(2))[0] % 12_000
+        port = kept[struct.unpack("<H", os.urandom(2))[0] % len(kept)]
         if port in _ports_given:
             continue
         with socket.socket() as probe:
@@ -184,7 +195,7 @@ class Answer:
 class Caller:
     """Calls a node over HTTP/1.1 with a certificate: one connection, made again when it is lost."""
 
-    def __init__(self, node, certificate, timeout=30):
+    def __init__(self, node, certificate, timeout=PATIENCE):
         self.node = node
         self.certificate = pathlib.Path(certificate) if certificate else None
         self.timeout = timeout
@@ -254,11 +265,16 @@ def fact(identifier, value=None, zone="plant-a", to_zone=None, **fields):
     return message
 
 
+def short_directory():
+    """Where temporary files are, unless a socket's name, of 107 bytes at most, would be too long there."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > 50 else None
+
+
 class Site:
     """A directory with a certificate authority, nodes and clients."""
 
     def __init__(self, prefix="bsfg-test-"):
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=prefix))
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=short_directory()))
         self.authority_directory = self.directory / "ca"
         run("ca", "init", "--dir", self.authority_directory)
         self.authority = self.authority_directory / "ca.crt"
@@ -430,7 +446,7 @@ class Node:
 
     # Administration
 
-    def admin(self, method, message=None, timeout=10):
+    def admin(self, method, message=None, timeout=PATIENCE):
         connection = UnixConnection(self.socket, timeout)
         try:
             connection.request(
@@ -484,7 +500,7 @@ class Node:
         while True:
             answer = self.admin(
                 "Peek", {"stream": stream, "origin": origin or self.zone, "fromOffset": str(offset),
-                         "limit": 10_000}, timeout=60)
+                         "limit": 10_000})
             if not answer.ok:
                 raise RuntimeError(f"peek at {self.zone}: {answer!r}")
             page = answer.json.get("entries", [])
@@ -526,6 +542,8 @@ def content_digest(message):
 def main(test):
     """Runs `test(checks)` as the script that is called."""
     checks = Checks(pathlib.Path(sys.argv[0]).name)
+    # Whoever ends it has its mounts and namespaces taken away all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not (shutil.which(BSFG) or os.access(BSFG, os.X_OK)):
         print("FAIL the binary: set BSFG to the bsfg executable")
         sys.exit(2)

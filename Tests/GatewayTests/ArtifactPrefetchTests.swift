@@ -7,7 +7,7 @@ import Testing
 @testable import Buffers
 @testable import Gateway
 
-@Suite(.timeLimit(.minutes(1))) struct ArtifactPrefetchTests {
+@Suite(.timeLimit(.minutes(15))) struct ArtifactPrefetchTests {
     private static let log = [UInt8](repeating: 1, count: 16)
 
     private static func name(_ key: String) -> ArtifactName {

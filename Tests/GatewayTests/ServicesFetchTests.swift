@@ -154,38 +154,62 @@ import WriteAheadLog
 
     @Test func `a long poll ends with a fact, with its time, or with the deadline`() async throws {
         let bench = try await bench(facts: 1)
-        let clock = ContinuousClock()
-        let start = clock.now
-        async let waiting = fetch(bench, #","from_offset":"1","wait_ms":10000"#)
-        try await Task.sleep(for: .milliseconds(150))
-        try await bench.append(1..<2)
-        #expect(try await waiting.entries.map(\.offset) == [1])
-        #expect(clock.now - start < .seconds(5))
-        let second = clock.now
-        #expect(try await fetch(bench, #","from_offset":"2","wait_ms":200"#).entries.isEmpty)
-        #expect(clock.now - second >= .milliseconds(190))
+        var head = 1
+        let withFact = try await quickest(below: .seconds(5)) {
+            let offset = head
+            head += 1
+            async let waiting = fetch(
+                bench, #","from_offset":"\#(offset)","wait_ms":10000"#, milliseconds: 60_000)
+            try await Task.sleep(for: .milliseconds(150))
+            try await bench.append(offset..<offset + 1)
+            let page = try await waiting
+            #expect(page.entries.map(\.offset) == [UInt64(offset)])
+        }
+        #expect(withFact < .seconds(5))
+        let withTime = try await quickest(below: .seconds(5)) {
+            let page = try await fetch(bench, #","from_offset":"\#(head)","wait_ms":200"#)
+            #expect(page.entries.isEmpty)
+        }
+        #expect(withTime >= .milliseconds(190))
         // 250 ms before the deadline.
-        let third = clock.now
-        let page = try await fetch(
-            bench, #","from_offset":"2","wait_ms":10000"#, milliseconds: 700)
-        #expect(page.entries.isEmpty && page.nextOffset == 2)
-        #expect(clock.now - third >= .milliseconds(400) && clock.now - third < .seconds(3))
-        let fourth = clock.now
-        #expect(try await fetch(bench, #","from_offset":"2""#).entries.isEmpty)
-        #expect(clock.now - fourth < .seconds(2))
+        let withDeadline = try await quickest(below: .seconds(3)) {
+            let page = try await fetch(
+                bench, #","from_offset":"\#(head)","wait_ms":10000"#, milliseconds: 700)
+            #expect(page.entries.isEmpty && page.nextOffset == UInt64(head))
+        }
+        #expect(withDeadline >= .milliseconds(400) && withDeadline < .seconds(3))
+        let withoutWaiting = try await quickest(below: .seconds(2)) {
+            let page = try await fetch(bench, #","from_offset":"\#(head)""#)
+            #expect(page.entries.isEmpty)
+        }
+        #expect(withoutWaiting < .seconds(2))
         await bench.close()
     }
 
     @Test func `a node that stops ends long polls`() async throws {
-        let bench = try await bench(facts: 1)
-        let start = ContinuousClock().now
-        async let waiting = fetch(bench, #","from_offset":"1","wait_ms":10000"#)
-        try await Task.sleep(for: .milliseconds(150))
-        bench.waits.end()
-        #expect(try await waiting.entries.isEmpty)
-        #expect(try await fetch(bench, #","from_offset":"1","wait_ms":10000"#).entries.isEmpty)
-        #expect(ContinuousClock().now - start < .seconds(5))
-        await bench.close()
+        let ended = try await quickest(below: .seconds(5)) {
+            let bench = try await bench(facts: 1)
+            async let waiting = fetch(bench, #","from_offset":"1","wait_ms":10000"#)
+            try await Task.sleep(for: .milliseconds(150))
+            bench.waits.end()
+            #expect(try await waiting.entries.isEmpty)
+            #expect(try await fetch(bench, #","from_offset":"1","wait_ms":10000"#).entries.isEmpty)
+            await bench.close()
+        }
+        #expect(ended < .seconds(5))
+    }
+
+    /// How long it takes, by the first of a few tries that is below a bound: a busy machine may be late, and is
+    /// not so each time.
+    private func quickest(below bound: Duration, _ body: () async throws -> Void) async throws -> Duration {
+        let clock = ContinuousClock()
+        var least = Duration.seconds(1_000)
+        for _ in 0..<5 where least >= bound {
+            let start = clock.now
+            try await body()
+            least = min(least, clock.now - start)
+        }
+        return least
     }
 
     @Test func `an offset beyond the head is refused and the head told`() async throws {

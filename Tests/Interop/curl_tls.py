@@ -25,7 +25,7 @@ class Curl:
 
     def __call__(self, *arguments, path, verbose=False):
         command = [
-            "curl", "-sS", "--max-time", "30", "--cacert", str(self.node.site.authority),
+            "curl", "-sS", "--max-time", "120", "--cacert", str(self.node.site.authority),
             *self.files, "-w", "\n%{http_version} %{http_code}", *(["-v"] if verbose else []),
             *map(str, arguments), f"https://127.0.0.1:{self.node.port}{path}"]
         return CurlResult(subprocess.run(command, capture_output=True, text=True))
@@ -98,9 +98,10 @@ def large_bodies(checks, node, curl):
             message = fact(f"large-{version}{how}", {"text": "x" * 2_500_000})
             file = node.root / f"large-{version}{how}.json"
             file.write_text(json.dumps(message))
-            arguments = (
+            # The answer to the question ends the wait, and not its time.
+            arguments = ["--expect100-timeout", "100", *(
                 ["-X", "POST", "-H", "content-type: application/json", "-T", file]
-                if how == "-T" else ["--json", f"@{file}"])
+                if how == "-T" else ["--json", f"@{file}"])]
             sent = curl(flag, *arguments, path=BOUNDARY + "AppendFact", verbose=True)
             checks.check(
                 f"{name}: stored", sent.exit == 0 and sent.version == version
@@ -162,7 +163,7 @@ def handshakes(checks, site, node, curl):
             checks.equal(f"{label}: exit code and alert", (tried.exit, tried.alerts),
                          (code, [alert]))
             try:
-                wait_until("the counter", lambda: node.failures(reason) > before, 5)
+                wait_until("the counter", lambda: node.failures(reason) > before)
             except TimeoutError:
                 pass
             after = node.status()["server"].get("handshakeFailures", {})

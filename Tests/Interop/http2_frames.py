@@ -15,7 +15,7 @@ class RawHTTP2:
     """One connection. Frames that are not asked for are kept until they are, and pings are left
     unanswered."""
 
-    def __init__(self, caller, timeout=30):
+    def __init__(self, caller, timeout=120):
         context = caller.context()
         context.set_alpn_protocols(["h2"])
         plain = socket.create_connection(("127.0.0.1", caller.node.port), timeout)

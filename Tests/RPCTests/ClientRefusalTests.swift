@@ -6,10 +6,10 @@ import Testing
 @testable import RPC
 
 /// Every way a connection does not come about has its kind and its sentence.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct ClientRefusalTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct ClientRefusalTests {
     private func refusal(_ client: RPCClient) async -> RPCClientError? {
         let error = await #expect(throws: RPCClientError.self) {
-            try await client.call("/t/Echo", [1], timeoutMilliseconds: 8000)
+            try await client.call("/t/Echo", [1], timeoutMilliseconds: 120_000)
         }
         await client.close()
         return error

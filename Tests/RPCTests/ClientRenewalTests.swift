@@ -5,7 +5,7 @@ import Testing
 @testable import RPC
 
 /// `RPCClient` whose certificates and trust are replaced while it works.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct ClientRenewalTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct ClientRenewalTests {
     private final class Ending: Sendable {
         let isDue = Mutex(false)
     }

@@ -6,7 +6,7 @@ import Testing
 
 @testable import RPC
 
-@Suite(.timeLimit(.minutes(1))) struct ClientUnixSocketTests {
+@Suite(.timeLimit(.minutes(15))) struct ClientUnixSocketTests {
     /// Echoes the body of every POST, answers GET with its target, and /silent never.
     private final class EchoHandler: ChannelInboundHandler {
         typealias InboundIn = NIOHTTPServerRequestFull

@@ -11,7 +11,7 @@ struct HTTP2CurlTests {
     ) async -> (status: Int32, output: String, error: String) {
         let certificates = HTTP2TestCertificates.shared
         let all =
-            ["-sS", "--http2", "--max-time", "20", "--cacert", "ca.crt", "--cert", "client.crt"]
+            ["-sS", "--http2", "--max-time", "240", "--cacert", "ca.crt", "--cert", "client.crt"]
             + ["--key", "client.key", "-w", "|%{http_version}|%{http_code}"] + arguments
             + ["https://127.0.0.1:\(server.port)\(path)"]
         return await Task.detached { certificates.run("/usr/bin/curl", all) }.value

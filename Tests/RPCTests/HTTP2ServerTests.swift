@@ -29,8 +29,8 @@ import Testing
         let peer = Peer()
         let session: HTTP2Session
 
-        init(_ limits: HTTP2Limits = HTTP2Limits()) throws {
-            session = HTTP2Session(.client, limits: HTTP2Limits(), delegate: peer)
+        init(_ limits: HTTP2Limits = HTTP2Limits(), clientLimits: HTTP2Limits = HTTP2Limits()) throws {
+            session = HTTP2Session(.client, limits: clientLimits, delegate: peer)
             try channel.pipeline.syncOperations.addHandler(
                 HTTP2ServerHandler(dispatcher: HTTP2TestDispatcher(log), limits: limits))
             try channel.connect(to: .init(ipAddress: "127.0.0.1", port: 1)).wait()
@@ -228,6 +228,29 @@ import Testing
         fixture.session.reset(streams[0], .cancel)
         try fixture.exchange()
         #expect(fixture.log.counts.begun == 3)
+    }
+
+    @Test("gateway decision 42: refusals for want of room do not pile up where no window is given")
+    func refusalsDoNotPileUp() throws {
+        // SETTINGS_INITIAL_WINDOW_SIZE of the client's side, which is what the server may send.
+        var limits = HTTP2Limits()
+        limits.streamWindowBytes = 0
+        let fixture = try Fixture(clientLimits: limits)
+        let refused = (0..<40).map { _ in fixture.request("/t/Overloaded") }
+        let small = fixture.request("/size/100")
+        try fixture.exchange()
+        let reset = refused.filter { fixture.peer.closed[$0.id] == .enhanceYourCalm }
+        #expect(reset.count == 40 - 16)
+        #expect(refused.filter { fixture.peer.statuses[Int($0.id)] == 429 }.count == 16)
+        // Another answer waits as before.
+        #expect(fixture.peer.statuses[Int(small.id)] == 200)
+        #expect(fixture.peer.closed[small.id] == nil)
+
+        // With a window every refusal is an answer.
+        let open = try Fixture()
+        let answered = (0..<40).map { _ in open.request("/t/Overloaded") }
+        try open.exchange()
+        #expect(answered.allSatisfy { open.peer.statuses[Int($0.id)] == 429 })
     }
 
     @Test func answersOfOneTurnLeaveInOneWrite() throws {

@@ -90,6 +90,8 @@ final class HTTP2TestDispatcher: HTTPRequestDispatcher {
             switch head.target {
             case "/t/Echo": exchange.respond(status: 200, headers: headers, body: body)
             case "/t/Never": break
+            case "/t/Overloaded":
+                exchange.respond(status: 429, headers: headers, body: ByteBuffer(string: "no room"))
             case "/t/Late":
                 exchange.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(300)) {
                     self.exchange.respond(status: 200, headers: headers, body: self.body)

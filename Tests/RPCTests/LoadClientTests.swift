@@ -6,7 +6,7 @@ import Testing
 @testable import RPC
 
 /// `LoadClient` against the test server over TLS on loopback.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct LoadClientTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct LoadClientTests {
     /// Sends so many calls and keeps their answers.
     private final class Calls: LoadDriver {
         private struct State {

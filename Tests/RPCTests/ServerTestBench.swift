@@ -25,7 +25,7 @@ final class TestVerifier: CallerVerifier {
                 certificate: CallerCertificate(
                     names: [name], fingerprint: "00", serial: "00",
                     notBeforeUnixMilliseconds: now - 1_000,
-                    notAfterUnixMilliseconds: now + (expiring ? 1_500 : 3_600_000)))
+                    notAfterUnixMilliseconds: now + (expiring ? 5_000 : 3_600_000)))
         }
         self.callers = callers
     }
@@ -137,6 +137,10 @@ final class ServerBench: Sendable {
                 certificateFile: certificates.file("server.crt"),
                 privateKeyFile: certificates.file("server.key"),
                 trustFiles: [certificates.file("ca.crt")]))
+        // Nothing but the limit that a test is about ends a call on a slow machine.
+        configuration.limits.handshakeMilliseconds = 120_000
+        configuration.limits.defaultTimeoutMilliseconds = 240_000
+        configuration.limits.maximumTimeoutMilliseconds = 240_000
         change(&configuration.limits)
         var logger = Logger(label: "test")
         logger.logLevel = .critical
@@ -173,7 +177,7 @@ final class ServerBench: Sendable {
         input: [UInt8]? = nil
     ) async -> CommandResult {
         var all = [
-            "-sS", "--max-time", "20", "--cacert", certificates.file("ca.crt"), "--resolve",
+            "-sS", "--max-time", "240", "--cacert", certificates.file("ca.crt"), "--resolve",
             "localhost:\(port):127.0.0.1",
         ]
         if let identity {
@@ -196,22 +200,42 @@ final class ServerBench: Sendable {
     }
 
     /// What `openssl s_client` got for these bytes, sent with pauses between the pieces.
+    ///
+    /// It keeps the connection until an answer has begun, and for a while after that, so that a machine may
+    /// be slow; it goes at once when the server has closed.
+    /// - Parameter released: what follows the first piece is sent once this file is there.
     func raw(
         _ pieces: [String], pauseSeconds: Double = 0, extra: [String] = [],
-        identity: String = "client", holdSeconds: Double = 0.5
+        identity: String = "client", holdSeconds: Double = 0.5, released: String? = nil
     ) async -> CommandResult {
         let directory = certificates.directory
         let name = "\(directory)/raw-\(UUID().uuidString)"
         for (index, piece) in pieces.enumerated() {
             try? Data(piece.utf8).write(to: URL(fileURLWithPath: "\(name).\(index)"))
         }
-        let feed = pieces.indices.map { "cat \(name).\($0); sleep \(pauseSeconds)" }
-            .joined(separator: "; ")
+        let isClosed = "[ -e \(name).closed ]"
+        func wait(until condition: String, seconds: Double) -> String {
+            "i=0; until \(condition) || \(isClosed) || [ $i -ge \(Int(seconds * 20)) ]; "
+                + "do sleep 0.05; i=$((i+1)); done"
+        }
+        var feed: [String] = []
+        for index in pieces.indices {
+            if index > 0, let released { feed.append(wait(until: "[ -e \(released) ]", seconds: 120)) }
+            feed.append("\(isClosed) || { cat \(name).\(index); sleep \(pauseSeconds); }")
+        }
+        feed.append(wait(until: "[ -s \(name).answer ]", seconds: 60))
+        feed.append(wait(until: "false", seconds: holdSeconds))
         let client =
-            "timeout 20 openssl s_client -quiet -no_ign_eof -connect 127.0.0.1:\(port) "
+            "timeout 240 openssl s_client -quiet -no_ign_eof -connect 127.0.0.1:\(port) "
             + "-CAfile \(directory)/ca.crt -cert \(directory)/\(identity).crt "
             + "-key \(directory)/\(identity).key -alpn http/1.1 \(extra.joined(separator: " "))"
-        return await run("sh", ["-c", "(\(feed); sleep \(holdSeconds)) | \(client)"])
+        return await run(
+            "sh",
+            [
+                "-c",
+                "(\(feed.joined(separator: "; "))) | (\(client) > \(name).answer; touch \(name).closed); "
+                    + "cat \(name).answer",
+            ])
     }
 }
 

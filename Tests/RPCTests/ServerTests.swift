@@ -1,5 +1,5 @@
 import Testing
 
 /// A real server on loopback, driven by curl and openssl.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(15)))
 struct ServerTests {}

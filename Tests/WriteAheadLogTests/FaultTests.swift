@@ -319,7 +319,7 @@ struct FaultTests {
         answered.set(true)
         writer.join()
         reader.join()
-        #expect(refused.isSet && confirmed.isSet)
+        #expect(eventually { refused.isSet && confirmed.isSet })
         #expect(log.cursor(owner: "o", name: "n")?.nextOffset == 1)
         log.close()
     }

@@ -57,7 +57,7 @@ struct ReaderTests {
         #expect(try log.lookUp(digest("key k")) == nil)
         #expect(!log.waitForRecords(at: 1, timeoutMilliseconds: 20))
         gate.open()
-        #expect(log.waitForRecords(at: 1, timeoutMilliseconds: 5000))
+        #expect(log.waitForRecords(at: 1, timeoutMilliseconds: 120_000))
         #expect(try contents(log) == [[1], [2]])
         log.close()
     }

@@ -17,6 +17,10 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
     }
 
     private static let shutdownNotice: TimeAmount = .milliseconds(500)
+    /// So many answers may wait on a connection whose other side takes none before refusals for want of room
+    /// are no longer among them.
+    private static let waitingAnswersMaximum = 16
+    private static let tooManyRequests = 429
 
     private let dispatcher: any HTTPRequestDispatcher
     private let limits: HTTP2Limits
@@ -118,6 +122,13 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
         _ stream: HTTP2Stream, _ status: Int, _ headers: [(name: String, value: String)],
         _ body: ByteBuffer
     ) {
+        // What takes room because there is none would be the cheapest attack: a reset takes none.
+        if status == Self.tooManyRequests, let session, !session.canSendBody(stream),
+            session.waitingBodies >= Self.waitingAnswersMaximum
+        {
+            session.reset(stream, .enhanceYourCalm)
+            return scheduleFlush()
+        }
         session?.respond(stream, status: status, headers: headers, body: body)
         scheduleFlush()
     }

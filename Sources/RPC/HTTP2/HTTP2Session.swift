@@ -185,6 +185,12 @@ final class HTTP2Session {
         _ = nghttp2_session_consume_connection(session, count)
     }
 
+    /// Whether the other side's windows have room for a body's first byte.
+    func canSendBody(_ stream: HTTP2Stream) -> Bool {
+        nghttp2_session_get_stream_remote_window_size(session, stream.id) > 0
+            && nghttp2_session_get_remote_window_size(session) > 0
+    }
+
     /// Server: submits a whole answer.
     func respond(
         _ stream: HTTP2Stream, status: Int, headers: [(name: String, value: String)],

@@ -231,7 +231,7 @@ package final class RPCServer: Sendable {
         }
     }
 
-    private static let keptOutboundBytes = 64 << 10
+    private static let keptOutboundBytes = 16 << 10
 
     private func acceptLocal(_ channel: any Channel) -> EventLoopFuture<Void> {
         core.counters.accepted()

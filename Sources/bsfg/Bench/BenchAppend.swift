@@ -64,7 +64,7 @@ struct BenchAppend: AsyncParsableCommand {
                     ], log: site.log(TwoZoneSite.source))
                 try await process.start()
                 try await Pacing.wait(
-                    seconds: 30, "the server did not come up; see \(site.log(TwoZoneSite.source))"
+                    seconds: 120, "the server did not come up; see \(site.log(TwoZoneSite.source))"
                 ) { await target.answers() }
                 let pid = await process.pid
                 let rows = try await measure(target) { ProcessUsage(pid) }

@@ -89,7 +89,7 @@ struct BenchReplication: AsyncParsableCommand {
         let head = try await nodes.waitUntilEqual(seconds: 600, everyMilliseconds: 20)
         let caughtUp = Pacing.seconds()
         let after = try await nodes.usage()
-        try await Pacing.wait(seconds: 30, "the consumer did not see all: \(watch.failure ?? "")") {
+        try await Pacing.wait(seconds: 300, "the consumer did not see all: \(watch.failure ?? "")") {
             watch.head == head || watch.failure != nil
         }
         following.cancel()

@@ -21,7 +21,7 @@ struct NodePair: Sendable {
     func start() async throws {
         try await source.start()
         try await receiver.start()
-        try await Pacing.wait(seconds: 60, "\(receiver.zone) does not pull; see \(receiver.log)") {
+        try await Pacing.wait(seconds: 300, "\(receiver.zone) does not pull; see \(receiver.log)") {
             await receiver.view()?.isPulling == true
         }
     }

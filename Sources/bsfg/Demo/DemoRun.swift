@@ -155,7 +155,7 @@ struct DemoRun: Sendable {
             let before = await producer.counts
             await producer.burst()
             try await Pacing.wait(
-                seconds: 10, everyMilliseconds: 1, "no append was in flight to be interrupted"
+                seconds: 60, everyMilliseconds: 1, "no append was in flight to be interrupted"
             ) {
                 let counts = await producer.counts
                 return counts.inFlight >= DemoProducer.inFlightMaximum / 4
@@ -232,7 +232,7 @@ struct DemoRun: Sendable {
         var bursts = 0
         var polls = 0
         try await Pacing.wait(
-            seconds: 30, everyMilliseconds: 1, "the receiver never had anything unconfirmed"
+            seconds: 120, everyMilliseconds: 1, "the receiver never had anything unconfirmed"
         ) {
             polls += 1
             if polls % 200 == 0, bursts < 20 {
@@ -252,7 +252,7 @@ struct DemoRun: Sendable {
     }
 
     private func untilConfirmed(_ offset: UInt64) async throws {
-        try await Pacing.wait(seconds: 60, "what the receiver has was not confirmed again") {
+        try await Pacing.wait(seconds: 300, "what the receiver has was not confirmed again") {
             await source.view()?.cursor ?? 0 >= offset
         }
     }
@@ -311,7 +311,7 @@ struct DemoRun: Sendable {
         } catch {
             throw CommandFailure(.failure, "the duplicate drill could not begin: \(error)")
         }
-        try await Pacing.wait(seconds: 60, "the drill delivered less than was asked for") {
+        try await Pacing.wait(seconds: 300, "the drill delivered less than was asked for") {
             guard let view = await receiver.view() else { return false }
             return view.redelivered - before.redelivered >= count
         }

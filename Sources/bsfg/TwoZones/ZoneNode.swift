@@ -57,7 +57,7 @@ struct ZoneNode: Sendable {
     /// Starts it and waits until it answers.
     func start() async throws {
         try await process.start()
-        try await Pacing.wait(seconds: 30, "\(zone) did not come up; see \(log)") {
+        try await Pacing.wait(seconds: 120, "\(zone) did not come up; see \(log)") {
             if await view() != nil { return true }
             guard await process.isRunning() else {
                 throw CommandFailure(.failure, "\(zone) ended while it started: \(lastLine())")

@@ -8,6 +8,7 @@ import time
 from schedule.faults import Faults
 from schedule.plan import Fault
 from schedule.relays import NODE_PORT
+from support import PATIENCE
 
 NEAR, FAR = "plant-a", "idmz"
 SILENCE_SECONDS = 0.6
@@ -44,7 +45,7 @@ def connect(field):
     """Through the relay, as a node does."""
     with field.network.inside(NEAR):
         return socket.create_connection(
-            (field.network.addresses[FAR, NEAR], field.relays.port(NEAR, FAR)), 10)
+            (field.network.addresses[FAR, NEAR], field.relays.port(NEAR, FAR)), PATIENCE)
 
 
 def echoed(connection, data=b"x", seconds=SILENCE_SECONDS):
@@ -87,27 +88,27 @@ def faults_bite(checks, field):
             ("half close", {**way, "half_close": "up"}), ("half close", {**way, "half_close": "down"}),
         ):
             with connect(field) as connection:
-                before = echoed(connection, seconds=10)
+                before = echoed(connection, seconds=PATIENCE)
                 fault = Fault(kind, 0, 0, **details)
                 faults.begin(fault, None)
                 during = echoed(connection)
                 faults.end(fault)
             with connect(field) as connection:
-                after = echoed(connection, seconds=10)
+                after = echoed(connection, seconds=PATIENCE)
             checks.check(
                 f"faults: {named(fault)} lets nothing back, and everything once it is over",
                 before is not None and during is None and after is not None, (before, during, after))
         with connect(field) as connection:
-            echoed(connection, seconds=10)
+            echoed(connection, seconds=PATIENCE)
             faults.begin(Fault("reset", 0, 0, **way, times=1), None)
-            checks.check("faults: a reset ends a connection", echoed(connection, seconds=10) is None)
+            checks.check("faults: a reset ends a connection", echoed(connection, seconds=PATIENCE) is None)
         for kind, details, least in (
             ("delay", {"delay": 0.3}, 0.6), ("rate", {"kilobits": 1_000}, 0.3),
         ):
             fault = Fault(kind, 0, 0, **way, **details)
             faults.begin(fault, None)
             with connect(field) as connection:
-                seconds = echoed(connection, bytes(100_000) if kind == "rate" else b"x", 30)
+                seconds = echoed(connection, bytes(100_000) if kind == "rate" else b"x", PATIENCE)
             faults.end(fault)
             checks.check(
                 f"faults: {named(fault)} makes an answer late", seconds is not None and seconds >= least, seconds)

@@ -20,7 +20,8 @@ enum HTTP1Harness {
             // Two bodies of unlike pace may be refused at unlike places; so may a stop.
             guard options & 24 == 0 else { return }
             let pieces = answers(bytes, options, pieceBytes: pieceBytes[Int(options & 7)])
-            guard whole == pieces else {
+            // Of two faults in one head the decoder meets that first which its piece shows first.
+            guard whole == pieces || withoutRefusedHead(whole) == withoutRefusedHead(pieces) else {
                 harnessFailure("answers depend on how the request was cut: \(whole) \(pieces)")
             }
         }
@@ -44,6 +45,15 @@ enum HTTP1Harness {
         let output = connection.exchange(bytes, pieceBytes: pieceBytes) { handler.bytesArrived() }
         connection.finish()
         return lines(output)
+    }
+
+    /// What came before a head was refused for its form or its size, and that one was.
+    private static func withoutRefusedHead(_ lines: [String]) -> [String] {
+        guard let last = lines.lastIndex(where: { $0.hasPrefix("HTTP/1.1 ") }),
+            lines[last].hasPrefix("HTTP/1.1 400 ") || lines[last].hasPrefix("HTTP/1.1 431 "),
+            lines[last...].contains("connection: close")
+        else { return lines }
+        return Array(lines[..<last]) + ["refused head"]
     }
 
     /// The answers' lines without their dates; the first is that of a status.
