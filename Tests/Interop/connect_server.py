@@ -64,7 +64,9 @@ class Service:
         self.requests.append(request)
         first = request.from_offset or 0
         entries = [
-            self.pb.Entry(offset=first + i, appended_at_unix_ms=1_700_000_000_000 + i, item=Oneof(field="message", value=message))
+            self.pb.Entry(
+                offset=first + i, appended_at_unix_ms=1_700_000_000_000 + i,
+                item=Oneof(field="message", value=message))
             for i, message in enumerate(self.messages[first:first + (request.limit or 100)])]
         return self.pb.FetchFactsResponse(
             entries=entries, next_offset=first + len(entries), head_offset=len(self.messages), first_offset=0)
@@ -182,7 +184,8 @@ def test(checks):
         page = json.loads(done.stdout or "{}")
         checks.check("connectrpc server: a page is fetched",
                      done.returncode == 0 and len(page["entries"]) == 700 and str(page["next_offset"]) == "700"
-                     and page["entries"][0]["message"]["envelope"]["message_id"] == "one", (done.returncode, done.stdout[:400], done.stderr[:400]))
+                     and page["entries"][0]["message"]["envelope"]["message_id"] == "one",
+                     (done.returncode, done.stdout[:400], done.stderr[:400]))
         done = ours("fact", "confirm", "--consumer", "reader", "--offset", "699")
         checks.check("connectrpc server: it is confirmed", done.returncode == 0 and service.confirmed == 699, done)
         server.close()
