@@ -214,6 +214,8 @@ def main():
     parser.add_argument("--scratch-path", default=".build-debug")
     parser.add_argument("--only", help="run only scripts whose path contains this")
     options = parser.parse_args()
+    # A shell that runs this behind the scenes has interrupts ignored, and everything below would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Whatever the machine's language is: what the scripts read and print is UTF-8.
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     environment = dict(os.environ, PYTHONUTF8="1")

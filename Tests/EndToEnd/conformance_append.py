@@ -75,14 +75,16 @@ def at_once(checks, node, certificate):
     """Twelve callers append under one id at the same time."""
 
     def race(messages):
-        answers, barrier = [None] * len(messages), threading.Barrier(len(messages))
+        answers, barrier = [None] * len(messages), threading.Barrier(len(messages), timeout=300)
+        # One after the other: of one address eight may be on their way in at once.
+        callers = [Caller(node, certificate) for _ in messages]
+        for caller in callers:
+            caller.request("GET", "/health")
 
         def work(index):
-            caller = Caller(node, certificate)
-            caller.request("GET", "/health")
             barrier.wait()
-            answers[index] = caller.append(messages[index])
-            caller.close()
+            answers[index] = callers[index].append(messages[index])
+            callers[index].close()
 
         threads = [threading.Thread(target=work, args=(index,)) for index in range(len(messages))]
         for thread in threads:

@@ -544,6 +544,8 @@ def main(test):
     checks = Checks(pathlib.Path(sys.argv[0]).name)
     # Whoever ends it has its mounts and namespaces taken away all the same.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Run behind the scenes by a shell, this and all below it would ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not (shutil.which(BSFG) or os.access(BSFG, os.X_OK)):
         print("FAIL the binary: set BSFG to the bsfg executable")
         sys.exit(2)
