@@ -98,22 +98,18 @@ class Connection:
             self.socket.close()
 
 
-class LyingPeer:
-    """In the place of `node`, for `other`. `lie(path, body, tell)` answers a call or returns None to pass it on as it
-    is; `tell(path, body)` asks the node as `other` and gives (status, content type, bytes)."""
+class FramedServer:
+    """HTTP/2 over mutual TLS 1.3 on a port of its own; `answer(request, body)` gives (status, content type, bytes)."""
 
-    def __init__(self, node, other, lie):
-        self.node, self.other, self.lie = node, other, lie
-        # Calls that were answered, with a lie or without.
-        self.answered = 0
-        self.port = free_port()
+    def __init__(self, certificate, authority, port=0):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self.context.load_cert_chain(f"{node.certificate}.crt", f"{node.certificate}.key")
-        self.context.load_verify_locations(str(node.site.authority))
+        self.context.load_cert_chain(f"{certificate}.crt", f"{certificate}.key")
+        self.context.load_verify_locations(str(authority))
         self.context.verify_mode = ssl.CERT_REQUIRED
         self.context.set_alpn_protocols(["h2"])
-        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.listener = socket.create_server(("127.0.0.1", port))
+        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -132,6 +128,21 @@ class LyingPeer:
         finally:
             plain.close()
 
+    def close(self):
+        # Closing alone does not wake who waits for a connection.
+        finish(self.listener)
+
+
+class LyingPeer(FramedServer):
+    """In the place of `node`, for `other`. `lie(path, body, tell)` answers a call or returns None to pass it on as it
+    is; `tell(path, body)` asks the node as `other` and gives (status, content type, bytes)."""
+
+    def __init__(self, node, other, lie):
+        self.node, self.other, self.lie = node, other, lie
+        # Calls that were answered, with a lie or without.
+        self.answered = 0
+        super().__init__(node.certificate, node.site.authority, free_port())
+
     def answer(self, request, body):
         def tell(path, body, kind=request.get("content-type", "application/proto")):
             caller = Caller(self.node, self.other.certificate, timeout=60)
@@ -144,10 +155,6 @@ class LyingPeer:
         answer = self.lie(request[":path"], body, tell) or tell(request[":path"], body)
         self.answered += 1
         return answer
-
-    def close(self):
-        # Closing alone does not wake who waits for a connection.
-        finish(self.listener)
 
 
 class LyingSocket:

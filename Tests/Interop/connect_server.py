@@ -7,18 +7,15 @@ mutual TLS 1.3 and HTTP/2, with messages generated from docs/api/bsfg.proto.
 
 import io
 import json
-import socket
-import ssl
 import subprocess
 import tempfile
-import threading
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from protobuf import Oneof
 
 from contract import generate
-from lying_peer import Connection
+from lying_peer import FramedServer
 from support import BSFG, Site, main, run
 
 
@@ -80,36 +77,12 @@ class Service:
         raise ConnectError(Code.UNIMPLEMENTED, "no artifacts here")
 
 
-class Server:
+class Server(FramedServer):
     """The official application behind the little HTTP/2 that a call needs."""
 
     def __init__(self, site, certificate, applications):
         self.applications = applications
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self.context.load_cert_chain(f"{certificate}.crt", f"{certificate}.key")
-        self.context.load_verify_locations(str(site.authority))
-        self.context.verify_mode = ssl.CERT_REQUIRED
-        self.context.set_alpn_protocols(["h2"])
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                plain, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(plain,), daemon=True).start()
-
-    def serve(self, plain):
-        try:
-            Connection(plain, self.context, self.answer).serve()
-        except (OSError, EOFError):
-            pass
-        finally:
-            plain.close()
+        super().__init__(certificate, site.authority)
 
     def answer(self, request, body):
         path = request[":path"]
@@ -138,9 +111,6 @@ class Server:
 
         content = b"".join(application(environment, start))
         return told["status"], told["headers"].get("content-type", ""), content
-
-    def close(self):
-        self.listener.close()
 
 
 def test(checks):
