@@ -220,7 +220,11 @@ import Testing
         }
         #expect(try await late.value == [9])
         try await first.closeFuture.get()
-        #expect(try await client.call("/t/Echo", [4]) == [4])
+        // The close may reach the client a moment after the server has done it; a call that went into
+        // the closed connection by then fails, and the one after it must not.
+        var answer = try? await client.call("/t/Echo", [4])
+        if answer == nil { answer = try await client.call("/t/Echo", [4]) }
+        #expect(answer == [4])
         #expect(server.log.counts.connections == 2)
         #expect(server.log.counts.abandoned == 0)
         await client.close()
