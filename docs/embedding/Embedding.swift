@@ -42,6 +42,18 @@ struct Embedding {
             log.append(batch) { continuation.resume(returning: $0) }
         }
         print("completion: offset \(try result.get().outcomes[0].offset!)")
+
+        // Many tasks that do little but append go on together behind each commit.
+        let executor = AppendExecutor(log)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 4..<8 {
+                group.addTask(executorPreference: executor) {
+                    _ = try await log.append(try one("number \(number)"))
+                }
+            }
+            try await group.waitForAll()
+        }
+        print("tasks: next offset \(log.headOffset)")
     }
 
     /// With keys: a retry is recognised, other content under the same key is refused. A batch is one

@@ -47,17 +47,22 @@ final class Filler {
     private let isKeyed: Bool
     private let hash = SHA256Stream()
     private var number: Int
+    private let skippedCount: Int
     private let seed = UInt64.random(in: 0...UInt64.max)
 
-    init(_ records: Records, keyed: Bool, from number: Int = 0) {
+    /// - Parameter skippedCount: of records after each filled batch: those of the other callers, so that a
+    ///   commit of all of them holds consecutive records, as one writer's does.
+    init(_ records: Records, keyed: Bool, from number: Int = 0, skippedCount: Int = 0) {
         self.records = records
         isKeyed = keyed
         self.number = number
+        self.skippedCount = skippedCount
     }
 
     func fill(_ batch: AppendBatch, count: Int) throws(LogError) {
         batch.removeAll()
         for _ in 0..<count { try add(to: batch) }
+        number += skippedCount
     }
 
     func add(to batch: AppendBatch) throws(LogError) {
@@ -160,10 +165,17 @@ private final class Lane: @unchecked Sendable {
     var latencies: [Float] = []
     var count = 0
     var began = 0
+    /// Made once, not for each append.
+    var completion: @Sendable (Result<AppendReceipt, LogError>) -> Void = { _ in }
 
-    init(_ log: Log, _ subject: Subject, _ records: Records, number: Int) {
+    init(
+        _ log: Log, _ subject: Subject, _ records: Records, number: Int, of laneCount: Int,
+        batchCount: Int
+    ) {
         batch = log.makeBatch(capacityBytes: 4096)
-        filler = Filler(records, keyed: subject.isKeyed, from: number * 131)
+        filler = Filler(
+            records, keyed: subject.isKeyed, from: number * batchCount,
+            skippedCount: (laneCount - 1) * batchCount)
         latencies.reserveCapacity(1 << 16)
     }
 
@@ -188,7 +200,9 @@ private func appendOnThreads(
         let run: () -> Void
         init(_ run: @escaping () -> Void) { self.run = run }
     }
-    let lanes = (0..<threads).map { Lane(log, subject, records, number: $0) }
+    let lanes = (0..<threads).map {
+        Lane(log, subject, records, number: $0, of: threads, batchCount: batchCount)
+    }
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
     let limit =
@@ -223,24 +237,29 @@ private func appendByCompletions(
     _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, inFlight: Int,
     seconds: Double
 ) -> Measurement {
-    let lanes = (0..<inFlight).map { Lane(log, subject, records, number: $0) }
+    let lanes = (0..<inFlight).map {
+        Lane(log, subject, records, number: $0, of: inFlight, batchCount: batchCount)
+    }
     let running = Countdown(inFlight)
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
     let limit =
         recordLimit(subject, records, batchCount: batchCount, inFlight: inFlight) / inFlight
-    for lane in lanes { next(lane, nanoseconds()) }
-
-    @Sendable func next(_ lane: Lane, _ now: Int) {
-        guard now < end, lane.count < limit else { return running.down() }
-        lane.began = now
-        do { try lane.filler.fill(lane.batch, count: batchCount) } catch { fail("batch: \(error)") }
-        log.append(lane.batch) { result in
+    for lane in lanes {
+        lane.completion = { [unowned lane] result in
             if case .failure(let error) = result { fail("append: \(error)") }
             let now = nanoseconds()
             lane.ended(at: now, batchCount: batchCount)
             next(lane, now)
         }
+        next(lane, nanoseconds())
+    }
+
+    @Sendable func next(_ lane: Lane, _ now: Int) {
+        guard now < end, lane.count < limit else { return running.down() }
+        lane.began = now
+        do { try lane.filler.fill(lane.batch, count: batchCount) } catch { fail("batch: \(error)") }
+        log.append(lane.batch, completion: lane.completion)
     }
     running.wait()
     return gathered(lanes, began: began)
@@ -250,14 +269,17 @@ private func appendByTasks(
     _ log: Log, _ subject: Subject, _ records: Records, batchCount: Int, inFlight: Int,
     seconds: Double
 ) -> Measurement {
-    let lanes = (0..<inFlight).map { Lane(log, subject, records, number: $0) }
+    let lanes = (0..<inFlight).map {
+        Lane(log, subject, records, number: $0, of: inFlight, batchCount: batchCount)
+    }
     let running = Countdown(inFlight)
     let began = nanoseconds()
     let end = began + Int(seconds * 1e9)
     let limit =
         recordLimit(subject, records, batchCount: batchCount, inFlight: inFlight) / inFlight
+    let executor = AppendExecutor(log)
     for lane in lanes {
-        Task.detached {
+        Task.detached(executorPreference: executor) {
             while true {
                 lane.began = nanoseconds()
                 guard lane.began < end, lane.count < limit else { return running.down() }

@@ -80,10 +80,12 @@ extension LogEngine {
         let told = observers.isEmpty || failure != nil ? [] : Array(observers.values)
         monitor.unlock()
 
-        group.finish(failure)
-        behind?.finish(failure)
-        for answer in answers { answer() }
-        for observer in told { observer(head) }
+        tell {
+            group.finish(failure)
+            behind?.finish(failure)
+            for answer in answers { answer() }
+            for observer in told { observer(head) }
+        }
     }
 
     private func finished(_ commit: StagedCommit, _ written: SegmentWriter.Written) {

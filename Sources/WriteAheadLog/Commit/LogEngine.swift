@@ -34,6 +34,8 @@ final class LogEngine: @unchecked Sendable {
     /// Belongs to the holder of the commit token.
     let writer: SegmentWriter
     var committer: EngineThread?
+    /// Belongs to the committer thread.
+    var resumedTasks = ResumedTasks()
     var maintainer: EngineThread?
 
     // Guarded by `monitor`.
@@ -295,6 +297,9 @@ final class LogEngine: @unchecked Sendable {
                     monitor.unlock()
                     return ticket.receipt
                 }
+                precondition(
+                    committer?.isCurrent != true,
+                    "a completion, or a task behind one, would wait here for its own thread")
                 group.expectWaiter()
                 if !isCommitting, pipeline.stagedGroup === group {
                     isCommitting = true
