@@ -312,7 +312,15 @@ extension SegmentTable {
 }
 
 extension LogState {
-    var isCountable: Bool { max(generation, revision) < FormatLimits.counterMaximum }
+    /// Whether its numbers can be counted on from.
+    var isCountable: Bool {
+        max(generation, revision, durableSequence, headOffset) < FormatLimits.counterMaximum
+            && epochs.allSatisfy { max($0.epoch, $0.firstOffset) < FormatLimits.counterMaximum }
+            && cursors.allSatisfy {
+                max($0.revision, $0.cursor.nextOffset, $0.cursor.epoch) < FormatLimits.counterMaximum
+            }
+            && registers.allSatisfy { $0.revision < FormatLimits.counterMaximum }
+    }
 }
 
 /// Where the manifest's slots lie in its one preallocated file.
