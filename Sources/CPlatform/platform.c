@@ -35,6 +35,10 @@ int bsfg_all_zero(const void *bytes, size_t count) {
 
 int bsfg_open_direct(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_DIRECT); }
 
+int bsfg_open_direct_writable(const char *path) {
+    return open(path, O_RDWR | O_CLOEXEC | O_DIRECT);
+}
+
 int bsfg_open_direct_synchronous(const char *path) {
     return open(path, O_RDWR | O_CLOEXEC | O_DIRECT | O_DSYNC);
 }

@@ -24,6 +24,10 @@ int bsfg_open_direct(const char *path);
 uint32_t bsfg_physical_block_bytes(const char *path);
 uint32_t bsfg_logical_block_bytes(const char *path);
 
+// open(2) for reading and writing past the page cache (O_DIRECT); -1 and errno where the file system
+// refuses it.
+int bsfg_open_direct_writable(const char *path);
+
 // open(2) for reading and writing past the page cache, each write durable when it returns
 // (O_DIRECT|O_DSYNC); -1 and errno where the file system refuses it.
 int bsfg_open_direct_synchronous(const char *path);

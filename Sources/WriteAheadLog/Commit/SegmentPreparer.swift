@@ -1,3 +1,5 @@
+internal import Synchronization
+
 /// Makes the next segments' files ahead of need: zero-filled, synced, their names durable. A spare is
 /// in no manifest; a crash leaves a file that opening finds and uses again.
 ///
@@ -12,6 +14,8 @@ final class SegmentPreparer: @unchecked Sendable {
     private let disk: any Disk
     private let directory: String
     private let segmentBytes: UInt64
+    /// Commits go past the page cache, so zeros do too: nothing cached is in their way.
+    private let isDirect: Bool
     let spareCount: Int
     private let monitor = Monitor()
     private let changed = Monitor.Condition()
@@ -25,18 +29,24 @@ final class SegmentPreparer: @unchecked Sendable {
     private var isMaking = false
     private var failure: DiskError?
     private var isStopping = false
+    /// Somebody waits for a spare.
+    private var isAwaited = false
     private var onFailure: (@Sendable (DiskError) -> Void)?
 
+    private let committedBytes = Atomic<UInt64>(0)
+
     /// - Parameters:
+    ///   - writing: how commits will be written into what is made here.
     ///   - spareCount: how many are kept ready.
     ///   - recyclable: ids of files with the segments' length that hold nothing any more.
     init(
-        disk: any Disk, directory: String, segmentBytes: UInt64, spareCount: Int, nextID: UInt64,
-        recyclable: [UInt64] = []
+        disk: any Disk, directory: String, segmentBytes: UInt64, writing: CommitWriting, spareCount: Int,
+        nextID: UInt64, recyclable: [UInt64] = []
     ) {
         self.disk = disk
         self.directory = directory
         self.segmentBytes = segmentBytes
+        isDirect = writing == .direct && segmentBytes % 4096 == 0
         self.spareCount = spareCount
         self.nextID = nextID
         self.recyclable = recyclable
@@ -57,6 +67,9 @@ final class SegmentPreparer: @unchecked Sendable {
         thread?.join()
         thread = nil
     }
+
+    /// Tells of a commit: by them the making of spares is paced.
+    func committed(bytes: UInt64) { committedBytes.wrappingAdd(bytes, ordering: .relaxed) }
 
     /// Bytes of spares and of files that become some.
     var preparedBytes: UInt64 {
@@ -98,7 +111,10 @@ final class SegmentPreparer: @unchecked Sendable {
     /// A spare, waiting for it if it is being made; asks for the next one at once.
     func take() throws(DiskError) -> Spare {
         monitor.lock()
-        defer { monitor.unlock() }
+        defer {
+            isAwaited = false
+            monitor.unlock()
+        }
         var asked = false
         while true {
             if !spares.isEmpty {
@@ -111,6 +127,7 @@ final class SegmentPreparer: @unchecked Sendable {
             if thread == nil {
                 makeOne()
             } else {
+                isAwaited = true
                 changed.broadcast()
                 monitor.wait(changed)
             }
@@ -131,7 +148,7 @@ final class SegmentPreparer: @unchecked Sendable {
         defer { monitor.unlock() }
         while !isStopping {
             if spares.count < spareCount, failure == nil {
-                makeOne()
+                makeOne(isPaced: true)
             } else {
                 monitor.wait(changed)
             }
@@ -139,13 +156,13 @@ final class SegmentPreparer: @unchecked Sendable {
     }
 
     /// Called and left with the lock, which is not held while the file is made.
-    private func makeOne() {
+    private func makeOne(isPaced: Bool = false) {
         let old = recyclable.popLast()
         let id = nextID
         nextID += 1
         isMaking = true
         monitor.unlock()
-        let made = Result { () throws(DiskError) in try make(id: id, from: old) }
+        let made = Result { () throws(DiskError) in try make(id: id, from: old, isPaced: isPaced) }
         monitor.lock()
         isMaking = false
         switch made {
@@ -157,15 +174,15 @@ final class SegmentPreparer: @unchecked Sendable {
         changed.broadcast()
     }
 
-    private func make(id: UInt64, from old: UInt64?) throws(DiskError) -> Spare {
+    private func make(id: UInt64, from old: UInt64?, isPaced: Bool) throws(DiskError) -> Spare {
         let path = directory + "/" + SegmentHeader.fileName(id: id)
-        if let old, let file = recycled(old, path) {
+        if let old, let file = recycled(old, path, isPaced: isPaced) {
             try disk.synchroniseDirectory(directory)
             return Spare(id: id, file: file)
         }
         let file = try disk.open(path, .create)
         do throws(DiskError) {
-            try ZeroFill.fill(file, byteCount: segmentBytes)
+            try fill(file, path, isPaced: isPaced)
             try disk.synchroniseDirectory(directory)
         } catch {
             // Its room is needed more than it is; a removal that fails leaves it to opening.
@@ -178,12 +195,12 @@ final class SegmentPreparer: @unchecked Sendable {
     /// The file of a removed segment, zero again and under its new name; nil when it cannot be used,
     /// and then it is gone. It keeps its old name until it is zero: a crash in between leaves a file
     /// that opening knows as a removed segment.
-    private func recycled(_ old: UInt64, _ path: String) -> (any DiskFile)? {
+    private func recycled(_ old: UInt64, _ path: String, isPaced: Bool) -> (any DiskFile)? {
         let oldPath = directory + "/" + SegmentHeader.fileName(id: old)
         do throws(DiskError) {
             let file = try disk.open(oldPath, .readWrite)
             if try file.size() == segmentBytes {
-                try ZeroFill.fill(file, byteCount: segmentBytes)
+                try fill(file, oldPath, isPaced: isPaced)
                 try disk.rename(oldPath, to: path)
                 // Opened by its new name: a file knows the name that it was opened by.
                 return try disk.open(path, .readWrite)
@@ -191,5 +208,27 @@ final class SegmentPreparer: @unchecked Sendable {
         } catch {}
         try? disk.remove(oldPath)
         return nil
+    }
+
+    private func fill(_ file: any DiskFile, _ path: String, isPaced: Bool) throws(DiskError) {
+        var target = file
+        if isDirect, let direct = try? disk.openDirect(path) { target = direct }
+        var pace = FillPace(committedBytes: committedBytes.load(ordering: .relaxed))
+        try ZeroFill.fill(target, byteCount: segmentBytes) { bytes in
+            guard isPaced,
+                pace.pauses(
+                    after: bytes, committedBytes: committedBytes.load(ordering: .relaxed))
+            else { return }
+            pause()
+        }
+    }
+
+    /// Lets commits go first for a moment, unless the spare is waited for.
+    private func pause() {
+        // The kernel's clock, whatever the log's is: a condition is waited for by it.
+        let end = LogEnvironment.linux.monotonicNanoseconds() + FillPace.pauseNanoseconds
+        monitor.lock()
+        defer { monitor.unlock() }
+        while !isStopping, !isAwaited, monitor.wait(changed, untilNanoseconds: end) {}
     }
 }

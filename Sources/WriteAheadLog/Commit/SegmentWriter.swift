@@ -172,6 +172,7 @@ final class SegmentWriter: @unchecked Sendable {
             }
         }
         position += UInt64(frameBytes)
+        preparer.committed(bytes: UInt64(frameBytes))
         previousHeaderCRC = frame.headerCRC
         sequence += 1
         headOffset = frame.endOffset

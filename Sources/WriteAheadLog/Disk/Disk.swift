@@ -37,6 +37,9 @@ package protocol Disk: Sendable {
     /// Opens an existing file past the page cache, each write durable when it returns; the buffer's
     /// address, length and the position are multiples of 4,096. An error where the file system cannot.
     func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile
+    /// Opens an existing file past the page cache, with the same multiples; a sync makes writes durable. An
+    /// error where the file system cannot.
+    func openDirect(_ path: String) throws(DiskError) -> any DiskFile
     /// Takes a lock on a file, made if absent, or returns nil when another process has it.
     func lock(_ path: String, exclusive: Bool) throws(DiskError) -> (any DiskLock)?
     func remove(_ path: String) throws(DiskError)
@@ -79,8 +82,12 @@ package protocol DiskFile: AnyObject, Sendable {
     func linkCount() throws(DiskError) -> Int
 }
 
-/// A disk that stands in for another makes a write durable by a sync behind it.
+/// A disk that stands in for another makes a write durable by a sync behind it, and has no page cache.
 extension Disk {
+    package func openDirect(_ path: String) throws(DiskError) -> any DiskFile {
+        try open(path, .readWrite)
+    }
+
     package func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile {
         SynchronousFile(try open(path, .readWrite))
     }

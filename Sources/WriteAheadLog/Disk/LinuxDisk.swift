@@ -51,6 +51,12 @@ package struct LinuxDisk: Disk {
         return LinuxFile(descriptor: descriptor, path: path)
     }
 
+    package func openDirect(_ path: String) throws(DiskError) -> any DiskFile {
+        let descriptor = bsfg_open_direct_writable(path)
+        guard descriptor >= 0 else { throw DiskError(.open, path, code: errno) }
+        return LinuxFile(descriptor: descriptor, path: path)
+    }
+
     package func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile {
         let descriptor = bsfg_open_direct_synchronous(path)
         guard descriptor >= 0 else { throw DiskError(.open, path, code: errno) }

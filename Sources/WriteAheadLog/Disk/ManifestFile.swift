@@ -150,25 +150,3 @@ extension DiskFile {
         try result.get()
     }
 }
-
-/// Writes zeros, so that later writes into the file change data only and a commit needs no journal.
-enum ZeroFill {
-    static let chunkBytes = 256 * 1024
-
-    /// Writes zeros from `start` up to `byteCount`.
-    static func fill(_ file: any DiskFile, from start: UInt64 = 0, byteCount: UInt64)
-        throws(DiskError)
-    {
-        let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: chunkBytes, alignment: 4096)
-        defer { zeros.deallocate() }
-        zeros.initializeMemory(as: UInt8.self, repeating: 0)
-        var position = start
-        while position < byteCount {
-            let count = Int(min(UInt64(chunkBytes), byteCount - position))
-            try file.write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: position)
-            file.writeBack(from: position, byteCount: count)
-            position += UInt64(count)
-        }
-        try file.synchronise()
-    }
-}

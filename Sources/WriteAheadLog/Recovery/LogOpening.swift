@@ -57,7 +57,7 @@ struct LogOpening {
         table.generation = 1
 
         let preparer = SegmentPreparer(
-            disk: disk, directory: directory, segmentBytes: segmentBytes,
+            disk: disk, directory: directory, segmentBytes: segmentBytes, writing: options.writing,
             spareCount: spareCount(options, segmentBytes), nextID: 1)
         let manifestFile = try onDisk { () throws(DiskError) in
             try ManifestFile.begin(disk, directory: directory)
@@ -167,7 +167,7 @@ struct LogOpening {
         let leftovers = try sortUnlisted(
             names, table, segmentBytes: segmentBytes, &report)
         let preparer = SegmentPreparer(
-            disk: disk, directory: directory, segmentBytes: segmentBytes,
+            disk: disk, directory: directory, segmentBytes: segmentBytes, writing: options.writing,
             spareCount: spareCount(options, segmentBytes),
             nextID: max(table.nextSegmentID, leftovers.highestID + 1),
             recyclable: leftovers.recyclable)

@@ -1,0 +1,83 @@
+import Synchronization
+import Testing
+
+@testable import WriteAheadLog
+
+@Suite struct FillPaceTests {
+    private static let piece = ZeroFill.chunkBytes
+
+    @Test func `A log that commits nothing is no reason to wait`() {
+        var pace = FillPace(committedBytes: 7)
+        let pauses = (0..<1000).count { _ in
+            pace.pauses(after: FillPaceTests.piece, committedBytes: 7)
+        }
+        #expect(pauses == 0)
+    }
+
+    @Test func `Beside commits four bytes are filled for each that they use`() {
+        var pace = FillPace(committedBytes: 0)
+        var committed: UInt64 = 0
+        var filled: UInt64 = 0
+        var pauses = 0
+        for _ in 0..<4000 {
+            committed += 16 << 10
+            filled += UInt64(FillPaceTests.piece)
+            if pace.pauses(after: FillPaceTests.piece, committedBytes: committed) {
+                #expect(filled > 4 * committed)
+                pauses += 1
+                // What is committed during a pause.
+                committed += 80 << 10
+            } else {
+                #expect(filled <= 4 * committed)
+            }
+        }
+        #expect(pauses > 1000)
+        #expect(filled >= 3 * committed)
+    }
+
+    @Test(.timeLimit(.minutes(2))) func `A spare that is waited for is filled without pauses`() async throws {
+        // 16,384 pieces, which would take five minutes of pauses.
+        let disk = ForgetfulDisk()
+        let preparer = SegmentPreparer(
+            disk: disk, directory: "/log", segmentBytes: 4 << 30, writing: .direct, spareCount: 1,
+            nextID: 1)
+        disk.wrote.withLock { $0 = { preparer.committed(bytes: 1) } }
+        preparer.start(threads: true) { _ in }
+        _ = try await Task.detached { try preparer.take() }.value
+        preparer.stop()
+        #expect(disk.writeCount.load(ordering: .relaxed) >= 16_384)
+        disk.wrote.withLock { $0 = {} }
+    }
+}
+
+/// Takes everything and keeps nothing.
+private final class ForgetfulDisk: Disk {
+    let wrote = Mutex<@Sendable () -> Void>({})
+    let writeCount = Atomic<Int>(0)
+
+    private final class File: DiskFile {
+        let disk: ForgetfulDisk
+        init(_ disk: ForgetfulDisk) { self.disk = disk }
+
+        func write(_ bytes: UnsafeRawBufferPointer, at position: UInt64) {
+            disk.writeCount.wrappingAdd(1, ordering: .relaxed)
+            disk.wrote.withLock { $0 }()
+        }
+
+        func read(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) -> Int { 0 }
+        func readUncached(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) -> Int { 0 }
+        func synchronise() {}
+        func size() -> UInt64 { 0 }
+        func linkCount() -> Int { 1 }
+    }
+
+    func createDirectory(_ path: String) {}
+    func list(_ path: String) -> [String] { [] }
+    func open(_ path: String, _ mode: DiskOpenMode) -> any DiskFile { File(self) }
+    func lock(_ path: String, exclusive: Bool) -> (any DiskLock)? { nil }
+    func remove(_ path: String) {}
+    func rename(_ path: String, to newPath: String) {}
+    func synchroniseDirectory(_ path: String) {}
+    func freeBytes(_ path: String) -> UInt64 { .max }
+    func blockBytes(_ path: String) -> (logical: UInt32, physical: UInt32) { (512, 4096) }
+}
