@@ -1,5 +1,5 @@
-/// Runs the tasks of a program that appends to one log. What a commit lets go on runs on the committing
-/// thread, all of it before the next commit is taken, and so shares that one: no thread is woken. Everything
+/// Runs the tasks of a program that appends to one log. What a commit of the log's own thread lets go on runs
+/// there, all of it before the next commit is taken, and so shares that one: no thread is woken. Everything
 /// else of these tasks runs on one thread of the executor's own.
 ///
 ///     let executor = AppendExecutor(log)
@@ -29,8 +29,9 @@ public final class AppendExecutor: TaskExecutor {
     }
 
     deinit {
+        // Not joined: the last reference may go on the committing thread, for which this one may wait.
         jobs.end()
-        thread.join()
+        thread.letGo()
     }
 
     /// Queues a part of a task. Constant time; called by the runtime.
@@ -53,15 +54,17 @@ public final class AppendExecutor: TaskExecutor {
         func add(_ job: UnownedJob) {
             monitor.lock()
             queued.append(job)
-            let mustWake = isSleeping
+            // With the lock: the job may be the last one, and end before a signal behind it.
+            if isSleeping { changed.signal() }
             isSleeping = false
             monitor.unlock()
-            if mustWake { changed.signal() }
         }
 
         func end() {
-            monitor.withLock { isEnding = true }
-            changed.signal()
+            monitor.withLock {
+                isEnding = true
+                changed.signal()
+            }
         }
 
         /// Waits for jobs and takes all of them, in order; false when there will be none any more.

@@ -62,6 +62,9 @@ public final class Log: Sendable {
     deinit { close() }
 
     /// Makes everything queued durable, records the state and ends. Later calls throw `closed`.
+    ///
+    /// In a completion, or in a task that runs behind a commit (`AppendExecutor`), it only begins to: the log
+    /// ends after that, and until then its directory is locked.
     public func close() { engine.close() }
 
     // MARK: - Append
@@ -330,6 +333,9 @@ public final class Log: Sendable {
             }
             guard cursor.nextOffset <= head else {
                 return .failure(.offsetOutOfRange(offset: cursor.nextOffset, first: 0, head: head))
+            }
+            guard cursor.epoch <= state.epoch else {
+                return .failure(.epochMismatch(given: cursor.epoch, current: state.epoch))
             }
             return .success(cursor)
         }

@@ -47,7 +47,7 @@ private final class ThreadNames: Sendable {
         #expect(threads.count("bsfg-commit") + threads.count("bsfg-tasks") == taskCount * appendCount)
         // All but the first of each task, which may have met a commit that was out.
         #expect(threads.count("bsfg-commit") >= taskCount * (appendCount - 2))
-        #expect(log.statistics().counters.commits < UInt64(appendCount + 2 * taskCount))
+        #expect(log.statistics().counters.commits < UInt64(taskCount * appendCount / 4))
         log.close()
     }
 
@@ -58,7 +58,7 @@ private final class ThreadNames: Sendable {
         let task = Task.detached(executorPreference: executor) {
             threads.note()
             _ = try await log.append(try oneRecord(payload(1)))
-            try await Task.sleep(for: .milliseconds(1))
+            try await Task.sleep(for: .milliseconds(50))
             threads.note()
             await Task.yield()
             threads.note()
@@ -96,7 +96,7 @@ private final class ThreadNames: Sendable {
         executor = nil
         try await task.value
         for _ in 0..<5000 where try threadCount() > before { usleep(1000) }
-        #expect(try threadCount() == before)
+        #expect(try threadCount() <= before)
         #expect(log.headOffset == 1)
     }
 }

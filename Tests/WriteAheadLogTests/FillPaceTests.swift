@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import Testing
 
@@ -48,12 +49,26 @@ import Testing
         #expect(disk.writeCount.load(ordering: .relaxed) >= 16_384)
         disk.wrote.withLock { $0 = {} }
     }
+
+    @Test(.timeLimit(.minutes(2))) func `A log that is closed does not wait for a spare, and leaves no part of one`() {
+        let disk = ForgetfulDisk()
+        let preparer = SegmentPreparer(
+            disk: disk, directory: "/log", segmentBytes: 4 << 30, writing: .direct, spareCount: 1,
+            nextID: 1)
+        disk.wrote.withLock { $0 = { usleep(1000) } }
+        preparer.start(threads: true) { _ in }
+        while disk.writeCount.load(ordering: .relaxed) == 0 { usleep(100) }
+        preparer.stop()
+        #expect(disk.writeCount.load(ordering: .relaxed) < 16_384)
+        #expect(disk.removeCount.load(ordering: .relaxed) == 1)
+    }
 }
 
 /// Takes everything and keeps nothing.
 private final class ForgetfulDisk: Disk {
     let wrote = Mutex<@Sendable () -> Void>({})
     let writeCount = Atomic<Int>(0)
+    let removeCount = Atomic<Int>(0)
 
     private final class File: DiskFile {
         let disk: ForgetfulDisk
@@ -75,7 +90,7 @@ private final class ForgetfulDisk: Disk {
     func list(_ path: String) -> [String] { [] }
     func open(_ path: String, _ mode: DiskOpenMode) -> any DiskFile { File(self) }
     func lock(_ path: String, exclusive: Bool) -> (any DiskLock)? { nil }
-    func remove(_ path: String) {}
+    func remove(_ path: String) { removeCount.wrappingAdd(1, ordering: .relaxed) }
     func rename(_ path: String, to newPath: String) {}
     func synchroniseDirectory(_ path: String) {}
     func freeBytes(_ path: String) -> UInt64 { .max }

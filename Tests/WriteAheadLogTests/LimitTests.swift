@@ -70,6 +70,10 @@ struct LimitTests {
             throws: LogError.rejected(
                 .tooMany(what: "cursors", maximum: FormatLimits.cursorCountMaximum))
         ) { try log.createCursor(Cursor(owner: "o", name: "more")) }
+        // An epoch that no log has reached would make its state slot one of no log.
+        #expect(throws: LogError.epochMismatch(given: .max, current: 1)) {
+            try log.createCursor(Cursor(owner: "o", name: "later", epoch: .max))
+        }
         #expect(throws: LogError.cursorExists(owner: "o", name: "0")) {
             try log.createCursor(Cursor(owner: "o", name: "0"))
         }

@@ -297,6 +297,7 @@ extension LogEngine {
     /// without the lock. False when the log is stopped, or is by this failure.
     func betweenCommits(_ body: @escaping (SegmentWriter) throws(DiskError) -> Void) -> Bool {
         let item = TokenWork(body)
+        requireOtherThread()
         monitor.lock()
         defer { monitor.unlock() }
         guard pipeline.poison == nil, !isFinishing else { return false }

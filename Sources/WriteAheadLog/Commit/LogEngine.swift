@@ -107,11 +107,12 @@ final class LogEngine: @unchecked Sendable {
         preparer.start(threads: environment.threads) { [events] in events.emit(.spareFailed($0)) }
         self.atEnd = atEnd
         guard environment.threads else { return }
-        maintainer = EngineThread(name: "bsfg-maintain") { [self] in runMaintainer() }
+        // First, and so known to everyone who may ever wait for a commit.
         committer = EngineThread(name: "bsfg-commit") { [self] in
             runCommitter()
             end()
         }
+        maintainer = EngineThread(name: "bsfg-maintain") { [self] in runMaintainer() }
     }
 
     private var atEnd: @Sendable () -> Void = {}
@@ -297,9 +298,7 @@ final class LogEngine: @unchecked Sendable {
                     monitor.unlock()
                     return ticket.receipt
                 }
-                precondition(
-                    committer?.isCurrent != true,
-                    "a completion, or a task behind one, would wait here for its own thread")
+                requireOtherThread()
                 group.expectWaiter()
                 if !isCommitting, pipeline.stagedGroup === group {
                     isCommitting = true
@@ -317,9 +316,17 @@ final class LogEngine: @unchecked Sendable {
     /// Sleeps until something changed that an admission may wait for. Called and left with the lock.
     private func waitForProgress() {
         guard environment.threads else { return makeProgress() }
+        requireOtherThread()
         progressWaiters += 1
         monitor.wait(progress)
         progressWaiters -= 1
+    }
+
+    /// What waits for a commit must not do so on the thread that commits.
+    func requireOtherThread() {
+        precondition(
+            committer?.isCurrent != true,
+            "a completion, or a task behind a commit, would wait here for its own thread")
     }
 
     func release(_ prepared: PreparedBatch) {

@@ -82,7 +82,9 @@ final class SegmentPreparer: @unchecked Sendable {
     var readyBytes: UInt64 { monitor.withLock { UInt64(spares.count) * segmentBytes } }
 
     /// Whether a file that is no longer needed would be kept as a spare.
-    var wantsRecycled: Bool { monitor.withLock { spares.count + recyclable.count < spareCount } }
+    var wantsRecycled: Bool {
+        monitor.withLock { spares.count + recyclable.count + (isMaking ? 1 : 0) < spareCount }
+    }
 
     /// Takes the file of a removed segment, to be zeroed again under another name.
     func recycle(_ id: UInt64) {
@@ -166,7 +168,8 @@ final class SegmentPreparer: @unchecked Sendable {
         monitor.lock()
         isMaking = false
         switch made {
-        case .success(let spare): spares.append(spare)
+        case .success(nil): break
+        case .success(let spare?): spares.append(spare)
         case .failure(let error):
             failure = error
             onFailure?(error)
@@ -174,7 +177,8 @@ final class SegmentPreparer: @unchecked Sendable {
         changed.broadcast()
     }
 
-    private func make(id: UInt64, from old: UInt64?, isPaced: Bool) throws(DiskError) -> Spare {
+    /// - Returns: nil when the log is closed meanwhile.
+    private func make(id: UInt64, from old: UInt64?, isPaced: Bool) throws(DiskError) -> Spare? {
         let path = directory + "/" + SegmentHeader.fileName(id: id)
         if let old, let file = recycled(old, path, isPaced: isPaced) {
             try disk.synchroniseDirectory(directory)
@@ -182,7 +186,10 @@ final class SegmentPreparer: @unchecked Sendable {
         }
         let file = try disk.open(path, .create)
         do throws(DiskError) {
-            try fill(file, path, isPaced: isPaced)
+            guard try fill(file, path, isPaced: isPaced) else {
+                try disk.remove(path)
+                return nil
+            }
             try disk.synchroniseDirectory(directory)
         } catch {
             // Its room is needed more than it is; a removal that fails leaves it to opening.
@@ -193,14 +200,14 @@ final class SegmentPreparer: @unchecked Sendable {
     }
 
     /// The file of a removed segment, zero again and under its new name; nil when it cannot be used,
-    /// and then it is gone. It keeps its old name until it is zero: a crash in between leaves a file
+    /// and then it is gone, or when the log is closed meanwhile. It keeps its old name until it is zero: a crash in between leaves a file
     /// that opening knows as a removed segment.
     private func recycled(_ old: UInt64, _ path: String, isPaced: Bool) -> (any DiskFile)? {
         let oldPath = directory + "/" + SegmentHeader.fileName(id: old)
         do throws(DiskError) {
             let file = try disk.open(oldPath, .readWrite)
             if try file.size() == segmentBytes {
-                try fill(file, oldPath, isPaced: isPaced)
+                guard try fill(file, oldPath, isPaced: isPaced) else { return nil }
                 try disk.rename(oldPath, to: path)
                 // Opened by its new name: a file knows the name that it was opened by.
                 return try disk.open(path, .readWrite)
@@ -210,16 +217,19 @@ final class SegmentPreparer: @unchecked Sendable {
         return nil
     }
 
-    private func fill(_ file: any DiskFile, _ path: String, isPaced: Bool) throws(DiskError) {
+    /// - Returns: false when the log is closed meanwhile: it does not wait for a spare that it will not use.
+    private func fill(_ file: any DiskFile, _ path: String, isPaced: Bool) throws(DiskError) -> Bool {
         var target = file
         if isDirect, let direct = try? disk.openDirect(path) { target = direct }
         var pace = FillPace(committedBytes: committedBytes.load(ordering: .relaxed))
-        try ZeroFill.fill(target, byteCount: segmentBytes) { bytes in
-            guard isPaced,
-                pace.pauses(
-                    after: bytes, committedBytes: committedBytes.load(ordering: .relaxed))
-            else { return }
-            pause()
+        return try ZeroFill.fill(target, byteCount: segmentBytes) { bytes in
+            guard isPaced else { return true }
+            if pace.pauses(
+                after: bytes, committedBytes: committedBytes.load(ordering: .relaxed))
+            {
+                pause()
+            }
+            return monitor.withLock { !isStopping }
         }
     }
 

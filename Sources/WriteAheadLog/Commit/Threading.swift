@@ -83,6 +83,9 @@ package final class EngineThread: @unchecked Sendable {
 
     package var isCurrent: Bool { pthread_equal(pthread_self(), handle) != 0 }
 
+    /// It ends by itself, and nobody waits for it.
+    package func letGo() { pthread_detach(handle) }
+
     /// Waits for its end; a thread that ends itself only lets go of it.
     package func join() {
         if isCurrent {

@@ -5,11 +5,13 @@ enum ZeroFill {
 
     /// Writes zeros from `start` up to `byteCount` and makes them durable.
     ///
-    /// - Parameter pause: called after each piece with its bytes, to let others go first.
+    /// - Parameter goesOn: asked after each piece, with its bytes.
+    /// - Returns: false when it was given up.
+    @discardableResult
     static func fill(
         _ file: any DiskFile, from start: UInt64 = 0, byteCount: UInt64,
-        pause: (_ bytes: Int) -> Void = { _ in }
-    ) throws(DiskError) {
+        goesOn: (_ bytes: Int) -> Bool = { _ in true }
+    ) throws(DiskError) -> Bool {
         let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: chunkBytes, alignment: 4096)
         defer { zeros.deallocate() }
         zeros.initializeMemory(as: UInt8.self, repeating: 0)
@@ -19,8 +21,9 @@ enum ZeroFill {
             try file.write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: position)
             file.writeBack(from: position, byteCount: count)
             position += UInt64(count)
-            pause(count)
+            guard goesOn(count) else { return false }
         }
         try file.synchronise()
+        return true
     }
 }

@@ -201,8 +201,8 @@ struct SegmentWalk {
                             KeyEntry(key: key, content: content, offset: record.offset))
                     }
                 case .change(let change):
-                    guard change.revision < FormatLimits.counterMaximum else {
-                        throw .invalid("a revision is not one of any log")
+                    guard change.isCountable else {
+                        throw .invalid("a change has numbers that are of no log")
                     }
                     state.apply(change)
                 case .other: break
