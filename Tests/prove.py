@@ -297,6 +297,7 @@ class EngineTests(Layer):
 
     sanitizer = None
     tests = ()
+    skipped = ()
     environment = {}
     finding = re.compile(r"(ERROR: AddressSanitizer|WARNING: ThreadSanitizer|SUMMARY: \w+Sanitizer)(.*)")
     closing = re.compile(r"Test run with (\d+) tests? .*?(passed|failed)")
@@ -326,6 +327,7 @@ class EngineTests(Layer):
         if status != 0:
             return
         filters = [word for test in self.tests for word in ("--filter", test)]
+        filters += [word for test in self.skipped for word in ("--skip", test)]
         self.must(self.command(
             "swift", "test", "--skip-build", *flags, *filters, environment=self.environment,
             limit_minutes=30))
@@ -363,6 +365,9 @@ class AddressSanitizer(EngineTests):
 class ThreadSanitizer(EngineTests):
     name, title = "TSan", "engine's tests, ThreadSanitizer"
     sanitizer = "thread"
+    # A task's memory goes from thread to thread by the runtime's own atomics, which are not instrumented:
+    # where a task changes threads within a test it is taken for a race.
+    skipped = ("AppendExecutorTests",)
     # Threads that a test starts and nobody joins are no finding about the log.
     environment = {"TSAN_OPTIONS": "halt_on_error=0 exitcode=66 report_thread_leaks=0"}
 

@@ -53,6 +53,23 @@ package final class Monitor: @unchecked Sendable {
     }
 }
 
+/// A value that is reached under its lock only. ThreadSanitizer sees this lock; it does not see that of
+/// `Synchronization.Mutex`, and takes what that one guards for a race.
+final class Guarded<Value>: @unchecked Sendable {
+    private let monitor = Monitor()
+    private var value: Value
+
+    init(_ value: Value) { self.value = value }
+
+    func withLock<Result, Failure>(_ body: (inout Value) throws(Failure) -> Result) throws(Failure)
+        -> Result
+    {
+        monitor.lock()
+        defer { monitor.unlock() }
+        return try body(&value)
+    }
+}
+
 /// A named thread of the engine; blocking I/O never runs anywhere else but on a caller's own thread.
 package final class EngineThread: @unchecked Sendable {
     private final class Body {

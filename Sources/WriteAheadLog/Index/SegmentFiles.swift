@@ -1,13 +1,11 @@
-internal import Synchronization
-
 /// Segment files that readers have open, a bounded number of them.
 final class SegmentFiles: Sendable {
     private static let openMaximum = 32
 
     private let disk: any Disk
     private let directory: String
-    private let open = Mutex<[UInt64: any DiskFile]>([:])
-    private let points = Mutex<[UInt64: [SegmentIndex.Point]]>([:])
+    private let open = Guarded<[UInt64: any DiskFile]>([:])
+    private let points = Guarded<[UInt64: [SegmentIndex.Point]]>([:])
 
     init(disk: any Disk, directory: String) {
         self.disk = disk

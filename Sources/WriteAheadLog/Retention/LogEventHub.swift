@@ -1,5 +1,3 @@
-internal import Synchronization
-
 /// Hands events to streams and handlers and counts them. All methods may be called from any thread.
 final class LogEventHub: Sendable {
     /// A stream that nobody empties keeps this many events, the newest.
@@ -13,7 +11,7 @@ final class LogEventHub: Sendable {
         var handlers: [UInt64: @Sendable (LogEvent) -> Void] = [:]
     }
 
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     var counters: LogEventCounters { state.withLock { $0.counters } }
 

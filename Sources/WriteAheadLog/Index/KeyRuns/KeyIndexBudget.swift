@@ -1,5 +1,3 @@
-internal import Synchronization
-
 /// The memory that filters and fences of all logs of a process may take.
 ///
 /// A log's share is what its keys are of all keys. Within it the newest runs have 20 bits a key, then
@@ -20,7 +18,7 @@ public final class KeyIndexBudget: Sendable {
         var keyCount = 0
     }
 
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     /// - Precondition: `maximumBytes` is not negative; 0 keeps everything on disk.
     public init(maximumBytes: Int = KeyIndexBudget.defaultBytes) {
