@@ -65,10 +65,12 @@ EDITS = [
     # A file is synced, its name is not: it is gone after a power cut, with everything in it.
     Edit(
         "Commit/SegmentPreparer.swift",
-        """            try ZeroFill.fill(file, byteCount: segmentBytes)
+        """                return nil
+            }
             try disk.synchroniseDirectory(directory)
 """,
-        """            try ZeroFill.fill(file, byteCount: segmentBytes)
+        """                return nil
+            }
             if !isMutated(.skipDirectorySync) { try disk.synchroniseDirectory(directory) }
 """),
     Edit(
@@ -109,10 +111,10 @@ EDITS = [
     # Old frames in a file that is used again pass for new ones.
     Edit(
         "Commit/SegmentPreparer.swift",
-        """                try ZeroFill.fill(file, byteCount: segmentBytes)
+        """                guard try fill(file, oldPath, isPaced: isPaced) else { return nil }
                 try disk.rename(oldPath, to: path)
 """,
-        """                if !isMutated(.noSalt) { try ZeroFill.fill(file, byteCount: segmentBytes) }
+        """                if !isMutated(.noSalt), try !fill(file, oldPath, isPaced: isPaced) { return nil }
                 try disk.rename(oldPath, to: path)
 """),
     Edit(
