@@ -217,7 +217,9 @@ final class SegmentReading {
                 if case .success(before.position) = Result(catching: { () throws(DiskError) in
                     try self.nonZeroEnd(from: before.position)
                 }) {
-                    return try conclude(before, "nothing stands there", padding, proof, visit)
+                    // Not looked at again: by then a writer may have gone on by several commits.
+                    return try conclude(
+                        before, "nothing stands there", padding, proof, nonZeroEnd: before.position, visit)
                 }
                 if looks < attempts {
                     // Perhaps the writer is in the middle of it.
@@ -238,13 +240,17 @@ final class SegmentReading {
     }
 
     /// Judges by the decision table what stands after the last frame.
+    ///
+    /// - Parameter known: the end of what is not zero there, where it was seen already.
     private func conclude(
         _ place: SegmentWalker.Start, _ reason: String,
-        _ padding: (damage: SegmentDamage, end: UInt64)?, _ proof: Proof,
+        _ padding: (damage: SegmentDamage, end: UInt64)?, _ proof: Proof, nonZeroEnd known: UInt64? = nil,
         _ visit: (Item) throws(LogError) -> Void
     ) throws(LogError) -> End {
         let nonZeroEnd: UInt64
-        switch Result(catching: { () throws(DiskError) in try self.nonZeroEnd(from: place.position) }) {
+        switch Result(catching: { () throws(DiskError) in
+            try known ?? self.nonZeroEnd(from: place.position)
+        }) {
         case .success(let end): nonZeroEnd = end
         case .failure(let error): return try unreadable(place, error, proof, visit)
         }
