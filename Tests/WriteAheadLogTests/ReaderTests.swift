@@ -197,4 +197,26 @@ struct ReaderTests {
         #expect(log.statistics().poison == nil)
         log.close()
     }
+
+    @Test("an inspector's end is where it first saw zeros, however far the writer is when it looks again")
+    func inspectorOvertaken() throws {
+        let disk = MemoryDisk()
+        let log = try openLog(disk, environment: .still)
+        for number in 0..<3 { _ = try log.append(oneRecord(payload(number))) }
+        let inspector = try LogInspector(directory: logPath, disk: disk)
+        // Asking for the file's size begins a look for what is not zero.
+        let sizes = Atomic<Int>(0)
+        disk.setHook { call in
+            guard call.operation == .size, call.isSegment,
+                sizes.wrappingAdd(1, ordering: .relaxed).newValue == 2
+            else { return nil }
+            for number in 3..<7 { _ = try? log.append(oneRecord(payload(number, bytes: 150_000))) }
+            return nil
+        }
+        #expect(try inspector.walk().headOffset == 3)
+        disk.setHook(nil)
+        #expect(sizes.load(ordering: .relaxed) >= 1)
+        #expect(try inspector.walk().headOffset == log.headOffset)
+        log.close()
+    }
 }
