@@ -249,7 +249,8 @@ final class SegmentReading {
     ) throws(LogError) -> End {
         let nonZeroEnd: UInt64
         switch Result(catching: { () throws(DiskError) in
-            try known ?? self.nonZeroEnd(from: place.position)
+            if let known { return known }
+            return try self.nonZeroEnd(from: place.position)
         }) {
         case .success(let end): nonZeroEnd = end
         case .failure(let error): return try unreadable(place, error, proof, visit)
