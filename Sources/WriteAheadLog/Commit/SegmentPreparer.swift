@@ -200,8 +200,8 @@ final class SegmentPreparer: @unchecked Sendable {
     }
 
     /// The file of a removed segment, zero again and under its new name; nil when it cannot be used,
-    /// and then it is gone, or when the log is closed meanwhile. It keeps its old name until it is zero: a crash in between leaves a file
-    /// that opening knows as a removed segment.
+    /// and then it is gone, or when the log is closed meanwhile. It keeps its old name until it is zero:
+    /// a crash in between leaves a file that opening knows as a removed segment.
     private func recycled(_ old: UInt64, _ path: String, isPaced: Bool) -> (any DiskFile)? {
         let oldPath = directory + "/" + SegmentHeader.fileName(id: old)
         do throws(DiskError) {
