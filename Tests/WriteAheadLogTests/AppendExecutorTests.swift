@@ -68,6 +68,21 @@ private final class ThreadNames: Sendable {
         log.close()
     }
 
+    @Test(.timeLimit(.minutes(2))) func `What would wait for a commit on the thread that commits ends the program, and does not hang it`()
+        async
+    {
+        await #expect(processExitsWith: .failure) {
+            let log = try openLog(MemoryDisk())
+            let executor = AppendExecutor(log)
+            try await Task.detached(executorPreference: executor) {
+                // The second goes on behind its commit for certain.
+                for number in 0..<2 { _ = try await log.append(try oneRecord(payload(number))) }
+                func wait() throws { _ = try log.append(try oneRecord(payload(2))) }
+                try wait()
+            }.value
+        }
+    }
+
     @Test func `A closed log answers tasks of its executor, and the thread ends with the last of them`()
         async throws
     {

@@ -62,13 +62,41 @@ import Testing
         #expect(disk.writeCount.load(ordering: .relaxed) < 16_384)
         #expect(disk.removeCount.load(ordering: .relaxed) == 1)
     }
+
+    @Test(.timeLimit(.minutes(2))) func `A log that is closed leaves a removed segment as it is, and makes no file in its place`() {
+        let disk = ForgetfulDisk()
+        let preparer = SegmentPreparer(
+            disk: disk, directory: "/log", segmentBytes: ForgetfulDisk.fileBytes, writing: .direct,
+            spareCount: 1, nextID: 8, recyclable: [7])
+        disk.wrote.withLock { $0 = { usleep(1000) } }
+        preparer.start(threads: true) { _ in }
+        while disk.writeCount.load(ordering: .relaxed) == 0 { usleep(100) }
+        preparer.stop()
+        #expect(disk.createCount.load(ordering: .relaxed) == 0)
+        #expect(disk.removeCount.load(ordering: .relaxed) == 0)
+    }
+
+    @Test func `Where a file system has no direct writes spares are filled through its cache`() throws {
+        let disk = ForgetfulDisk(hasDirectWrites: false)
+        let preparer = SegmentPreparer(
+            disk: disk, directory: "/log", segmentBytes: 4 << 20, writing: .direct, spareCount: 1,
+            nextID: 1)
+        #expect(try preparer.take().id == 1)
+        #expect(disk.writeCount.load(ordering: .relaxed) == 16)
+    }
 }
 
 /// Takes everything and keeps nothing.
 private final class ForgetfulDisk: Disk {
+    static let fileBytes: UInt64 = 4 << 30
+
+    let hasDirectWrites: Bool
+    let createCount = Atomic<Int>(0)
     let wrote = Mutex<@Sendable () -> Void>({})
     let writeCount = Atomic<Int>(0)
     let removeCount = Atomic<Int>(0)
+
+    init(hasDirectWrites: Bool = true) { self.hasDirectWrites = hasDirectWrites }
 
     private final class File: DiskFile {
         let disk: ForgetfulDisk
@@ -82,13 +110,20 @@ private final class ForgetfulDisk: Disk {
         func read(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) -> Int { 0 }
         func readUncached(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) -> Int { 0 }
         func synchronise() {}
-        func size() -> UInt64 { 0 }
+        func size() -> UInt64 { ForgetfulDisk.fileBytes }
         func linkCount() -> Int { 1 }
     }
 
     func createDirectory(_ path: String) {}
     func list(_ path: String) -> [String] { [] }
-    func open(_ path: String, _ mode: DiskOpenMode) -> any DiskFile { File(self) }
+    func open(_ path: String, _ mode: DiskOpenMode) -> any DiskFile {
+        if mode == .create { createCount.wrappingAdd(1, ordering: .relaxed) }
+        return File(self)
+    }
+    func openDirect(_ path: String) throws(DiskError) -> any DiskFile {
+        guard hasDirectWrites else { throw DiskError(.open, path, code: EINVAL) }
+        return File(self)
+    }
     func lock(_ path: String, exclusive: Bool) -> (any DiskLock)? { nil }
     func remove(_ path: String) { removeCount.wrappingAdd(1, ordering: .relaxed) }
     func rename(_ path: String, to newPath: String) {}

@@ -270,6 +270,32 @@ struct LimitTests {
         #expect(place.file.hasSuffix("manifest") && place.reason.contains("generation"))
     }
 
+    @Test("a change of the state with a number that no log reaches is damage, though its checksums are right")
+    func changeOfNoLog() throws {
+        let disk = MemoryDisk()
+        let options = LogOptions(profile: .silStrict)
+        let log = try openLog(disk, options)
+        _ = try log.append(
+            oneRecord(payload(1)),
+            registers: [RegisterUpdate(name: "telltale", expected: nil, value: [1])])
+        let killed = disk.copy()
+        log.close()
+        try openLog(killed.copy(), options).close()
+        killed.edit(DecisionTableTests.segment) { bytes in
+            let name = bytes.indices.first { bytes[$0...].starts(with: Array("telltale".utf8)) }!
+            // Behind the revision and the name's length; its highest byte is the last.
+            #expect(bytes[name - 10] > 0 && bytes[name - 3] == 0)
+            bytes[name - 3] = 0x40
+            SegmentSeal.seal(&bytes, linked: true)
+        }
+        let opened = Result { () throws(LogError) in try openLog(killed, options) }
+        guard case .failure(.corrupt(let place)) = opened else {
+            Issue.record("\(opened)")
+            return
+        }
+        #expect(place.reason.contains("numbers that are of no log"))
+    }
+
     @Test("a format of a later release is refused and not touched")
     func laterFormat() throws {
         let disk = MemoryDisk()

@@ -20,6 +20,8 @@ struct RepairTests {
         case wholeManifest
         case noManifest
         case lostStateSlot
+        case stateOfNoLog
+        case tableOfNoLog
     }
 
     static func apply(_ damage: Damage, to disk: MemoryDisk, _ sample: VerifyTests.Sample) throws {
@@ -65,6 +67,17 @@ struct RepairTests {
                 state.generation = generation
                 try file.write(state)
             }
+        case .stateOfNoLog:
+            // Newer than the one that counts, and its checksum is right.
+            var state = sample.state
+            state.generation += 1
+            state.headOffset = FormatLimits.counterMaximum
+            try ManifestFile(path: manifest, file: try disk.open(manifest, .readWrite)).write(state)
+        case .tableOfNoLog:
+            var table = sample.table
+            table.generation += 1
+            table.nextSegmentID = FormatLimits.counterMaximum
+            try ManifestFile(path: manifest, file: try disk.open(manifest, .readWrite)).write(table)
         }
     }
 

@@ -180,9 +180,12 @@ final class SegmentPreparer: @unchecked Sendable {
     /// - Returns: nil when the log is closed meanwhile.
     private func make(id: UInt64, from old: UInt64?, isPaced: Bool) throws(DiskError) -> Spare? {
         let path = directory + "/" + SegmentHeader.fileName(id: id)
-        if let old, let file = recycled(old, path, isPaced: isPaced) {
-            try disk.synchroniseDirectory(directory)
-            return Spare(id: id, file: file)
+        if let old {
+            if let file = recycled(old, path, isPaced: isPaced) {
+                try disk.synchroniseDirectory(directory)
+                return Spare(id: id, file: file)
+            }
+            if isPaced, monitor.withLock({ isStopping }) { return nil }
         }
         let file = try disk.open(path, .create)
         do throws(DiskError) {

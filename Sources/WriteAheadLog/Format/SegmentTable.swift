@@ -311,28 +311,6 @@ extension SegmentTable {
     }
 }
 
-extension LogState {
-    /// Whether its numbers can be counted on from.
-    var isCountable: Bool {
-        max(generation, revision, durableSequence, headOffset) < FormatLimits.counterMaximum
-            && epochs.allSatisfy { max($0.epoch, $0.firstOffset) < FormatLimits.counterMaximum }
-            && cursors.allSatisfy { StateChange.cursor($0).isCountable }
-            && registers.allSatisfy { StateChange.register($0).isCountable }
-    }
-}
-
-extension StateChange {
-    /// Whether its numbers can be counted on from.
-    var isCountable: Bool {
-        switch self {
-        case .register(let register): register.revision < FormatLimits.counterMaximum
-        case .cursor(let state):
-            max(state.revision, state.cursor.nextOffset, state.cursor.epoch)
-                < FormatLimits.counterMaximum
-        }
-    }
-}
-
 /// Where the manifest's slots lie in its one preallocated file.
 enum ManifestLayout {
     static let fileName = "manifest"

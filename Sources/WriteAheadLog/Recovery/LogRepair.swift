@@ -57,9 +57,13 @@ package final class LogRepair {
         plan.greatestGeneration = max(slotGeneration, plan.table.checkpoint?.stateGeneration ?? 0)
         plan.headOffset = plan.state.headOffset
         for number in plan.table.segments.indices { try readSegment(number, &plan) }
-        if plan.greatestGeneration > slotGeneration, !state.isRebuilt {
+        let isNewestLost = state.isOlder || plan.greatestGeneration > slotGeneration
+        if isNewestLost, !state.isRebuilt {
             plan.findings.append(
-                finding("the state slot of generation \(plan.greatestGeneration) is lost"))
+                finding(
+                    state.isOlder
+                        ? "the newest state slot holds numbers of no log"
+                        : "the state slot of generation \(plan.greatestGeneration) is lost"))
             plan.actions.append(
                 "go on from an older state slot; cursors may stand earlier than they did")
             plan.epochReason = plan.epochReason ?? "repair: state slot lost"
@@ -73,6 +77,8 @@ package final class LogRepair {
     private struct Found<Value> {
         var value: Value
         var isRebuilt = false
+        /// A newer slot verifies, and cannot be counted on from: opening refuses it.
+        var isOlder = false
         var findings: [LogVerification.Damage] = []
     }
 
@@ -89,9 +95,18 @@ package final class LogRepair {
         if let version = contents.unsupportedVersion {
             throw .log(.unsupportedFormat(directory: directory, version: version))
         }
-        let storedTable = contents.tables.first { $0.isCountable && !$0.segments.isEmpty }
+        // An older table may not list what was written since: where the newest is none, the segments
+        // tell more than it does. An older state tells more than they do.
+        let storedTable = contents.tables.first.flatMap {
+            $0.isCountable && !$0.segments.isEmpty ? $0 : nil
+        }
         let storedState = contents.states.first { $0.isCountable }
         let rebuilding = TableRebuilding(disk: disk, directory: directory, names: names)
+        let isStateOfNoLog = contents.states.first?.isCountable == false
+        if isStateOfNoLog { contents.damage.append("the newest state slot holds numbers of no log") }
+        if storedTable == nil, !contents.tables.isEmpty {
+            contents.damage.append("the newest table slot holds numbers of no log, or no segment")
+        }
         let findings = contents.damage.map { finding($0) }
         let table: Found<SegmentTable>
         if let storedTable {
@@ -110,7 +125,7 @@ package final class LogRepair {
         guard storedState.identifier == table.value.identifier else {
             throw .notProvable("the manifest's slots belong to different logs")
         }
-        return (table, Found(value: storedState))
+        return (table, Found(value: storedState, isOlder: isStateOfNoLog))
     }
 
     private func finding(_ reason: String) -> LogVerification.Damage {
