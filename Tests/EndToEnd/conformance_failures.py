@@ -147,6 +147,24 @@ def torn(checks, site):
         "spec 19.112: a torn last record is found and cut, and what was before it stands",
         (kept, int(events(node, "tail_cut")[0]["bytes"]) > 0, again.ok),
         ([f"fact-{number}" for number in range(19)], True, True))
+    # A log that rests notes how far it is durable: what does not verify from then on was there.
+    time.sleep(3)
+    node.kill()
+    content = segments[-1].read_bytes()
+    place = content.index(b"fact-7")
+    with open(segments[-1], "r+b") as file:
+        file.seek(place)
+        file.write(b"fAct-7")
+    node.start()
+    wait_until("the line", lambda: events(node, "facts_dropped"))
+    told = events(node, "facts_dropped")[0]
+    page = node.peek()
+    gaps = [entry["gap"]["reasons"] for entry in page if "gap" in entry]
+    checks.check(
+        "a fact that is damaged while the node is down is lost with an alert, and those around it stand",
+        told.get("alert") == "FactsDropped" and told.get("reasons") == "corrupt" and gaps == [["corrupt"]]
+        and [found[0] for found in identifiers([entry for entry in page if "gap" not in entry])]
+        == [f"fact-{number}" for number in (*range(7), *range(8, 19), 20)], (told, gaps))
     node.stop()
 
 

@@ -49,6 +49,38 @@ struct CommitWritingTests {
         log.close()
     }
 
+    @Test("a segment that cannot be opened for direct writes is written with syncs, and the next one directly again")
+    func directAgain() throws {
+        let disk = MemoryDisk()
+        let log = try Log.open(
+            directory: logPath, options: options(.direct), disk: disk, environment: .still)
+        let areWhole = Noted([Bool]())
+        disk.setHook { call in
+            // Spares are filled in larger pieces.
+            if call.isSegment, call.operation == .write, call.byteCount <= 8192 {
+                areWhole.change { $0.append(call.byteCount % 4096 == 0 && call.position % 4096 == 0) }
+            }
+            return nil
+        }
+        var expected: [String] = []
+        for (segment, refuses) in [(1, false), (2, true), (3, false)] {
+            disk.setRefusesDirectWrites(refuses)
+            while disk.files[segmentPath(UInt64(segment))].map({ $0[4096...].contains { $0 != 0 } }) != true {
+                expected.append("\(expected.count) " + String(repeating: "x", count: 100_000))
+                _ = try log.append(batch([expected.last!]))
+            }
+            areWhole.change { $0 = [] }
+            expected.append("small \(segment)")
+            _ = try log.append(batch([expected.last!]))
+            #expect(areWhole.value == [!refuses])
+        }
+        disk.setHook(nil)
+        let again = try openLog(disk.afterWorstPowerCut(), options(.direct))
+        #expect(try readAll(again) == expected)
+        again.close()
+        log.close()
+    }
+
     @Test("records of many callers with the same time share a block; a long batch has its own")
     func sharedBlocks() throws {
         let staged = StagedCommit()

@@ -82,6 +82,20 @@ import Testing
         #expect(smaller.adjusted() == nil)
     }
 
+    @Test("what had to make way is whole again only when there is room for an eighth more", arguments: [false, true])
+    func hesitates(hasRoom: Bool) throws {
+        let whole = KeyRunIndex.byteCount(try runs(RunDirectory(), count: 1)[0].header, .whole)
+        let first = RunDirectory(budgetBytes: hasRoom ? whole * 5 / 4 : whole * 17 / 16)
+        var set = KeyRunSet(runs: try runs(first, count: 1)).loaded
+        #expect(levels(set) == [.whole])
+        // The keys of another log, for a while.
+        first.budget.add(keys: Int(Self.keysPerRun) / 2)
+        set = set.loaded
+        #expect(levels(set) == [.folded])
+        first.budget.remove(keys: Int(Self.keysPerRun) / 2)
+        #expect(levels(set.loaded) == [hasRoom ? .whole : .folded])
+    }
+
     @Test("filters answer the same with and without the processor's instructions for it, at any number of keys")
     func filterProbes() throws {
         let directory = RunDirectory()

@@ -98,7 +98,7 @@ extension DiskFile {
     package func beginWriteBack(from position: UInt64, byteCount: Int) {}
 }
 
-private final class SynchronousFile: DiskFile {
+final class SynchronousFile: DiskFile {
     private let file: any DiskFile
 
     init(_ file: any DiskFile) { self.file = file }

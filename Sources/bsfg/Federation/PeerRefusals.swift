@@ -8,7 +8,8 @@ struct PeerRefusals: AsyncParsableCommand {
         abstract: "Shows whom this node refused last, and why.",
         discussion: """
             Handshakes, certificates and calls, the newest last. A node keeps the last 256 of each since \
-            it began, and as many of callers without a certificate; counts are exact in bsfg status.
+            it began, at most 64 of one certificate, and 256 of callers without a certificate; counts are \
+            exact in bsfg status.
             """)
 
     @Option(help: "How many, at most.")

@@ -16,7 +16,7 @@ struct RecentRefusalsTests {
     func bounded() {
         var recent = RecentRefusals()
         recent.note(refusal(.request, fingerprint: "first"))
-        for _ in 0..<1_000 { recent.note(refusal(.handshake)) }
+        for number in 0..<1_000 { recent.note(refusal(.handshake, fingerprint: "\(number)")) }
         recent.note(refusal(.certificate, fingerprint: "last"))
         let kept = recent.newest(.max)
         #expect(kept.count == 2 + RecentRefusals.countMaximum)
@@ -33,6 +33,16 @@ struct RecentRefusalsTests {
         for _ in 0..<5_000 { recent.note(refusal(.handshake, "no_certificate", fingerprint: "")) }
         #expect(recent.newest(.max).first?.reason == "expired")
         #expect(recent.newest(.max).count == 1 + RecentRefusals.countMaximum)
+    }
+
+    @Test("One certificate that is shown again and again pushes out only its own")
+    func flood() {
+        var recent = RecentRefusals()
+        for number in 0..<100 { recent.note(refusal(.request, fingerprint: "other \(number)")) }
+        for _ in 0..<5_000 { recent.note(refusal(.request, fingerprint: "flood")) }
+        let kept = recent.newest(.max)
+        #expect(kept.count == 100 + RecentRefusals.certificateCountMaximum)
+        #expect(kept.map(\.number) == Array(1...100) + Array(5_037...5_100))
     }
 
     @Test("One asks for what is new, for one certificate, or for a few")

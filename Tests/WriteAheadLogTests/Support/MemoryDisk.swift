@@ -46,6 +46,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     private var locks: [String: Int] = [:]
     private var calls = 0
     private var freeSpace: UInt64 = 1 << 40
+    private var refusesDirectWrites = false
     private var hook: (@Sendable (Call) -> Fault?)?
     let blocks: (logical: UInt32, physical: UInt32)
 
@@ -181,6 +182,18 @@ final class MemoryDisk: Disk, @unchecked Sendable {
         try perform(.list, path) { _ in
             names.keys.filter { $0.hasPrefix(path + "/") }.map { String($0.dropFirst(path.count + 1)) }
         }
+    }
+
+    /// Says that there are no descriptors left for files that are to be written past the page cache.
+    func setRefusesDirectWrites(_ refuses: Bool) {
+        monitor.withLock { refusesDirectWrites = refuses }
+    }
+
+    func openDirectSynchronous(_ path: String) throws(DiskError) -> any DiskFile {
+        guard !monitor.withLock({ refusesDirectWrites }) else {
+            throw DiskError(.open, path, code: EMFILE)
+        }
+        return SynchronousFile(try open(path, .readWrite))
     }
 
     func open(_ path: String, _ mode: DiskOpenMode) throws(DiskError) -> any DiskFile {
