@@ -408,7 +408,7 @@ class Fuzzers(Layer):
     name, title = "fuzz", "libFuzzer targets"
     script = ROOT / "Fuzz/run.py"
     share = 0.08
-    targets = 11
+    targets = 14
     ran = re.compile(r"^(\w+) (\d+) executions (\d+) coverage .* (\d+) crashes")
 
     def why_not(self):
