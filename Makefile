@@ -1,7 +1,7 @@
 # make demo      two nodes on this machine, kills and a cut link, and the proof that nothing is lost
 # make test      every test of this release
 # make fuzz      SECONDS (60) of each fuzzer, from its corpus
-# make prove     the long round of faults and its table, PROVE_MINUTES=35 (docs/proof.md)
+# make prove     the long round of faults and its table, about an hour (docs/proof.md)
 # make schedules SCHEDULES=200 random ones over real nodes in network namespaces (docs/proof.md); root
 # make hostile   1,000 hostile connections for a minute, and the memory that they cost
 # make bench     the log beside the raw disk and others' logs, 25 minutes (docs/performance.md); alone

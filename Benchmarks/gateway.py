@@ -209,8 +209,8 @@ def table(found, options):
     machine = drain["machine"]
     return "\n".join([
         f"Measured {time.strftime('%Y-%m-%d')}, Linux {machine['kernel']} {platform.machine()}, "
-        f"{machine['cores']} cores shared by client and nodes; medians of {options.rounds} interleaved "
-        f"rounds of {options.seconds:g} s.", "", *lines, "",
+        f"{machine['cores']} cores shared by client and nodes; appends: medians of {options.rounds} "
+        f"interleaved rounds of {options.seconds:g} s; replication, drain and memory: one run each.", "", *lines, "",
         f"Processor time of the server, µs a fact: {costs}. Where the client is what limits a rate, this is what "
         "compares.", ""])
 

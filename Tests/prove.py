@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The long round: every layer of faults against the log, one table at the end.
 
-    make prove                                  35 minutes
+    make prove                                  35 minutes of what goes on as long as it is let,
+                                                about an hour in all
     make prove PROVE_MINUTES=120
     Tests/prove.py --only L4,L5 --minutes 5     some layers
     Tests/prove.py --write docs/assumptions.md  puts the table between its markers there

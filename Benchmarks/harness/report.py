@@ -20,7 +20,7 @@ WORKLOADS = {
     "w6": "open after kill -9, files not in the page cache",
 }
 DURABILITY = {
-    "w4": "written, not synced by each append; the clock stops when what was written is handed over",
+    "w4": "written, not synced by each append; the clock stops when what was written is handed over, ours when it is durable",
     "w5": "read only", "w6": "the first durable append included",
 }
 BATCHES = {
