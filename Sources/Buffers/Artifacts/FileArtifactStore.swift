@@ -48,6 +48,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         } catch {
             throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
         }
+        // What facts refer to is read again from the beginning where it may have been lost.
+        if !index.isWhole { names.followed = [:] }
         clock = ArtifactClock(stored: index.storedClock, environment)
         do throws(DiskError) {
             self.directory = try BlobDirectory(directory, disk)
@@ -66,6 +68,10 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         try? index.store(clock: clock.stored)
         index.log.close()
     }
+
+    /// False where the disk lost names of artifacts. Their bytes stay, and what facts refer to is recorded and
+    /// fetched again; what was put here has to be put again.
+    package var isWhole: Bool { index.isWhole }
 
     // MARK: Names
 

@@ -31,7 +31,7 @@ final class NodeArtifacts: Sendable {
         self.clients = Mutex(clients)
         self.logger = logger
         do throws(ArtifactError) {
-            store = try FileArtifactStore(
+            let opened = try FileArtifactStore(
                 directory: "\(configuration.dataDirectory)/artifacts",
                 capacityBytes: artifacts.capacityBytes
             ) { digest in
@@ -42,6 +42,15 @@ final class NodeArtifacts: Sendable {
                         "digest": "sha256:\(digest)",
                     ])
             }
+            if !opened.isWhole {
+                logger.critical(
+                    """
+                    names of artifacts were lost by the disk: what facts refer to is looked for again, what was put \
+                    here has to be put again
+                    """,
+                    metadata: ["event": "artifact_names_lost", "alert": "ArtifactMissing"])
+            }
+            store = opened
         } catch {
             throw NodeError(error.sentence)
         }
@@ -52,7 +61,7 @@ final class NodeArtifacts: Sendable {
         prefetch = ArtifactPrefetch(
             store, pool, peers: NodeArtifacts.deliverers(configuration, logs),
             sources: clients.mapValues { ArtifactPeer(client: $0) },
-            mayAsk: { gates.refusal(to: $0) == nil }, now: { GatewayNode.nowMilliseconds() }, logger)
+            mayAsk: { gates.refusal(to: $0) == nil }, now: { MonotonicClock.milliseconds }, logger)
         sweeps = SweepLoop(
             sweeper, pool, everyMilliseconds: artifacts.sweepIntervalMilliseconds, logger)
     }
@@ -151,12 +160,15 @@ final class NodeArtifacts: Sendable {
     func waitForBytes(_ log: StreamLog) async {
         let identifier = log.buffer.identifier
         let head = log.buffer.headOffset
+        var awaited: Set<ArtifactName>?
         while !Task.isCancelled {
-            if follower.position(log) >= head,
-                await !prefetch.isWaiting(log: identifier, below: head)
-            {
-                return
+            if let names = awaited {
+                awaited = await prefetch.stillAwaited(names)
+            } else if follower.position(log) >= head {
+                // Once: later facts may refer to the same, and to others that nobody has to wait for here.
+                awaited = await prefetch.awaited(log: identifier)
             }
+            if awaited?.isEmpty == true { return }
             try? await Task.sleep(for: .milliseconds(NodeArtifacts.confirmLookMilliseconds))
         }
     }
