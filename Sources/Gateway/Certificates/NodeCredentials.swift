@@ -15,6 +15,8 @@ package struct NodeCredentials: Sendable {
     let outgoing: OutgoingClients
     /// For the TLS handshake: it trusts every CA that any entry is anchored at.
     package let serverTLS: RPCServerTLS
+    /// Of the files just before they were read: whatever changes from then on is a change.
+    let fileState: CertificateFileState
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
@@ -33,6 +35,7 @@ package struct NodeCredentials: Sendable {
         _ configuration: NodeConfiguration, generation: UInt64, outgoing: OutgoingClients,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
+        let seen = CertificateFileState(watchedFiles(configuration), staleLists: 0)
         try requireFiles(configuration)
         do {
             let (chain, keyPEM) = try ownPair(configuration)
@@ -49,6 +52,7 @@ package struct NodeCredentials: Sendable {
                 outgoing: outgoing,
                 serverTLS: RPCServerTLS(
                     certificateChain: chain, privateKey: keyPEM, trustRoots: anchors.certificates),
+                fileState: seen.with(staleLists: revocation.staleCount(atSeconds: now)),
                 warnings: OwnCertificateCheck(
                     configuration: configuration, leaf: chain[0], now: now
                 ).warnings(anchors: anchors) + revocation.warnings)
