@@ -9,6 +9,11 @@ internal import RPC
 /// TLS context, then opening new logs and telling all of them what they keep and for whom. Only then are the
 /// parts replaced, readers before those who serve.
 actor Reloader {
+    /// Makes a connection to a peer, with the configuration and the credentials that it is to follow.
+    typealias Connect =
+        @Sendable (PeerConfiguration, HostPort, NodeConfiguration, NodeCredentials) throws(NodeError) ->
+        PeerConnection
+
     private let live: LiveConfiguration
     private let verifier: ReloadableVerifier
     private let logs: StreamLogs
@@ -21,6 +26,7 @@ actor Reloader {
     private let pool: BlockingPool
     private let logger: Logger
     private let server: @Sendable () -> RPCServer?
+    private let connect: Connect
     /// Told of logs that were opened.
     private let opened: @Sendable ([StreamLog]) -> Void
     /// In force.
@@ -38,7 +44,8 @@ actor Reloader {
         live: LiveConfiguration, verifier: ReloadableVerifier, credentials: NodeCredentials,
         logs: StreamLogs, pulls: Pulls, artifacts: NodeArtifacts?, gates: PeerGates, waits: HeadWaits,
         notices: NoticeSender, faults: FaultPoints, pool: BlockingPool,
-        logger: Logger, server: @escaping @Sendable () -> RPCServer?,
+        logger: Logger, connect: @escaping Connect = PeerConnection.connect,
+        server: @escaping @Sendable () -> RPCServer?,
         opened: @escaping @Sendable ([StreamLog]) -> Void
     ) {
         self.live = live
@@ -54,6 +61,7 @@ actor Reloader {
         self.pool = pool
         self.logger = logger
         self.server = server
+        self.connect = connect
         self.opened = opened
         toldLogs = Set(logs.all.map(\.name))
     }
@@ -153,8 +161,9 @@ actor Reloader {
         let before = live.current
         let generation = verifier.generation + 1
         let (logs, faults, server, outgoing) = (logs, faults, server(), credentials.outgoing)
+        let connect = connect
         let prepared = try await onDisk { () throws(ServiceError) in
-            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server)
+            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server, connect)
         }
         // From here on it is in force: what fails now is done by the next reload.
         let (trustBefore, trustNow) = (TrustDigests(credentials), TrustDigests(prepared.credentials))
@@ -220,16 +229,15 @@ actor Reloader {
         opened(newLogs)
         // Whoever waits for facts that it may not have any more is not to get them.
         waits.interrupt()
-        let connect: Pulls.Connect = { (peer, endpoint) throws(NodeError) in
-            try PeerConnection.connect(
-                peer, endpoint, prepared.configuration, prepared.credentials)
+        let connectNow: Pulls.Connect = { [connect] (peer, endpoint) throws(NodeError) in
+            try connect(peer, endpoint, prepared.configuration, prepared.credentials)
         }
         artifacts?.follow(newLogs)
         try await pulls.apply(
-            prepared.configuration, changedPeers: changedPeers, connect: connect)
+            prepared.configuration, changedPeers: changedPeers, connect: connectNow)
         try await artifacts?.apply(
             prepared.configuration, prepared.credentials, changedPeers: changedPeers)
-        await notices.apply(prepared.configuration, changedPeers: changedPeers, connect: connect)
+        await notices.apply(prepared.configuration, changedPeers: changedPeers, connect: connectNow)
     }
 
     /// Keeps the CRLs in force, so that no older ones take their place after a restart.
@@ -254,7 +262,7 @@ actor Reloader {
     private static func prepare(
         _ scope: Scope, _ before: NodeConfiguration, _ generation: UInt64,
         _ outgoing: OutgoingClients, _ logs: StreamLogs, _ faults: FaultPoints,
-        _ server: RPCServer?
+        _ server: RPCServer?, _ connect: Connect
     ) throws(ServiceError) -> Prepared {
         do {
             let configuration =
@@ -270,7 +278,7 @@ actor Reloader {
             for peer in configuration.peers {
                 guard let endpoint = peer.endpoint else { continue }
                 // Made and let go: what cannot be made now is found out before anything changes.
-                _ = try PeerConnection.connect(peer, endpoint, configuration, credentials)
+                _ = try connect(peer, endpoint, configuration, credentials)
             }
             let serverTLS = try server?.prepareTLS(credentials.serverTLS)
             if scope == .configuration {

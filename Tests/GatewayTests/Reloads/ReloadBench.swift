@@ -28,6 +28,8 @@ final class ReloadBench: Sendable {
         /// How often a reload has begun.
         let begun = Mutex(0)
         let opened = Mutex<[String]>([])
+        /// How many connections to peers can be made yet.
+        let connections = Mutex(Int.max)
     }
 
     static let main = """
@@ -97,6 +99,14 @@ final class ReloadBench: Sendable {
             live: parts.access.live, verifier: parts.verifier, credentials: credentials, logs: logs,
             pulls: parts.pulls, artifacts: parts.artifacts, gates: parts.access.gates, waits: waits,
             notices: parts.notices, faults: custody.faults, pool: pool, logger: logger,
+            connect: { (peer, endpoint, configuration, credentials) throws(NodeError) in
+                let left = heard.connections.withLock { left in
+                    left -= 1
+                    return left
+                }
+                guard left >= 0 else { throw NodeError("no connection to \(peer.id)") }
+                return try PeerConnection.connect(peer, endpoint, configuration, credentials)
+            },
             server: {
                 heard.begun.withLock { $0 += 1 }
                 return heard.server.withLock { $0 }

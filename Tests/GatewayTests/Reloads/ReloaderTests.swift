@@ -53,6 +53,29 @@ import Testing
         await bench.close()
     }
 
+    @Test func `a connection that a reload could not make is made by the next one`() async throws {
+        let bench = try await ReloadBench()
+        // Enough to find out that it can be made, and then none.
+        for (connections, isRefused, inForce, pulled) in [
+            (0, true, 1, 1), (1, true, 2, 1), (Int.max, false, 2, 2),
+        ] {
+            try bench.write("peers.yaml", Self.moved)
+            bench.heard.connections.withLock { $0 = connections }
+            var message: String?
+            do throws(ServiceError) {
+                _ = try await bench.reloader.reload()
+            } catch {
+                message = error.message
+            }
+            #expect((message != nil) == isRefused)
+            // Whoever asked is told the truth of what is in force.
+            #expect((message?.contains("is in force") == true) == (isRefused && inForce == 2))
+            #expect(bench.live.current.peer(id: "plant-a")?.endpoint?.port == inForce)
+            #expect(endpoint(bench)?.port == pulled)
+        }
+        await bench.close()
+    }
+
     @Test func `logs that a refused reload opened are followed by the next one`() async throws {
         let bench = try await ReloadBench()
         let streams = ["facts.early", "facts.late"].map {
