@@ -60,6 +60,11 @@ package enum FactRules {
         text.utf8.count <= FactLimits.nameBytes && isPrintable(text, spaces: false)
     }
 
+    /// What a person would call a file: up to 256 bytes without control characters; may be empty.
+    package static func isFileName(_ text: String) -> Bool {
+        text.utf8.count <= FactLimits.nameBytes && isPrintable(text, spaces: true)
+    }
+
     /// Up to 512 bytes in segments that no file system could mistake for another place.
     package static func isArtifactKey(_ text: String) -> Bool {
         let bytes = Array(text.utf8)

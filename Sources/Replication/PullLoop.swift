@@ -273,7 +273,9 @@ package actor PullLoop {
         counts.sourceHeadOffset = page.headOffset ?? counts.sourceHeadOffset
         if !page.entries.isEmpty {
             materialisation.reached(.received)
-            for offset in PageIntake.damaged(page, from: position.nextOffset) {
+            for offset in PageIntake.damaged(page, from: position.nextOffset)
+            // A source that names other offsets each time does not fill the memory.
+            where fetchCounts[offset] != nil || fetchCounts.count < FactLimits.pageFacts {
                 fetchCounts[offset, default: 0] += 1
             }
             pages.append(page)

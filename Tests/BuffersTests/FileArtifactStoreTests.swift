@@ -158,6 +158,98 @@ import WriteAheadLog
         #expect(store.followedOffset(log: oneLog) == 16_000)
     }
 
+    @Test("gateway decision 24: a name is known as long as it is not swept, however old its record")
+    func oldNames() throws {
+        let clock = SimulationClock(seed: 7)
+        let disk = SimulatedDisk(seed: 7)
+        var store = try open(disk, clock)
+        try store.put(artifactName("kept"), artifactBytes(1))
+        // More than a segment of the index, so that the first is sealed.
+        let content = artifactContent([1])
+        let first = store.index.log.firstOffset
+        for round in 0..<20 {
+            let uses = (0..<100).map {
+                ArtifactUse(
+                    name: artifactName("\($0)-" + String(repeating: "k", count: 480)), content: content,
+                    offset: UInt64(round))
+            }
+            try store.record(uses, log: oneLog, upTo: UInt64(round + 1), isReceived: true)
+        }
+        #expect(!store.index.needsCompaction)
+        for _ in 0..<40 {
+            clock.advance(milliseconds: 86_400_000)
+            _ = try store.trustedMilliseconds()
+            while store.index.log.stepMaintainer() {}
+        }
+        #expect(store.index.log.firstOffset == first)
+        store.close()
+        store = try open(disk, clock)
+        #expect(store.index.isWhole)
+        #expect(try store.bytes(artifactName("kept")) == artifactBytes(1))
+        #expect(store.usage.pending == 100 && store.followedOffset(log: oneLog) == 20)
+        store.close()
+    }
+
+    @Test("gateway decision 24: names that facts refer to are bounded, and sweeping makes room again")
+    func manyNames() throws {
+        let clock = SimulationClock(seed: 9)
+        let disk = SimulatedDisk(seed: 9)
+        var store = try open(disk, clock)
+        try store.put(artifactName("kept"), artifactBytes(1))
+        let content = artifactContent([1])
+        func uses(_ page: Int) -> [ArtifactUse] {
+            (0..<200).map {
+                ArtifactUse(
+                    name: artifactName("\(page)/\($0)-" + String(repeating: "k", count: 400)),
+                    content: content, offset: UInt64(page))
+            }
+        }
+        var page = 0
+        func fill() -> ArtifactError.Kind? {
+            while page < 1_000 {
+                do throws(ArtifactError) {
+                    try store.record(uses(page), log: oneLog, upTo: UInt64(page + 1), isReceived: true)
+                } catch {
+                    return error.kind
+                }
+                // What the log's own thread does.
+                while store.index.log.stepMaintainer() {}
+                page += 1
+            }
+            return nil
+        }
+        #expect(fill() == .full)
+        #expect(page > 10 && page < 50 && store.followedOffset(log: oneLog) == UInt64(page))
+        for name in uses(page).map(\.name) {
+            let use = ArtifactUse(name: name, content: content, offset: UInt64(page))
+            guard (try? store.record([use], log: oneLog, upTo: UInt64(page), isReceived: true)) != nil
+            else { break }
+        }
+        // A name that is not known has no room either, one that is has.
+        #expect(throws: ArtifactError.self) {
+            try store.put(artifactName(String(repeating: "n", count: 400)), artifactBytes(2))
+        }
+        #expect(try store.put(uses(0)[0].name, artifactBytes(3)).content.size == 10_000)
+        // Facts of this zone are followed on: what nobody has put is left out.
+        #expect(try store.record(uses(2_000), log: otherLog, upTo: 7, isReceived: false) == 200)
+        #expect(store.followedOffset(log: otherLog) == 7)
+
+        store.close()
+        store = try open(disk, clock)
+        #expect(fill() == .full && page < 50)
+        while store.index.log.stepMaintainer() {}
+        // The facts were truncated.
+        let before = store.usage.pending
+        _ = try store.sweepAll(firstOffsets: [oneLog: UInt64(page) + 1], usedBefore: 0, unusedBefore: 0)
+        while store.index.log.stepMaintainer() {}
+        #expect(before > 2_000 && store.usage.pending == 0)
+        let start = page
+        #expect(fill() == .full && page - start > 10)
+        #expect(try store.bytes(artifactName("kept")) == artifactBytes(1))
+        #expect(store.index.log.statistics().fill < 0.8)
+        store.close()
+    }
+
     @Test("gateway decision 24: nothing grows old by a clock that jumps")
     func clock() throws {
         let clock = SimulationClock(seed: 1)
@@ -178,6 +270,7 @@ import WriteAheadLog
 
     @Test func `records are read as they were written, and nothing else is`() throws {
         var entry = ArtifactEntry(name: artifactName("a"))
+        defer { #expect(ArtifactIndexRecord.name(entry).bytes.count == entry.recordByteCount) }
         entry.expected = artifactContent(artifactBytes(1))
         entry.stored = StoredArtifact(
             name: entry.name, content: artifactContent(artifactBytes(2)), storedMilliseconds: -5)

@@ -1,7 +1,8 @@
-import Facts
 import Foundation
 import SwiftProtobuf
 import Testing
+
+@testable import Facts
 
 @Suite struct PageTests {
     private func page(
@@ -64,6 +65,46 @@ import Testing
         let record = StoredRecord.encode(.message, message, origin: nil)
         let bytes = try page([(0, record, digest ?? encoded.contentDigest)])
         return try #require(try ReceivedPage(bytes).entries.first)
+    }
+
+    @Test("gateway decision 43: a reference that its own zone did not judge makes a received fact malformed")
+    func referencesOfOtherZones() throws {
+        let encoded = try FactEncoder().encode(.full)
+        let message = try Bsfg_V1_Message(serializedBytes: encoded.message)
+        func verdict(_ change: (inout Bsfg_V1_Fact) -> Void) throws -> ReceivedEntry.Verdict {
+            var changed = message
+            change(&changed.fact)
+            let bytes: [UInt8] = try changed.serializedBytes()
+            return try received(encoded) { $0 = bytes }.verdict
+        }
+        #expect(try verdict { _ in } == .intact)
+        let wrong: [(String, (inout Bsfg_V1_Fact) -> Void)] = [
+            ("media_type", { $0.artifacts[0].mediaType = "a/b\r\nset-cookie: x" }),
+            ("media_type", { $0.artifacts[1].mediaType = "a/" + String(repeating: "b", count: 70_000) }),
+            ("file_name", { $0.artifacts[0].fileName = String(repeating: "n", count: 65_536) }),
+            ("file_name", { $0.artifacts[0].fileName = "two\nlines" }),
+            ("key", { $0.artifacts[0].key = "../../etc/passwd" }),
+            ("bucket", { $0.artifacts[0].bucket = "" }),
+            ("zone", { $0.artifacts[0].zone = "Plant A" }),
+            ("digest", { $0.artifacts[0].digest = "sha256:00" }),
+            ("artifacts", { $0.artifacts = Array(repeating: $0.artifacts[0], count: 65) }),
+        ]
+        for (field, change) in wrong {
+            guard case .malformed(let sentence) = try verdict(change) else {
+                Issue.record("\(field) passed")
+                continue
+            }
+            #expect(sentence.contains(field) && sentence.utf8.count < 300, "\(sentence)")
+        }
+    }
+
+    @Test func `a page of more entries than anybody asks for is not read`() throws {
+        let entry: [UInt8] = [0x0A, 0x00]
+        func page(_ count: Int) throws -> ReceivedPage {
+            try ReceivedPage(Array([[UInt8]](repeating: entry, count: count).joined()))
+        }
+        #expect(try page(ReceivedPage.entriesMaximum).entries.count == 20_000)
+        #expect(throws: MalformedRecord.self) { _ = try page(ReceivedPage.entriesMaximum + 1) }
     }
 
     @Test func `a page crosses unchanged`() throws {

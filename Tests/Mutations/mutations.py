@@ -75,11 +75,11 @@ EDITS = [
 """),
     Edit(
         "Commit/SegmentPreparer.swift",
-        """            try disk.synchroniseDirectory(directory)
-            return Spare(id: id, file: file)
+        """                try disk.synchroniseDirectory(directory)
+                return Spare(id: id, file: file)
 """,
-        """            if !isMutated(.skipDirectorySync) { try disk.synchroniseDirectory(directory) }
-            return Spare(id: id, file: file)
+        """                if !isMutated(.skipDirectorySync) { try disk.synchroniseDirectory(directory) }
+                return Spare(id: id, file: file)
 """),
     # The next commit goes behind the torn bytes, where no reader ever comes.
     Edit(

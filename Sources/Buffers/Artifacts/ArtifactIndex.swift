@@ -13,21 +13,45 @@ struct ArtifactIndex {
         var segmentBytes: UInt64 = 4 << 20
     }
 
-    /// The fill at which old records are written again, and how many bytes at most in one commit.
+    /// The fill at which old records are written again; the share of the capacity that what is true may
+    /// take, so that they always can be; and how many bytes at most in one commit, how many records between
+    /// two confirmations.
     private static let compactionFill = 0.4
+    private static let compactionFillStep = 0.1
+    private static let shareMaximum = 0.25
     private static let batchBytes = 256 << 10
+    private static let compactionRecords = 8_192
 
     let log: Log
+    /// What the log was when it was compacted last: its removals come a moment later.
+    private var compacted: (firstOffset: UInt64, fill: Double)?
+
+    private init(_ log: Log) { self.log = log }
+
+    /// False where records were lost before they were written again: names that had them are not known.
+    var isWhole: Bool {
+        let cursor = log.cursor(owner: ArtifactIndex.cursor.owner, name: ArtifactIndex.cursor.name)
+        return cursor.map { log.firstOffset <= $0.nextOffset } ?? false
+    }
+
+    /// What the records of all names may come to in a log of a capacity, in bytes.
+    static func recordBytesMaximum(_ sizes: Sizes) -> Int {
+        Int(Double(sizes.capacityBytes) * shareMaximum)
+    }
 
     /// Opens the log and gives each record to `visit`, oldest first. Blocks.
     static func open(
         _ directory: String, _ sizes: Sizes, _ disk: any Disk, _ environment: LogEnvironment,
         _ visit: (ArtifactIndexRecord, UInt64) -> Void
     ) throws(LogError) -> ArtifactIndex {
+        // Nothing here expires or is dropped: what is not true any more goes when it was written again. Records
+        // are taken up to a fill that compaction does not reach, so that it never stands in its own way.
         let log = try Log.open(
             directory: directory,
             options: LogOptions(
-                capacityBytes: sizes.capacityBytes, segmentBytes: sizes.segmentBytes),
+                policy: .standard(StandardPolicy(unconfirmedLifetimeMilliseconds: nil)),
+                capacityBytes: sizes.capacityBytes, segmentBytes: sizes.segmentBytes,
+                retention: RetentionOptions(highWatermark: 0.95, lowWatermark: 0.9)),
             disk: disk, environment: environment)
         if log.cursor(owner: cursor.owner, name: cursor.name) == nil {
             try log.createCursor(Cursor(owner: cursor.owner, name: cursor.name))
@@ -49,7 +73,7 @@ struct ArtifactIndex {
                     reason: "record \(unreadable) is no artifact's; it is of a newer release")
             }
         }
-        return ArtifactIndex(log: log)
+        return ArtifactIndex(log)
     }
 
     /// Durable when it returns, in commits of a bounded size, in order. Blocks.
@@ -99,22 +123,37 @@ struct ArtifactIndex {
         ])
     }
 
-    var needsCompaction: Bool { log.statistics().fill > ArtifactIndex.compactionFill }
+    var needsCompaction: Bool {
+        let fill = log.statistics().fill
+        guard fill > ArtifactIndex.compactionFill else { return false }
+        // What was confirmed is not removed yet: doing it again would only fill the log.
+        guard let compacted, compacted.firstOffset == log.firstOffset else { return true }
+        return fill > compacted.fill + ArtifactIndex.compactionFillStep
+    }
 
-    /// Writes again, a piece at a time, what the older half of the log holds of `names`, then lets the
-    /// log have its room. Blocks.
-    func compact(_ names: inout ArtifactNames) throws(LogError) {
+    /// Writes again, a piece at a time, what the older half of the log holds of `names`, and lets the log
+    /// have the room of each piece: one that fails is not done again. Blocks.
+    mutating func compact(_ names: inout ArtifactNames) throws(LogError) {
         let first = log.firstOffset
+        defer { compacted = (first, log.statistics().fill) }
         let middle = first + (log.headOffset - first + 1) / 2
-        let old = names.known.values.filter { $0.recordOffset < middle }.map(\.entry)
-        let followed = names.followed.filter { $0.value.recordOffset < middle }
-        var all = old.map { ArtifactIndexRecord.name($0) }
-        all += followed.map { ArtifactIndexRecord.followed(log: $0.key, offset: $0.value.offset) }
-        var moved = names
-        try append(all) { moved.apply($0, recordOffset: $1) }
-        names = moved
-        try log.confirm(
-            owner: ArtifactIndex.cursor.owner, name: ArtifactIndex.cursor.name, nextOffset: middle)
+        var old: [(offset: UInt64, record: ArtifactIndexRecord)] = []
+        for known in names.known.values where known.recordOffset < middle {
+            old.append((known.recordOffset, .name(known.entry)))
+        }
+        for (log, state) in names.followed where state.recordOffset < middle {
+            old.append((state.recordOffset, .followed(log: log, offset: state.offset)))
+        }
+        old.sort { $0.offset < $1.offset }
+        var rest = old[...]
+        repeat {
+            let piece = rest.prefix(ArtifactIndex.compactionRecords)
+            try append(piece.map(\.record)) { names.apply($0, recordOffset: $1) }
+            rest = rest.dropFirst(piece.count)
+            try log.confirm(
+                owner: ArtifactIndex.cursor.owner, name: ArtifactIndex.cursor.name,
+                nextOffset: rest.first?.offset ?? middle)
+        } while !rest.isEmpty
     }
 }
 

@@ -72,6 +72,21 @@ enum ArtifactIndexRecord {
     }
 }
 
+extension ArtifactEntry {
+    /// Of its record, in bytes.
+    var recordByteCount: Int {
+        let parts = [name.zone, name.bucket, name.key].reduce(2) { $0 + 2 + $1.utf8.count }
+        return parts + (stored.map { $0.content.recordByteCount + 8 } ?? 0)
+            + (expected?.recordByteCount ?? 0) + 2 + 24 * uses.count
+    }
+}
+
+extension ArtifactContent {
+    fileprivate var recordByteCount: Int {
+        Digest.byteCount + 8 + 2 + mediaType.utf8.count + 2 + fileName.utf8.count
+    }
+}
+
 private struct Writer {
     var bytes: [UInt8] = []
 

@@ -14,17 +14,22 @@ struct ArtifactNames {
         var isCondemned = false
     }
 
-    /// Names that are kept at most, so that memory is bounded.
+    /// Names that are kept at most, and what their records come to at most, in bytes: so that memory is
+    /// bounded, and the index has room to be written again.
     static let countMaximum = 500_000
+    let recordBytesMaximum: Int
 
     private(set) var known: [ArtifactName: Known] = [:]
     private var namesByDigest: [Digest: Set<ArtifactName>] = [:]
     private var pendingNames: Set<ArtifactName> = []
     private var storedCount = 0
     private var bytes: UInt64 = 0
+    private(set) var recordBytes = 0
     var followed: [[UInt8]: (offset: UInt64, recordOffset: UInt64)] = [:]
     var sweeps: UInt64 = 0
     var reservedBytes: UInt64 = 0
+
+    init(recordBytesMaximum: Int = .max) { self.recordBytesMaximum = recordBytesMaximum }
 
     subscript(name: ArtifactName) -> ArtifactEntry? { known[name]?.entry }
 
@@ -64,6 +69,7 @@ struct ArtifactNames {
         changed.entry = entry
         changed.recordOffset = recordOffset
         known[entry.name] = changed
+        recordBytes += entry.recordByteCount
         if let stored = entry.stored {
             if namesByDigest[stored.content.digest] == nil { bytes += stored.content.size }
             namesByDigest[stored.content.digest, default: []].insert(entry.name)
@@ -78,6 +84,7 @@ struct ArtifactNames {
 
     private mutating func forget(_ entry: ArtifactEntry?) {
         guard let entry else { return }
+        recordBytes -= entry.recordByteCount
         pendingNames.remove(entry.name)
         guard let stored = entry.stored else { return }
         storedCount -= 1
@@ -103,6 +110,12 @@ struct ArtifactNames {
     mutating func unpin(_ name: ArtifactName) { known[name]?.pins -= 1 }
 
     // MARK: Deciding
+
+    /// Whether names that are not known yet may come.
+    func hasRoom(for entries: [ArtifactEntry]) -> Bool {
+        known.count + entries.count <= ArtifactNames.countMaximum
+            && recordBytes + entries.reduce(0) { $0 + $1.recordByteCount } <= recordBytesMaximum
+    }
 
     /// The states that names get when facts of a log refer to them.
     func taking(_ uses: [ArtifactUse], log: [UInt8], isReceived: Bool) -> [ArtifactEntry] {

@@ -33,9 +33,13 @@ package protocol ArtifactStore: AnyObject, Sendable {
 
     /// Records what the facts of a log refer to, up to an offset, durably. Blocks.
     /// - Parameter isReceived: the facts are another zone's: what they refer to is to be fetched.
+    /// - Returns: how many names were left out for want of room: those that facts of this zone refer to, and
+    ///   nobody has put.
+    /// - Throws: `full` when there is no room for names that are to be fetched; nothing is recorded then.
+    @discardableResult
     func record(
         _ uses: [ArtifactUse], log: [UInt8], upTo offset: UInt64, isReceived: Bool
-    ) throws(ArtifactError)
+    ) throws(ArtifactError) -> Int
 
     /// The offset up to which the references of a log are recorded; 0 at first.
     func followedOffset(log: [UInt8]) -> UInt64

@@ -11,7 +11,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     package static let freeSpaceReserveBytes: UInt64 = 64 << 20
 
     private let directory: BlobDirectory
-    private let index: ArtifactIndex
+    private(set) var index: ArtifactIndex
     /// Held while names change on disk; never while somebody waits in `names`.
     private let writer = Monitor()
     private let names: Mutex<ArtifactNames>
@@ -37,7 +37,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     ) throws(ArtifactError) {
         self.capacityBytes = capacityBytes
         self.whenDamaged = whenDamaged
-        var names = ArtifactNames()
+        var names = ArtifactNames(
+            recordBytesMaximum: ArtifactIndex.recordBytesMaximum(indexSizes))
         do throws(LogError) {
             index = try ArtifactIndex.open(
                 "\(directory)/names", indexSizes, disk, environment
@@ -50,7 +51,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         clock = ArtifactClock(stored: index.storedClock, environment)
         do throws(DiskError) {
             self.directory = try BlobDirectory(directory, disk)
-            try self.directory.removeLeftovers { names.holds($0) }
+            // Where names were lost their bytes are not: they may be known again by what facts say.
+            if index.isWhole { try self.directory.removeLeftovers { names.holds($0) } }
         } catch {
             throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
         }
@@ -94,9 +96,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         let fits = names.withLock { names in
             var usage = names.usage
             usage.capacityBytes = capacityBytes
-            guard usage.hasRoom(for: expectedBytes), usage.names < ArtifactNames.countMaximum else {
-                return false
-            }
+            guard usage.hasRoom(for: expectedBytes), names.hasRoom(for: []) else { return false }
             names.reservedBytes += expectedBytes
             return true
         }
@@ -151,6 +151,9 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
             }
             return try renew(entry, stored)
         }
+        guard names.withLock({ $0[name] != nil || $0.hasRoom(for: [entry]) }) else {
+            throw FileArtifactStore.tooManyNames
+        }
         if !isHeld {
             do throws(DiskError) {
                 try directory.adopt(path, as: content.digest)
@@ -192,12 +195,26 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
 
     package func record(
         _ uses: [ArtifactUse], log: [UInt8], upTo offset: UInt64, isReceived: Bool
-    ) throws(ArtifactError) {
+    ) throws(ArtifactError) -> Int {
         writer.lock()
         defer { writer.unlock() }
-        let changed = names.withLock { $0.taking(uses, log: log, isReceived: isReceived) }
-        try write(changed.map { .name($0) } + [.followed(log: log, offset: offset)])
+        let (changed, new, hasRoom) = names.withLock { names in
+            let all = names.taking(uses, log: log, isReceived: isReceived)
+            let new = all.filter { names[$0.name] == nil }
+            return (all.filter { names[$0.name] != nil }, new, names.hasRoom(for: new))
+        }
+        guard hasRoom || !isReceived else { throw FileArtifactStore.tooManyNames }
+        // What facts of this zone refer to and nobody has put is kept as far as there is room.
+        try write(
+            (hasRoom ? changed + new : changed).map { .name($0) }
+                + [.followed(log: log, offset: offset)])
+        return hasRoom ? 0 : new.count
     }
+
+    private static let tooManyNames = ArtifactError(
+        .full,
+        "the artifact store knows as many names as it has room for; it has room again when facts that refer "
+            + "to what is not here were truncated, and artifacts swept")
 
     package func followedOffset(log: [UInt8]) -> UInt64 {
         names.withLock { $0.followed[log]?.offset ?? 0 }
@@ -285,8 +302,10 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     private func compact() throws(LogError) {
         // Nobody but the holder of `writer` changes names on disk; pins and reservations are carried over.
         var copy = names.withLock { $0 }
+        defer {
+            let written = copy
+            names.withLock { $0.takeRecordOffsets(of: written) }
+        }
         try index.compact(&copy)
-        let written = copy
-        names.withLock { $0.takeRecordOffsets(of: written) }
     }
 }

@@ -67,13 +67,14 @@ package final class MemoryArtifactStore: ArtifactStore {
 
     package func record(
         _ uses: [ArtifactUse], log: [UInt8], upTo offset: UInt64, isReceived: Bool
-    ) throws(ArtifactError) {
+    ) throws(ArtifactError) -> Int {
         state.withLock { state in
             for entry in state.names.taking(uses, log: log, isReceived: isReceived) {
                 state.names.set(entry, recordOffset: 0)
             }
             state.names.followed[log] = (offset, 0)
         }
+        return 0
     }
 
     package func followedOffset(log: [UInt8]) -> UInt64 {

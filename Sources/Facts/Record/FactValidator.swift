@@ -111,29 +111,10 @@ struct FactValidator {
         ] {
             try require(text, "\(field).\(name)")
         }
-        let rules: [(Bool, String, String)] = [
-            (FactRules.isStreamOrZone(artifact.zone), "zone", "[a-z0-9][a-z0-9._-]{0,63}"),
-            (FactRules.isStreamOrZone(artifact.bucket), "bucket", "[a-z0-9][a-z0-9._-]{0,63}"),
-            (
-                FactRules.isArtifactKey(artifact.key), "key",
-                "up to 512 bytes of segments without empty ones, '.', '..' and backslashes"
-            ),
-            (
-                FactRules.isDigest(artifact.digest), "digest",
-                "sha256: and 64 lower-case hexadecimal digits"
-            ),
-            (FactRules.isMediaType(artifact.mediaType), "media_type", "type/subtype"),
-            (
-                artifact.fileName.utf8.count <= FactLimits.nameBytes
-                    && FactRules.isPrintable(artifact.fileName, spaces: true),
-                "file_name", "up to 256 bytes without control characters"
-            ),
-        ]
-        for (holds, name, form) in rules where !holds {
-            throw FactError(
-                .invalidObject, field: "\(field).\(name)",
-                "an artifact reference's \(name) is \(form); correct it")
-        }
+        guard let fault = artifact.fault else { return }
+        throw FactError(
+            .invalidObject, field: "\(field).\(fault.field)",
+            "an artifact reference's \(fault.field) is \(fault.form); correct it")
     }
 
     private func require(_ text: String, _ field: String) throws(FactError) {

@@ -129,6 +129,27 @@ struct MessageView {
         } catch {
             throw Malformed(sentence: "\(error.message) (\(error.field))")
         }
+        try checkArtifacts()
+    }
+
+    /// They are stored, shown as headers and followed: what their own zone did not judge ends here.
+    private func checkArtifacts() throws(Malformed) {
+        guard artifacts.count <= FactLimits.artifacts else {
+            throw Malformed(
+                sentence: "the fact refers to \(artifacts.count) artifacts, not \(FactLimits.artifacts) at most")
+        }
+        for (index, range) in artifacts.enumerated() {
+            let artifact: FactSubmission.Artifact
+            do throws(WireProblem) {
+                artifact = try SubmissionReader(bytes: bytes, refusals: nil).artifact(range)
+            } catch {
+                throw Malformed(sentence: "an artifact reference is not readable: \(error.text)")
+            }
+            if let fault = artifact.fault {
+                throw Malformed(
+                    sentence: "the \(fault.field) of artifact reference \(index) is not \(fault.form)")
+            }
+        }
     }
 
     func key() -> Digest { FactKey.compute(slice(fromZone), slice(messageID)) }

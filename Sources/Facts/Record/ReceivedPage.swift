@@ -2,6 +2,9 @@ internal import SwiftProtobuf
 
 /// A `FetchFactsResponse` as a receiver reads it: the messages stay bytes.
 package struct ReceivedPage: Sendable {
+    /// Twice what a page is asked for: nobody who keeps to the contract comes near it.
+    static let entriesMaximum = 2 * FactLimits.pageFacts
+
     package private(set) var entries: [ReceivedEntry] = []
     package private(set) var nextOffset: UInt64?
     package private(set) var headOffset: UInt64?
@@ -27,6 +30,12 @@ package struct ReceivedPage: Sendable {
             while let field = try reader.next() {
                 switch (field.number, field.type) {
                 case (1, .bytes):
+                    // Each costs more in memory than the two bytes that it may have on the way.
+                    guard entries.count < ReceivedPage.entriesMaximum else {
+                        throw WireProblem(
+                            byteOffset: field.whole.lowerBound,
+                            text: "it has more than \(ReceivedPage.entriesMaximum) entries")
+                    }
                     entries.append(
                         ReceivedEntry(UnsafeRawBufferPointer(rebasing: bytes[field.content])))
                 case (2, .varint): nextOffset = field.value

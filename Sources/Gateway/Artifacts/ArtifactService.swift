@@ -79,17 +79,10 @@ struct ArtifactService: Sendable {
     {
         let digest = try ArtifactService.digest(message.digest)
         if message.key.isEmpty, message.bucket.isEmpty, let digest {
-            // Bytes are read by whoever may read one of their names.
-            var refusal = ServiceError(.artifactNotFound, "no artifact here has that digest")
-            for stored in store.names(of: digest) {
-                do throws(ServiceError) {
-                    try access.checkGet(caller, stored.name)
-                    return stored
-                } catch {
-                    refusal = error
-                }
-            }
-            throw refusal
+            // Bytes are read by whoever may read one of their names; nobody else learns that there is one.
+            for stored in store.names(of: digest)
+            where (try? access.checkGet(caller, stored.name)) != nil { return stored }
+            throw ServiceError(.artifactNotFound, "no artifact that is granted to you has that digest")
         }
         let name = try ArtifactService.name(
             message.zone.isEmpty ? zone : message.zone, message.bucket, message.key)

@@ -17,7 +17,10 @@ struct ArtifactSweeper: Sendable {
         guard let now = try store.trustedMilliseconds() else { return nil }
         let generation = store.beginSweep()
         let logs = logs.all
-        for log in logs where follower.position(log) < log.buffer.headOffset { return nil }
+        for log in logs
+        where follower.position(log) < log.buffer.headOffset && !follower.isWaitingForRoom(log) {
+            return nil
+        }
         var firstOffsets: [[UInt8]: UInt64] = [:]
         for log in logs { firstOffsets[log.buffer.identifier] = log.buffer.firstOffset }
         return try store.sweep(

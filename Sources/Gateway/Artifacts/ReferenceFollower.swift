@@ -23,6 +23,8 @@ final class ReferenceFollower: @unchecked Sendable {
     private var logs: [StreamLog] = []
     private var isStopping = false
     private var positions: [[UInt8]: UInt64] = [:]
+    /// Logs of other zones whose next references the store has no room for.
+    private var waiting: Set<[UInt8]> = []
     private var thread: EngineThread?
     /// Told once until it works again.
     private var isFailing = false
@@ -57,6 +59,12 @@ final class ReferenceFollower: @unchecked Sendable {
         }
         thread?.join()
         thread = nil
+    }
+
+    /// Whether the store has no room for what the log's next facts refer to. It gets some by sweeping, which
+    /// so must not wait for this log: what is another zone's is fetched again when it was swept too early.
+    func isWaitingForRoom(_ log: StreamLog) -> Bool {
+        monitor.withLock { waiting.contains(log.buffer.identifier) }
     }
 
     /// Everything below is known to the store.
@@ -105,9 +113,14 @@ final class ReferenceFollower: @unchecked Sendable {
             || isFarAhead(next, of: store.followedOffset(log: identifier))
         {
             do throws(ArtifactError) {
-                try store.record(
+                let leftOut = try store.record(
                     uses, log: identifier, upTo: next, isReceived: log.forward != nil)
+                if leftOut > 0 { tellLeftOut(leftOut, log) }
+                _ = monitor.withLock { waiting.remove(identifier) }
             } catch {
+                if error.kind == .full, log.forward != nil {
+                    _ = monitor.withLock { waiting.insert(identifier) }
+                }
                 return tell(error.sentence, log)
             }
         }
@@ -122,10 +135,10 @@ final class ReferenceFollower: @unchecked Sendable {
 
     private static func uses(_ record: BufferRecord) -> [ArtifactUse] {
         MessageArtifacts.read(record.payload).compactMap { artifact in
-            guard
+            // What was taken in before it was judged here may be anything.
+            guard artifact.isSound,
                 let name = ArtifactName(
                     zone: artifact.zone, bucket: artifact.bucket, key: artifact.key),
-                FactRules.isDigest(artifact.digest),
                 let digest = Digest(hexadecimal: String(artifact.digest.dropFirst("sha256:".count)))
             else { return nil }
             return ArtifactUse(
@@ -134,6 +147,12 @@ final class ReferenceFollower: @unchecked Sendable {
                     digest: digest, size: artifact.size, mediaType: artifact.mediaType,
                     fileName: artifact.fileName), offset: record.offset)
         }
+    }
+
+    private func tellLeftOut(_ count: Int, _ log: StreamLog) {
+        logger.error(
+            "no room for names that facts refer to and nobody has put: put later, these artifacts count as unused",
+            metadata: ["stream": "\(log.stream.name)", "origin": "\(log.origin)", "names": "\(count)"])
     }
 
     /// It is tried again with the next look.
