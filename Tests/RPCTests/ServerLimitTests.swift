@@ -242,22 +242,22 @@ extension ServerTests {
                     listeners: [
                         RPCListener(.tcp(host: "127.0.0.1", port: bench.port, accept: .all))
                     ],
-                    tls: RPCServerTLS(
-                        certificateFile: bench.certificates.file("server.crt"),
-                        privateKeyFile: bench.certificates.file("server.key"),
-                        trustFiles: [bench.certificates.file("ca.crt")]))
+                    tls: try bench.certificates.serverTLS())
                 let second = try RPCServer(
                     configuration: configuration, service: bench.service,
                     verifier: bench.verifier, logger: Logger(label: "test"))
                 await #expect(throws: RPCServerError.self) { try await second.start() }
-                // A key that belongs to another certificate, and a file that is no certificate.
-                configuration.tls?.privateKeyFile = bench.certificates.file("peer.key")
+                // A key that belongs to another certificate, and a text that is no key.
+                configuration.tls = try bench.certificates.serverTLS(key: "peer")
                 #expect(throws: RPCServerError.self) {
                     try RPCServer(
                         configuration: configuration, service: bench.service,
                         verifier: bench.verifier, logger: Logger(label: "test"))
                 }
-                configuration.tls?.certificateFile = bench.certificates.file("ca.key")
+                let shown = try bench.certificates.serverTLS()
+                configuration.tls = RPCServerTLS(
+                    certificateChain: shown.certificateChain, privateKey: shown.certificateChain[0].pem,
+                    trustRoots: shown.trustRoots)
                 #expect(throws: RPCServerError.self) {
                     try RPCServer(
                         configuration: configuration, service: bench.service,

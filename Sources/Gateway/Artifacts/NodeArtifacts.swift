@@ -105,12 +105,14 @@ final class NodeArtifacts: Sendable {
         return peers
     }
 
+    /// Follows the references of logs that were opened, too.
+    func follow(_ opened: [StreamLog]) { follower.follow(opened) }
+
     /// Puts a new configuration in force: connections of peers that changed or that nothing is pulled
     /// from any more end, new ones are made.
-    /// - Parameter opened: logs that were opened for it.
     func apply(
         _ configuration: NodeConfiguration, _ credentials: NodeCredentials,
-        changedPeers: Set<String>, opened: [StreamLog]
+        changedPeers: Set<String>
     ) async throws(NodeError) {
         let before = clients.withLock { $0 }
         let usedPeers = Set(configuration.cursors.map(\.peer))
@@ -118,7 +120,6 @@ final class NodeArtifacts: Sendable {
         let made = try NodeArtifacts.connect(
             configuration, credentials, before.filter { ended[$0.key] == nil })
         clients.withLock { $0 = made }
-        follower.follow(opened)
         await prefetch.apply(
             peers: NodeArtifacts.deliverers(configuration, logs),
             sources: made.mapValues { ArtifactPeer(client: $0) })

@@ -194,6 +194,10 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     // MARK: The service
 
     private func hand() {
+        // Trust may have changed while the body came, and with it what the caller is granted.
+        guard dispatcher.callerIsCurrent else {
+            return finish(.failure(RequestDispatcher.changedMeanwhile))
+        }
         phase = .handed
         let request = RPCRequest(
             procedure: procedure, caller: caller, codec: connect.codec, body: body,
