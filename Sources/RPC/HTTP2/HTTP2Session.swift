@@ -193,9 +193,7 @@ final class HTTP2Session {
         _ stream: HTTP2Stream, status: Int, headers: [(name: String, value: String)],
         body: ByteBuffer
     ) {
-        fieldBlock.removeAll()
-        fieldBlock.append(":status", String(status))
-        for header in headers { fieldBlock.append(header.name, header.value) }
+        layOut(headers, status: status)
         stream.outgoing = body
         if body.readableBytes > 0 { waitingBodies += 1 }
         var provider = HTTP2Callbacks.dataProvider
@@ -210,14 +208,19 @@ final class HTTP2Session {
     func beginResponse(
         _ stream: HTTP2Stream, status: Int, headers: [(name: String, value: String)]
     ) {
-        fieldBlock.removeAll()
-        fieldBlock.append(":status", String(status))
-        for header in headers { fieldBlock.append(header.name, header.value) }
+        layOut(headers, status: status)
         stream.outgoingIsWhole = false
         var provider = HTTP2Callbacks.dataProvider
         _ = fieldBlock.withFields { fields, count in
             nghttp2_submit_response(session, stream.id, fields, count, &provider)
         }
+    }
+
+    /// The fields of an answer's head, or of its trailers, which have no status.
+    private func layOut(_ headers: [(name: String, value: String)], status: Int? = nil) {
+        fieldBlock.removeAll()
+        if let status { fieldBlock.append(":status", String(status)) }
+        for (name, value) in headers { fieldBlock.append(name, HTTPFieldValue.clean(value)) }
     }
 
     /// The next piece of a body that was begun without it.
@@ -489,8 +492,7 @@ extension HTTP2Session {
     /// - Returns: false when there is nothing, and the body ends the stream.
     func submitTrailers(_ id: Int32) -> Bool {
         guard let stream = stream(id), !stream.trailers.isEmpty else { return false }
-        fieldBlock.removeAll()
-        for field in stream.trailers { fieldBlock.append(field.name, field.value) }
+        layOut(stream.trailers)
         return fieldBlock.withFields { fields, count in
             nghttp2_submit_trailer(session, id, fields, count) == 0
         }
