@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPC
 
-/// A client that never acknowledges our settings, so that it knows no limit of streams, and reads nothing.
+/// Another side that never acknowledges our settings, so that their limits are not in force, and reads nothing.
 @Suite struct HTTP2FloodTests {
     private static let endStream: UInt8 = 1
     private static let endHeaders: UInt8 = 4
@@ -16,6 +16,7 @@ import Testing
         case head = 1
         case reset = 3
         case settings = 4
+        case promise = 5
     }
 
     private struct Frame {
@@ -60,22 +61,45 @@ import Testing
                 Self.frame(.head, flags: Self.endHeaders, stream: Self.stream(index), Self.head))
         }
         #expect(session.openStreams == opened)
-        var refused = 0
-        var end: HTTP2SessionError?
-        while end == nil, refused < 20_000 {
+        // A head of nothing, as cheap as a frame can be.
+        let refused = Self.flood(session) { index in
+            Self.frame(.head, flags: Self.endHeaders, stream: Self.stream(opened + index))
+        }
+        let most = isQueueBound ? limits.queuedFrames : limits.controlFrameBurst
+        #expect(refused.map { 500...most ~= $0 } == true, "\(refused ?? -1)")
+    }
+
+    @Test("gateway decision 42: promises end a client's connection")
+    func promisesEndAClientsConnection() throws {
+        let limits = HTTP2Limits()
+        let owner = SilentOwner()
+        let session = HTTP2Session(.client, limits: limits, delegate: owner, now: { 0 })
+        let head = [
+            (name: ":method", value: "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/"),
+        ]
+        let asked = session.request(head, body: ByteBuffer(), attachment: owner)
+        while try session.nextOutput() != nil {}
+        try session.receive(Self.frame(.settings))
+        // Each is cancelled, since nobody may promise us anything.
+        let promised = Self.flood(session) { index in
+            let id = ByteBuffer(integer: UInt32(2 * index + 2))
+            return Self.frame(
+                .promise, flags: Self.endHeaders, stream: 1, Array(id.readableBytesView))
+        }
+        #expect(promised.map { 500...limits.controlFrameBurst ~= $0 } == true, "\(promised ?? -1)")
+        withExtendedLifetime(asked) {}
+    }
+
+    /// How many frames were taken until it was a flood; nil when it never was.
+    private static func flood(_ session: HTTP2Session, _ frame: (Int) -> ByteBuffer) -> Int? {
+        for count in 0..<20_000 {
             do throws(HTTP2SessionError) {
-                // A head of nothing, as cheap as a frame can be.
-                try session.receive(
-                    Self.frame(
-                        .head, flags: Self.endHeaders, stream: Self.stream(opened + refused)))
-                refused += 1
+                try session.receive(frame(count))
             } catch {
-                end = error
+                return error.isFlood ? count : nil
             }
         }
-        #expect(end?.isFlood == true)
-        #expect(refused <= (isQueueBound ? limits.queuedFrames : limits.controlFrameBurst))
-        #expect(refused > 500)
+        return nil
     }
 
     @Test("gateway decision 42: streams a little beyond the limit are refused and no more")
