@@ -199,6 +199,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         return ArtifactPin { [weak self] in self?.names.withLock { $0.unpin(name) } }
     }
 
+    @discardableResult
     package func record(
         _ uses: [ArtifactUse], log: [UInt8], upTo offset: UInt64, isReceived: Bool
     ) throws(ArtifactError) -> Int {
