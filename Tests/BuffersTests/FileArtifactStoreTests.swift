@@ -218,6 +218,11 @@ import WriteAheadLog
         #expect(FileManager.default.enumerator(atPath: copy + "/blobs")?.allObjects.count
             == FileManager.default.enumerator(atPath: directory + "/blobs")?.allObjects.count)
         damaged.close()
+        // Once is enough.
+        let again = try open(copy)
+        #expect(again.isWhole && again.usage.names == 5)
+        #expect(try again.bytes(artifactName("number-0")) == artifactBytes(0))
+        again.close()
     }
 
     @Test("gateway decision 24: names that facts refer to are bounded, and sweeping makes room again")
@@ -260,6 +265,10 @@ import WriteAheadLog
             try store.put(artifactName(String(repeating: "n", count: 400)), artifactBytes(2))
         }
         #expect(try store.put(uses(0)[0].name, artifactBytes(3)).content.size == 10_000)
+        // So have all that are known: the store is as full afterwards as it was.
+        for name in uses(1).map(\.name).prefix(40) { try store.put(name, artifactBytes(3)) }
+        try store.record(uses(1), log: otherLog, upTo: 2, isReceived: true)
+        try store.record([], log: oneLog, upTo: UInt64(page), isReceived: true)
         // Facts of this zone are followed on: what nobody has put is left out.
         #expect(try store.record(uses(2_000), log: otherLog, upTo: 7, isReceived: false) == 200)
         #expect(store.followedOffset(log: otherLog) == 7)
@@ -270,7 +279,8 @@ import WriteAheadLog
         while store.index.log.stepMaintainer() {}
         // The facts were truncated.
         let before = store.usage.pending
-        _ = try store.sweepAll(firstOffsets: [oneLog: UInt64(page) + 1], usedBefore: 0, unusedBefore: 0)
+        _ = try store.sweepAll(
+            firstOffsets: [oneLog: UInt64(page) + 1, otherLog: 8], usedBefore: 0, unusedBefore: 0)
         while store.index.log.stepMaintainer() {}
         #expect(before > 2_000 && store.usage.pending == 0)
         let start = page
@@ -300,7 +310,10 @@ import WriteAheadLog
 
     @Test func `records are read as they were written, and nothing else is`() throws {
         var entry = ArtifactEntry(name: artifactName("a"))
-        defer { #expect(ArtifactIndexRecord.name(entry).bytes.count == entry.recordByteCount) }
+        defer {
+            #expect(ArtifactIndexRecord.name(entry).bytes.count == entry.recordByteCount)
+            #expect(entry.reservedByteCount >= entry.recordByteCount)
+        }
         entry.expected = artifactContent(artifactBytes(1))
         entry.stored = StoredArtifact(
             name: entry.name, content: artifactContent(artifactBytes(2)), storedMilliseconds: -5)

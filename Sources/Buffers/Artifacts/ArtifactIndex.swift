@@ -50,21 +50,24 @@ struct ArtifactIndex {
         _ directory: String, _ sizes: Sizes, _ disk: any Disk, _ environment: LogEnvironment,
         _ visit: (ArtifactIndexRecord, UInt64) -> Void
     ) throws(LogError) -> ArtifactIndex {
-        // Nothing here expires or is dropped: what is not true any more goes when it was written again. Records
-        // are taken up to a fill that compaction does not reach, so that it never stands in its own way.
+        // Nothing here expires or is dropped: what is not true any more goes at once when it was written again.
+        // Records are taken up to a fill that compaction does not reach, so that it never stands in its own way.
         let log = try Log.open(
             directory: directory,
             options: LogOptions(
                 policy: .standard(StandardPolicy(unconfirmedLifetimeMilliseconds: nil)),
                 capacityBytes: sizes.capacityBytes, segmentBytes: sizes.segmentBytes,
-                retention: RetentionOptions(highWatermark: 0.95, lowWatermark: 0.9)),
+                retention: RetentionOptions(
+                    highWatermark: 0.9, lowWatermark: 0.85, retentionMilliseconds: 0)),
             disk: disk, environment: environment)
         if log.cursor(owner: cursor.owner, name: cursor.name) == nil {
             try log.createCursor(Cursor(owner: cursor.owner, name: cursor.name))
         }
         var unreadable: UInt64?
         var hasGap = false
-        var next = log.firstOffset
+        // What stands before the cursor was written again behind it.
+        let confirmed = log.cursor(owner: cursor.owner, name: cursor.name)?.nextOffset ?? 0
+        var next = max(log.firstOffset, confirmed)
         while next < log.headOffset {
             do throws(LogError) {
                 next = try log.read(from: next, maximumCount: 4_096) { record in
@@ -139,9 +142,19 @@ struct ArtifactIndex {
     var needsCompaction: Bool {
         let fill = log.statistics().fill
         guard fill > ArtifactIndex.compactionFill else { return false }
-        // What was confirmed is not removed yet: doing it again would only fill the log.
+        // What was confirmed is not removed yet: doing it again at once would only fill the log.
         guard let compacted, compacted.firstOffset == log.firstOffset else { return true }
         return fill > compacted.fill + ArtifactIndex.compactionFillStep
+    }
+
+    /// Writes again all that is known, so that nothing is read any more of what stands before it. Blocks.
+    func writeAgain(_ names: inout ArtifactNames) throws(LogError) {
+        let head = log.headOffset
+        var all = names.known.values.map { ArtifactIndexRecord.name($0.entry) }
+        all += names.followed.map { ArtifactIndexRecord.followed(log: $0.key, offset: $0.value.offset) }
+        try append(all) { names.apply($0, recordOffset: $1) }
+        try log.confirm(
+            owner: ArtifactIndex.cursor.owner, name: ArtifactIndex.cursor.name, nextOffset: head)
     }
 
     /// Writes again, a piece at a time, what the older half of the log holds of `names`, and lets the log

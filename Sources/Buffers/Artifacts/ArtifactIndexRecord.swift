@@ -79,9 +79,17 @@ extension ArtifactEntry {
         return parts + (stored.map { $0.content.recordByteCount + 8 } ?? 0)
             + (expected?.recordByteCount ?? 0) + 2 + 24 * uses.count
     }
+
+    /// What a name counts: one whose bytes are not here counts what their coming adds, so that it has room.
+    var reservedByteCount: Int {
+        guard stored == nil else { return recordByteCount }
+        return recordByteCount + (expected?.recordByteCount ?? ArtifactContent.usualByteCount) + 8
+    }
 }
 
 extension ArtifactContent {
+    fileprivate static let usualByteCount = 128
+
     fileprivate var recordByteCount: Int {
         Digest.byteCount + 8 + 2 + mediaType.utf8.count + 2 + fileName.utf8.count
     }

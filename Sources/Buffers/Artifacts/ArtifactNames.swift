@@ -69,7 +69,7 @@ struct ArtifactNames {
         changed.entry = entry
         changed.recordOffset = recordOffset
         known[entry.name] = changed
-        recordBytes += entry.recordByteCount
+        recordBytes += entry.reservedByteCount
         if let stored = entry.stored {
             if namesByDigest[stored.content.digest] == nil { bytes += stored.content.size }
             namesByDigest[stored.content.digest, default: []].insert(entry.name)
@@ -84,7 +84,7 @@ struct ArtifactNames {
 
     private mutating func forget(_ entry: ArtifactEntry?) {
         guard let entry else { return }
-        recordBytes -= entry.recordByteCount
+        recordBytes -= entry.reservedByteCount
         pendingNames.remove(entry.name)
         guard let stored = entry.stored else { return }
         storedCount -= 1
@@ -94,6 +94,11 @@ struct ArtifactNames {
             namesByDigest[digest] = nil
             bytes -= stored.content.size
         }
+    }
+
+    /// All references are to be read again.
+    mutating func forgetFollowed() {
+        for log in followed.keys { followed[log]?.offset = 0 }
     }
 
     // MARK: Pins
@@ -111,10 +116,11 @@ struct ArtifactNames {
 
     // MARK: Deciding
 
-    /// Whether names that are not known yet may come.
+    /// Whether names that are not known yet may come. None always may.
     func hasRoom(for entries: [ArtifactEntry]) -> Bool {
-        known.count + entries.count <= ArtifactNames.countMaximum
-            && recordBytes + entries.reduce(0) { $0 + $1.recordByteCount } <= recordBytesMaximum
+        entries.isEmpty
+            || known.count + entries.count <= ArtifactNames.countMaximum
+                && recordBytes + entries.reduce(0) { $0 + $1.reservedByteCount } <= recordBytesMaximum
     }
 
     /// The states that names get when facts of a log refer to them.

@@ -48,13 +48,19 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         } catch {
             throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
         }
-        // What facts refer to is read again from the beginning where it may have been lost.
-        if !index.isWhole { names.followed = [:] }
+        let isWhole = index.isWhole
+        self.isWhole = isWhole
+        if !isWhole {
+            // What facts refer to is read again from the beginning. All that is known is written again behind the
+            // loss: the next opening does not meet it. Without room now that opening tries again.
+            names.forgetFollowed()
+            try? index.writeAgain(&names)
+        }
         clock = ArtifactClock(stored: index.storedClock, environment)
         do throws(DiskError) {
             self.directory = try BlobDirectory(directory, disk)
-            // Where names were lost their bytes are not: they may be known again by what facts say.
-            if index.isWhole { try self.directory.removeLeftovers { names.holds($0) } }
+            // Where names were lost their bytes stay for now: somebody may want to look.
+            try self.directory.removeLeftovers { !isWhole || names.holds($0) }
         } catch {
             throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
         }
@@ -69,9 +75,9 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         index.log.close()
     }
 
-    /// False where the disk lost names of artifacts. Their bytes stay, and what facts refer to is recorded and
-    /// fetched again; what was put here has to be put again.
-    package var isWhole: Bool { index.isWhole }
+    /// False where it was opened and the disk had lost names of artifacts. Their bytes stay until the next
+    /// opening, and what facts refer to is recorded and fetched again; what was put here has to be put again.
+    package let isWhole: Bool
 
     // MARK: Names
 
@@ -102,7 +108,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         let fits = names.withLock { names in
             var usage = names.usage
             usage.capacityBytes = capacityBytes
-            guard usage.hasRoom(for: expectedBytes), names.hasRoom(for: []) else { return false }
+            guard usage.hasRoom(for: expectedBytes) else { return false }
             names.reservedBytes += expectedBytes
             return true
         }

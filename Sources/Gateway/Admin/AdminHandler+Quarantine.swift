@@ -170,10 +170,13 @@ extension AdminHandler {
                 .malformedRequest, "the resolution is retry or record_refusal, not "
                     + request.resolution, field: "resolution")
         }
-        // What was decided is durable: it is told and taken up also where the quarantine cannot note it now.
+        // Forgotten first: the stream may meet the fact again, and halt for it anew. Where the quarantine cannot note
+        // it now, what was decided is durable all the same: it is told and taken up.
+        var failure: ServiceError?
+        do throws(ServiceError) { try await forget(fact) } catch { failure = error }
         decided(fact, request.resolution, request.reason, caller)
         await pulls.pull(stream: fact.stream, origin: fact.origin)?.loop.startAgain()
-        try await forget(fact)
+        if let failure { throw failure }
         return response
     }
 
@@ -235,7 +238,8 @@ extension AdminHandler {
     /// The page that it came in is taken in whole. Until then that page brings it again: a decision would be
     /// asked for twice.
     private func requirePassed(_ fact: QuarantinedFact, _ buffer: LogForwardBuffer) throws(ServiceError) {
-        guard let position = buffer.position, position.logUUID == fact.identifier.logUUID,
+        guard pulls.pull(stream: fact.stream, origin: fact.origin) != nil,
+            let position = buffer.position, position.logUUID == fact.identifier.logUUID,
             position.epoch == fact.identifier.epoch, position.nextOffset <= fact.identifier.offset
         else { return }
         throw ServiceError(

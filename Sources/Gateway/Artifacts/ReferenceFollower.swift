@@ -105,8 +105,11 @@ final class ReferenceFollower: @unchecked Sendable {
                 return true
             }
         } catch {
-            guard case .gap(let gap) = error.kind else { return tell(error.sentence, log) }
-            monitor.withLock { positions[identifier] = gap.offsets.upperBound }
+            guard case .gap(let gap) = error.kind else {
+                _ = monitor.withLock { waiting.remove(identifier) }
+                return tell(error.sentence, log)
+            }
+            move(to: gap.offsets.upperBound, in: identifier)
             return true
         }
         if !uses.isEmpty
@@ -116,7 +119,6 @@ final class ReferenceFollower: @unchecked Sendable {
                 let leftOut = try store.record(
                     uses, log: identifier, upTo: next, isReceived: log.forward != nil)
                 if leftOut > 0 { tellLeftOut(leftOut, log) }
-                _ = monitor.withLock { waiting.remove(identifier) }
             } catch {
                 if error.kind == .full, log.forward != nil {
                     _ = monitor.withLock { waiting.insert(identifier) }
@@ -125,8 +127,15 @@ final class ReferenceFollower: @unchecked Sendable {
             }
         }
         isFailing = false
-        monitor.withLock { positions[identifier] = next }
+        move(to: next, in: identifier)
         return next < log.buffer.headOffset
+    }
+
+    private func move(to offset: UInt64, in identifier: [UInt8]) {
+        monitor.withLock {
+            positions[identifier] = offset
+            waiting.remove(identifier)
+        }
     }
 
     private func isFarAhead(_ next: UInt64, of recorded: UInt64) -> Bool {
