@@ -8,7 +8,7 @@ import Testing
 
 /// What commands leave in the directories of a CA and of a node, also when they fail or meet another.
 @Suite struct CertificateFilesTests {
-    private final class Directory {
+    private final class Directory: Sendable {
         let path = NSTemporaryDirectory() + "certificate-files-\(UUID().uuidString)"
 
         init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
