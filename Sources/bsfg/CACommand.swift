@@ -24,19 +24,21 @@ struct CACommand: ParsableCommand {
         @Option(help: "How long it is valid.")
         var days = 3650
 
-        @Flag(help: "Replace one that is there: everything it issued stops being trusted.")
+        @Flag(
+            help: "Replace one that is there, which is kept in DIR/archive: what it issued stops being trusted.")
         var force = false
 
         func run() throws {
             try CommandFailure.wrap {
                 let authority = try CertificateAuthority.make(
                     name: name ?? CertificateAuthority.uniqueName(), days: days)
-                try authority.write(directory: dir, force: force)
+                let kept = try authority.write(directory: dir, force: force)
                 let certificate = authority.certificate
                 StandardOutput.line(
                     "wrote \(dir)/\(CertificateAuthority.certificateName) and "
                         + "\(dir)/\(CertificateAuthority.keyName): '\(certificate.subject)' until "
                         + UTCText.text(certificate.notAfter))
+                if let kept { StandardOutput.line("kept the one before in \(kept)") }
             }
         }
     }

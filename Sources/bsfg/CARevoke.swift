@@ -29,32 +29,13 @@ extension CACommand {
 
         func run() throws {
             try CommandFailure.wrap {
-                let authority = try CertificateAuthority(directory: ca)
-                var serials = serial
-                for file in files { serials += try issued(file, by: authority.certificate) }
-                let before = try CertificateAuthority.revocationList(
-                    directory: ca, authority: authority.certificate)
-                let list = try authority.revoke(serials: serials, previous: before, days: days)
-                let path = "\(ca)/\(CertificateAuthority.revocationName)"
-                try CertificateFiles.write(list.pem, to: path, mode: 0o644, force: true)
+                let (list, path) = try CertificateAuthority.revoke(
+                    directory: ca, files: files, serials: serial, days: days)
                 StandardOutput.line(
                     "wrote \(path): CRL \(list.number?.description ?? "") of '\(list.issuer)' revokes "
                         + "\(list.revokedCount), current until "
                         + "\(UTCText.text(list.nextUpdate ?? 0)); copy it beside the ca.crt of each node")
             }
-        }
-
-        /// The serial of a file's leaf, which has to be one of this CA's.
-        private func issued(
-            _ file: String, by authority: X509Certificate
-        ) throws(CertificateError) -> [String] {
-            let leaf = try X509Certificate.all(file: file)[0]
-            guard leaf.isIssued(by: authority) else {
-                throw CertificateError(
-                    "\(file) was issued by '\(leaf.issuer)' and not by this CA, '\(authority.subject)'; "
-                        + "only its own CA can revoke it")
-            }
-            return [leaf.serial]
         }
     }
 }

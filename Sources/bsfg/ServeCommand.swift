@@ -15,6 +15,7 @@ struct ServeCommand: AsyncParsableCommand {
     var config: String
 
     func run() async throws {
+        let reloads = await ReloadSignals.trap()
         let configuration = try CommandFailure.wrap {
             try NodeConfiguration.load(directory: config)
         }
@@ -25,7 +26,9 @@ struct ServeCommand: AsyncParsableCommand {
         logger[metadataKey: "zone"] = "\(configuration.zone)"
         for warning in credentials.warnings { logger.warning("\(warning)") }
         do {
-            try await NodeServing.run(configuration, credentials, logger: logger) { addresses in
+            try await NodeServing.run(
+                configuration, credentials, reloads: reloads, logger: logger
+            ) { addresses in
                 for address in addresses { StandardOutput.line("listening on \(address)") }
                 StandardOutput.flush()
             }

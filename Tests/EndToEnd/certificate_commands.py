@@ -7,6 +7,8 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 import stat
 import subprocess
 
@@ -105,6 +107,58 @@ def site_authority(checks, directory):
     checks.check("import: another holder's is refused", code == 1 and "--force" in errors, errors)
 
 
+def holders(checks, directory):
+    """import: who the holder before was is told by its names, where it has no common name, or not at all."""
+    issuing, both = make_authority(directory / "holders")
+    certs = directory / "holders-certs"
+
+    def imported(identity, *arguments):
+        """What is imported names its holder by a DNS name alone."""
+        run("cert", "csr", "--identity", identity, "--out", certs, "--force")
+        request, leaf = directory / "nameless.csr", directory / "nameless.crt"
+        extensions = directory / "nameless.ext"
+        extensions.write_text(
+            f"extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=critical,DNS:{identity}\n")
+        openssl("req", "-new", "-key", certs / "server.csr.key", "-subj", "/", "-out", request)
+        openssl("x509", "-req", "-in", request, "-CA", f"{issuing}.crt", "-CAkey", f"{issuing}.key", "-days", 30,
+                "-extfile", extensions, "-out", leaf)
+        code, output, errors = command("cert", "import", leaf, "--out", certs, "--ca", both, *arguments)
+        return code, output + errors
+
+    checks.equal("import: without a common name", imported("plant-a-bsfg")[0], 0)
+    code, said = imported("plant-b-bsfg")
+    checks.check("import: another holder's is refused without common names too",
+                 code == 1 and "--force" in said, said)
+    checks.equal("import: the same holder's is not", imported("plant-a-bsfg")[0], 0)
+    (certs / "server.crt").write_text("damaged")
+    code, said = imported("plant-a-bsfg")
+    checks.check("import: over a damaged one it takes --force", code == 1 and "--force" in said, said)
+    code, said = imported("plant-a-bsfg", "--force")
+    checks.check("import: and with --force a damaged one is replaced", code == 0, said)
+
+
+def durable_revocation(checks, directory):
+    """A CRL that a power cut takes back would give its number twice."""
+    if not shutil.which("strace"):
+        checks.skip("revoke: the new name is on the disk", "there is no strace")
+        return
+    authority, trace = directory / "durable", directory / "durable.strace"
+    run("ca", "init", "--dir", authority)
+    done = subprocess.run(
+        ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=rename,renameat,renameat2,fsync,flock", BSFG, "ca",
+         "revoke", "--serial", "AB", "--ca", str(authority)], capture_output=True, text=True)
+    calls = trace.read_text() if trace.exists() else ""
+    if done.returncode != 0 and "ptrace" in done.stderr.lower():
+        checks.skip("revoke: the new name is on the disk", done.stderr.strip())
+        return
+    steps = re.findall(r"(flock|fsync|rename)\w*\((.*)\) += 0", calls)
+    kinds = [kind for kind, _ in steps]
+    checks.check(
+        "revoke: locked, written, renamed, and the directory synchronised last",
+        done.returncode == 0 and kinds == ["flock", "fsync", "rename", "fsync"]
+        and steps[-1][1].endswith(f"<{authority}>"), calls + done.stderr)
+
+
 def node_commands(checks, site, node, certificate):
     """inspect, verify, status and the modes of keys."""
     config = node.root / "config"
@@ -130,6 +184,13 @@ def node_commands(checks, site, node, certificate):
     code, _, errors = command("ca", "revoke", f"{foreign}.crt", "--ca", site.authority_directory)
     checks.check("revoke: only its own CA's", code == 1 and "not by this CA" in errors, errors)
 
+    key = site.authority_directory / "ca.key"
+    key.chmod(0o640 if os.geteuid() else 0o644)
+    code, _, errors = command("ca", "revoke", f"{certificate}.crt", "--ca", site.authority_directory)
+    checks.check(
+        "gateway decision 41: a CA's key that others can read is refused with the chmod to run",
+        code == 1 and "chmod 600" in errors and "ca.key" in errors, errors)
+    key.chmod(0o600)
     run("ca", "revoke", f"{certificate}.crt", "--ca", site.authority_directory)
     code, output, _ = command("cert", "verify", f"{certificate}.crt", "--config", config)
     checks.check("verify: revoked", code == 1 and output.count("revoked") >= 2, output)
@@ -180,6 +241,10 @@ def test(checks):
     with Site() as site:
         with checks.guard("a site's own CA"):
             site_authority(checks, site.directory)
+        with checks.guard("holders"):
+            holders(checks, site.directory)
+        with checks.guard("a durable revocation"):
+            durable_revocation(checks, site.directory)
         node = site.node("plant-a")
         node.client("one")
         certificate = site.certificate("one")

@@ -136,6 +136,33 @@ def source_restored(checks):
             [f"d-{number}" for number in range(5)])
 
 
+def refused_beginning(checks):
+    """A new epoch that cannot begin closes no gate."""
+    with Site() as site:
+        node = site.node("plant-a").start()
+        closures = node.data / "gates.json"
+
+        def begin(reason="restored"):
+            done = subprocess.run(
+                [BSFG, "log", "begin-epoch", "--dir", str(node.data / LOG), "--after-restore", "--reason",
+                 reason], capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stderr
+
+        code, errors = begin()
+        checks.check(
+            "begin-epoch: a log that its node has open is refused, and no gate closes",
+            code == 4 and errors and not closures.exists(), (code, errors))
+        node.stop()
+        code, errors = begin("x" * 65)
+        checks.check(
+            "begin-epoch: a reason that is too long is a wrong command line, and no gate closes",
+            code == 2 and "64 bytes" in errors and not closures.exists(), (code, errors))
+        code, errors = begin("x" * 64)
+        checks.check(
+            "begin-epoch: with one that is not, all gates close", code == 0 and closures.exists(),
+            (code, errors))
+
+
 def receiver_back(checks, kind):
     """The receiver is copied back, restored, or wiped."""
     with Site() as site:
@@ -254,7 +281,7 @@ def replayed(checks):
 def test(checks):
     for part in (
         source_copied_back, source_restored, receiver_copied_back, receiver_restored,
-        receiver_wiped, wrong_readers, replayed,
+        receiver_wiped, refused_beginning, wrong_readers, replayed,
     ):
         with checks.guard(part.__name__.replace("_", " ")):
             part(checks)

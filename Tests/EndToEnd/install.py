@@ -57,6 +57,11 @@ def under_destination(checks):
             "PrivateDevices", "MemoryDenyWriteExecute", "SystemCallFilter", "RestrictAddressFamilies",
             "RestrictNamespaces"}
         checks.check("DESTDIR: the unit is hardened", hardening <= set(names), hardening - set(names))
+        checks.check(
+            "DESTDIR: the unit makes the directory of a short administration socket, and a reload in the first "
+            "instant keeps no node down",
+            {"RuntimeDirectory=bsfg", "RuntimeDirectoryMode=0750", "RestartForceExitStatus=SIGHUP"}
+            <= set(unit.splitlines()), unit)
         if shutil.which("systemd-analyze"):
             own = top / "bsfg-controller.service"
             own.write_text(unit.replace("/usr/bin/bsfg", str(usr / "bin/bsfg")))
@@ -138,13 +143,9 @@ def operator():
         "the node's key is its user's, the CA's is root's, and nobody else reads either",
         [(found.st_uid, stat.S_IMODE(found.st_mode)) for found in (key, authority)],
         [(user.pw_uid, 0o600), (0, 0o600)])
-    # There is no systemd here: what the unit would run, as the user that it would be.
     unit = pathlib.Path(f"/usr/local/{UNIT}").read_text()
     command = re.search(r"^ExecStart=(.*)$", unit, re.M)[1].split()
-    node = subprocess.Popen(
-        ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
-         "--no-new-privs", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment)
+    node = serve(command, user, environment)
     try:
         line = node.stdout.readline()
         checks.check("the unit's command serves as the user of the node", "listening" in line,
@@ -156,7 +157,43 @@ def operator():
     finally:
         node.terminate()
         checks.equal("it ends with", node.wait(PATIENCE), 0)
+    with checks.guard("root's log commands"):
+        root_log_commands(checks, shell, command, user, environment)
     return checks.finish()
+
+
+def root_log_commands(checks, shell, command, user, environment):
+    """An operator is root after a restore: what the commands leave is still the node's."""
+    log = pathlib.Path(f"{ROOT}/data/store/facts.operational")
+
+    def strangers():
+        return [str(path) for path in pathlib.Path(f"{ROOT}/data").rglob("*")
+                if path.lstat().st_uid != user.pw_uid]
+
+    done = shell(f"bsfg log begin-epoch --dir {log} --after-restore --reason restored")
+    checks.check("root begins an epoch", done.returncode == 0, done.stderr)
+    checks.check("root begins an epoch: the gates are closed", (log / "../../gates.json").exists())
+    checks.equal("root begins an epoch: every file is the node's", strangers(), [])
+    with open(log / "manifest", "r+b") as manifest:
+        manifest.write(bytes(os.fstat(manifest.fileno()).st_size))
+    done = shell(f"bsfg log repair --dir {log} --apply")
+    checks.check("root repairs a log", done.returncode == 0 and "repaired" in done.stdout, done.stdout + done.stderr)
+    checks.equal("root repairs a log: every file is the node's", strangers(), [])
+    node = serve(command, user, environment)
+    try:
+        line = node.stdout.readline()
+        checks.check("after root's commands the node serves", "listening" in line, line or node.stderr.read())
+    finally:
+        node.terminate()
+        node.wait(PATIENCE)
+
+
+def serve(command, user, environment):
+    """What the unit runs, as the user that it would be: there is no systemd here."""
+    return subprocess.Popen(
+        ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
+         "--no-new-privs", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment)
 
 
 def test(checks):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What a reload does to what is under way: an upload whose grant goes, artifact connections whose peer moves, a
-sil_strict stream beside a fault point. And the runbook's first fetch from a peer, and the ways of writing.
+sil_strict stream beside a fault point, and a reload that comes before the node runs. And the runbook's first fetch from a peer, and the ways of writing.
 
     BSFG=path reloads.py [--only PART]
 """
@@ -9,6 +9,9 @@ import argparse
 import hashlib
 import json
 import os
+import pathlib
+import shutil
+import signal
 import subprocess
 
 from replication_common import Link, Producer, settle
@@ -165,6 +168,40 @@ def strict_beside_fault_point(checks):
                      [STREAM, "facts.safety"])
 
 
+def before_it_runs(checks):
+    """SIGHUP while the logs open, which may take long: the node comes up, with what the files say now."""
+    compiler = shutil.which("cc") or shutil.which("clang") or shutil.which("gcc")
+    if not compiler:
+        checks.skip("starting: a reload before the node runs", "there is no C compiler")
+        return
+    with Site() as site:
+        shim, mark, release = (site.directory / name for name in ("held_lock.so", "mark", "release"))
+        subprocess.run(
+            [compiler, "-O", "-shared", "-fPIC", "-o", str(shim),
+             str(pathlib.Path(__file__).parent / "held_lock.c"), "-ldl"], check=True)
+        node = site.node("plant-a")
+        node.write()
+        with open(node.root / "node.out", "wb") as output, open(node.errors, "ab") as errors:
+            node.process = subprocess.Popen(
+                [BSFG, "serve", "--config", str(node.root / "config")], stdout=output, stderr=errors,
+                env={**os.environ, "LD_PRELOAD": str(shim), "HELD_LOCK_MARK": str(mark),
+                     "HELD_LOCK_RELEASE": str(release)})
+        wait_until("the start held at its log", mark.exists)
+        node.client("mes")
+        node.write()
+        node.process.send_signal(signal.SIGHUP)
+        release.touch()
+        wait_until(
+            "listening, or the end",
+            lambda: b"listening" in (node.root / "node.out").read_bytes() or node.process.poll() is not None)
+        checks.equal("starting: a reload does not end the node", node.process.poll(), None)
+        caller = Caller(node, site.certificate("mes"))
+        checks.eventually(
+            "starting: the reload is not forgotten: a client that came meanwhile is known",
+            lambda: caller.append(fact("early")).ok)
+        checks.equal("starting: it ends as it should", node.stop(), 0)
+
+
 def first_fetch(checks):
     """bsfg fetch: what a first fetch from a peer would get, and nothing moves."""
     with Site() as site:
@@ -256,7 +293,8 @@ def test(checks):
     parser.add_argument("--only", help="a part, by a part of its name")
     only = parser.parse_args().only
     for part in (
-        upload_cut, artifact_connections, strict_beside_fault_point, first_fetch, ways_of_writing,
+        upload_cut, artifact_connections, strict_beside_fault_point, before_it_runs, first_fetch,
+        ways_of_writing,
     ):
         if not only or only in part.__name__:
             with checks.guard(part.__name__.replace("_", " ")):

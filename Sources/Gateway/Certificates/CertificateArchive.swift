@@ -24,8 +24,10 @@ package enum CertificateArchive {
     }
 
     /// Keeps what is about to be replaced, where there is something that can be read.
-    static func keepBeforeReplacing(_ file: String) throws(CertificateError) {
-        guard CertificateFiles.exists(file), (try? X509Certificate.all(file: file)) != nil else { return }
-        try keep(file)
+    /// - Returns: where it is.
+    @discardableResult
+    static func keepBeforeReplacing(_ file: String) throws(CertificateError) -> String? {
+        guard CertificateFiles.exists(file), (try? X509Certificate.all(file: file)) != nil else { return nil }
+        return try keep(file).path
     }
 }

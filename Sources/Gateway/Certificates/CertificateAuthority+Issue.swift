@@ -136,12 +136,15 @@ extension IssuedCertificate {
         let authorityIsThere = try Self.holds(authorityPath, authority)
         try CertificateArchive.keepBeforeReplacing(certificatePath)
         try CertificateFiles.makeDirectory(directory)
-        try CertificateFiles.write(try key.pem(), to: keyPath, mode: 0o600, force: force)
-        try CertificateFiles.write(certificate.pem, to: certificatePath, mode: 0o644, force: force)
+        var files = [
+            CertificateFiles.NewFile(keyPath, try key.pem(), mode: 0o600, isReplacing: force),
+            CertificateFiles.NewFile(certificatePath, certificate.pem, mode: 0o644, isReplacing: force),
+        ]
         if !authorityIsThere {
-            try CertificateFiles.write(
-                authority.pem, to: authorityPath, mode: 0o644, force: false)
+            files.append(
+                CertificateFiles.NewFile(authorityPath, authority.pem, mode: 0o644, isReplacing: false))
         }
+        try CertificateFiles.write(files)
     }
 
     private static func holds(

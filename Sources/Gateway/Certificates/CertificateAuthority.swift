@@ -53,12 +53,10 @@ package struct CertificateAuthority: Sendable {
 
     /// Reads an authority; what is missing is answered with the command that makes it.
     package init(directory: String) throws(CertificateError) {
+        try Self.checkFiles(directory: directory)
         let certificatePath = "\(directory)/\(Self.certificateName)"
         let keyPath = "\(directory)/\(Self.keyName)"
-        for path in [certificatePath, keyPath] where !CertificateFiles.exists(path) {
-            throw CertificateError(
-                "\(path) does not exist; make a CA with: bsfg ca init --dir \(directory)")
-        }
+        if let sentence = PrivateKey.exposure(file: keyPath) { throw CertificateError(sentence) }
         certificate = try X509Certificate.all(file: certificatePath)[0]
         key = try PrivateKey(file: keyPath)
         guard key.belongs(to: certificate) else {
@@ -69,7 +67,29 @@ package struct CertificateAuthority: Sendable {
         }
     }
 
-    package func write(directory: String, force: Bool) throws(CertificateError) {
+    static func checkFiles(directory: String) throws(CertificateError) {
+        for name in [certificateName, keyName] where !CertificateFiles.exists("\(directory)/\(name)") {
+            throw CertificateError(
+                "\(directory)/\(name) does not exist; make a CA with: bsfg ca init --dir \(directory)")
+        }
+    }
+
+    /// - Parameter force: replaces a CA that is there, which is kept.
+    /// - Returns: the directory where the one before is kept.
+    @discardableResult
+    package func write(
+        directory: String, force: Bool, atSeconds now: Int64 = Int64(time(nil))
+    ) throws(CertificateError) -> String? {
+        // Not the node's: whoever gets into the node must not get its zone's CA.
+        try CertificateFiles.makeDirectory(directory, mode: 0o700, owner: .caller)
+        return try AuthorityLock.hold(directory) { () throws(CertificateError) in
+            try replace(directory, force, now)
+        }
+    }
+
+    private func replace(
+        _ directory: String, _ force: Bool, _ now: Int64
+    ) throws(CertificateError) -> String? {
         let certificatePath = "\(directory)/\(Self.certificateName)"
         let keyPath = "\(directory)/\(Self.keyName)"
         if !force {
@@ -77,11 +97,16 @@ package struct CertificateAuthority: Sendable {
                 throw CertificateFiles.refusal(path)
             }
         }
-        // Not the node's: whoever gets into the node must not get its zone's CA.
-        try CertificateFiles.makeDirectory(directory, mode: 0o700, owner: .caller)
-        try CertificateFiles.write(try key.pem(), to: keyPath, mode: 0o600, force: force, owner: .caller)
-        try CertificateFiles.write(
-            certificate.pem, to: certificatePath, mode: 0o644, force: force, owner: .caller)
+        let kept = force ? try AuthorityArchive.keep(directory: directory, atSeconds: now) : nil
+        try CertificateFiles.write([
+            CertificateFiles.NewFile(
+                keyPath, try key.pem(), mode: 0o600, isReplacing: force, owner: .caller),
+            CertificateFiles.NewFile(
+                certificatePath, certificate.pem, mode: 0o644, isReplacing: force, owner: .caller),
+        ])
+        // Another CA cannot go on from it.
+        if kept != nil { unlink("\(directory)/\(Self.revocationName)") }
+        return kept
     }
 
     static func checkDays(_ days: Int) throws(CertificateError) {

@@ -3,66 +3,82 @@ package import RPC
 
 /// Writes certificates and keys: whole or not at all, and never over another by accident.
 package enum CertificateFiles {
+    package struct NewFile: Sendable {
+        package var path: String
+        package var bytes: [UInt8]
+        package var mode: UInt32
+        /// Whether it may take the place of a file; otherwise that one is kept and the new one refused.
+        package var isReplacing: Bool
+        package var owner: FileOwner
+
+        package init(
+            _ path: String, _ bytes: [UInt8], mode: UInt32, isReplacing: Bool,
+            owner: FileOwner = .ofDirectory
+        ) {
+            self.path = path
+            self.bytes = bytes
+            self.mode = mode
+            self.isReplacing = isReplacing
+            self.owner = owner
+        }
+    }
+
+    /// Glibc's module leaves O_PATH out; the number is that of x86-64 and arm64. A directory on the way has
+    /// to be passed, not read.
+    private static let passing: CInt = 0o10000000
+
     package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     /// Makes a directory, and those above it.
     package static func makeDirectory(
         _ path: String, mode: UInt32 = 0o755, owner: FileOwner = .ofDirectory
     ) throws(CertificateError) {
-        var built = path.utf8.first == UInt8(ascii: "/") ? "/" : ""
-        for part in path.split(separator: "/") {
-            built += built.isEmpty || built == "/" ? String(part) : "/\(part)"
-            let isMade = mkdir(built, mode) == 0 && owner.give(directory: built)
-            if !isMade && errno != EEXIST {
-                throw CertificateError(
-                    "the directory \(built) cannot be made: \(String(cString: strerror(errno)))")
-            }
+        let isAbsolute = path.utf8.first == UInt8(ascii: "/")
+        var above = open(isAbsolute ? "/" : ".", passing | O_DIRECTORY | O_CLOEXEC)
+        defer { if above >= 0 { close(above) } }
+        for part in path.split(separator: "/").map(String.init) {
+            let isMade = above >= 0 && mkdirat(above, part, mode) == 0
+            guard isMade || above >= 0 && errno == EEXIST else { throw failure(directory: path) }
+            // A link in the place of what was just made is somebody else's.
+            let how = isMade ? O_RDONLY | O_NOFOLLOW : passing
+            let next = openat(above, part, how | O_DIRECTORY | O_CLOEXEC)
+            guard next >= 0 else { throw failure(directory: path) }
+            let isGiven = !isMade || owner.give(newDirectory: next, in: above)
+            let code = errno
+            close(above)
+            above = next
+            errno = code
+            guard isGiven else { throw failure(directory: path) }
         }
     }
 
-    /// Owner and mode are set before the first byte is written. Without `force` an existing file is kept
-    /// and refused; with it the new one takes its place in one step.
+    /// Writes one file; durable when it returns. Blocks.
     package static func write(
         _ bytes: [UInt8], to path: String, mode: UInt32, force: Bool,
         owner: FileOwner = .ofDirectory
     ) throws(CertificateError) {
-        let temporary = "\(path).new-\(getpid())"
-        unlink(temporary)
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-        guard descriptor >= 0 else { throw failure("made", temporary) }
-        defer { unlink(temporary) }
-        var done =
-            fchmod(descriptor, mode) == 0
-            && owner.give(descriptor, in: FileOwner.parent(of: path))
-        var count = 0
-        while done && count < bytes.count {
-            let wrote = bytes.withUnsafeBytes { buffer in
-                Glibc.write(descriptor, buffer.baseAddress! + count, buffer.count - count)
-            }
-            if wrote < 0 && errno == EINTR { continue }
-            done = wrote > 0
-            count += max(0, wrote)
+        try write([NewFile(path, bytes, mode: mode, isReplacing: force, owner: owner)])
+    }
+
+    /// Writes files that belong together: none takes its place before all are on the disk, so that a full
+    /// disk leaves those before. Durable when it returns. Blocks.
+    package static func write(_ files: [NewFile]) throws(CertificateError) {
+        var staged: [StagedFile] = []
+        for file in files { staged.append(try StagedFile(file)) }
+        do throws(CertificateError) {
+            for file in staged { try file.publish() }
+        } catch {
+            for file in staged { file.withdraw() }
+            throw error
         }
-        done = done && fsync(descriptor) == 0
-        let code = errno
-        close(descriptor)
-        errno = code
-        guard done else { throw failure("written", temporary) }
-        if force {
-            guard rename(temporary, path) == 0 else { throw failure("written", path) }
-        } else {
-            guard link(temporary, path) == 0 else {
-                if errno == EEXIST { throw refusal(path) }
-                throw failure("written", path)
-            }
-        }
+        for file in staged { try file.synchronise() }
     }
 
     static func refusal(_ path: String) -> CertificateError {
         CertificateError("\(path) exists and is kept; say --force to replace it")
     }
 
-    private static func failure(_ done: String, _ path: String) -> CertificateError {
-        CertificateError("\(path) cannot be \(done): \(String(cString: strerror(errno)))")
+    private static func failure(directory path: String) -> CertificateError {
+        CertificateError("the directory \(path) cannot be made: \(String(cString: strerror(errno)))")
     }
 }

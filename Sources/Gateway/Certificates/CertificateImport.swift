@@ -38,13 +38,12 @@ package struct CertificateImport: Sendable {
             }
         }
         if !force { try checkIdentity(chain[0], file) }
-        var archived: String?
-        if CertificateFiles.exists(certificateFile) {
-            archived = try CertificateArchive.keep(certificateFile).path
-        }
-        try CertificateFiles.write(try key.pem(), to: keyFile, mode: 0o600, force: true)
-        try CertificateFiles.write(
-            chain.flatMap(\.pem), to: certificateFile, mode: 0o644, force: true)
+        let archived = try CertificateArchive.keepBeforeReplacing(certificateFile)
+        try CertificateFiles.write([
+            CertificateFiles.NewFile(keyFile, try key.pem(), mode: 0o600, isReplacing: true),
+            CertificateFiles.NewFile(
+                certificateFile, chain.flatMap(\.pem), mode: 0o644, isReplacing: true),
+        ])
         if let waiting {
             unlink(waiting)
             unlink(CertificateSigningRequest.requestFile(directory: directory, name: name))
@@ -68,11 +67,18 @@ package struct CertificateImport: Sendable {
 
     /// A renewal is of the same holder: peers know it by its name.
     private func checkIdentity(_ leaf: X509Certificate, _ file: String) throws(CertificateError) {
-        guard CertificateFiles.exists(certificateFile),
-            let before = try X509Certificate.all(file: certificateFile).first
-        else { return }
+        guard CertificateFiles.exists(certificateFile) else { return }
+        let before: X509Certificate
+        do throws(CertificateError) {
+            before = try X509Certificate.all(file: certificateFile)[0]
+        } catch {
+            throw CertificateError(
+                "whose the certificate in place is cannot be read (\(error.sentence)); say --force to replace it")
+        }
         let names = Set(try leaf.names())
-        guard try before.names().allSatisfy({ $0.kind != .commonName || names.contains($0) }) else {
+        let namesBefore = try before.names()
+        let commonNames = namesBefore.filter { $0.kind == .commonName }
+        guard (commonNames.isEmpty ? namesBefore : commonNames).allSatisfy({ names.contains($0) }) else {
             throw CertificateError(
                 "\(file) is of '\(leaf.subject)', the certificate in place of '\(before.subject)'; peers "
                     + "know the holder by that name, so say --force if it is to change")

@@ -72,8 +72,10 @@ package struct CertificateSigningRequest: Sendable {
         let keyFile = Self.keyFile(directory: directory, name: name)
         if !force, CertificateFiles.exists(keyFile) { throw CertificateFiles.refusal(keyFile) }
         try CertificateFiles.makeDirectory(directory)
-        try CertificateFiles.write(try key.pem(), to: keyFile, mode: 0o600, force: force)
-        try CertificateFiles.write(
-            pem, to: Self.requestFile(directory: directory, name: name), mode: 0o644, force: true)
+        let requestFile = Self.requestFile(directory: directory, name: name)
+        try CertificateFiles.write([
+            CertificateFiles.NewFile(keyFile, try key.pem(), mode: 0o600, isReplacing: force),
+            CertificateFiles.NewFile(requestFile, pem, mode: 0o644, isReplacing: true),
+        ])
     }
 }

@@ -10,10 +10,8 @@ struct OperatorClosures: Sendable {
     private static let bytesMaximum = 1 << 20
 
     let path: String
-    private let directory: String
 
     init(dataDirectory: String) {
-        directory = dataDirectory
         path = "\(dataDirectory)/\(OperatorClosures.fileName)"
     }
 
@@ -41,32 +39,11 @@ struct OperatorClosures: Sendable {
         } catch {
             preconditionFailure("our own file cannot be encoded: \(error)")
         }
-        let new = path + ".new"
-        guard write(bytes, new), rename(new, path) == 0, synchronise(directory, O_DIRECTORY) else {
-            throw NodeError(
-                "\(path) cannot be written (\(String(cString: strerror(errno)))); nothing was changed")
+        do throws(CertificateError) {
+            // The node's, also where root's command closes them.
+            try CertificateFiles.write(bytes, to: path, mode: 0o600, force: true)
+        } catch {
+            throw NodeError("which gates are closed cannot be kept: \(error.sentence)")
         }
-    }
-
-    private func write(_ bytes: [UInt8], _ path: String) -> Bool {
-        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0 else { return false }
-        defer { close(file) }
-        var written = 0
-        while written < bytes.count {
-            let count = bytes.withUnsafeBytes {
-                Glibc.write(file, $0.baseAddress! + written, bytes.count - written)
-            }
-            guard count > 0 else { return false }
-            written += count
-        }
-        return fsync(file) == 0
-    }
-
-    private func synchronise(_ path: String, _ flags: Int32) -> Bool {
-        let file = open(path, O_RDONLY | O_CLOEXEC | flags)
-        guard file >= 0 else { return false }
-        defer { close(file) }
-        return fsync(file) == 0
     }
 }

@@ -8,12 +8,13 @@ internal import UnixSignals
 package enum NodeServing {
     private struct NodeRun: Service {
         let node: GatewayNode
+        let signals: ReloadSignals
         let ready: @Sendable ([String]) -> Void
 
         func run() async throws {
             let node = node
-            let signals = await UnixSignalsSequence(trapping: .sighup)
             ready(try await node.start())
+            let signals = signals.signals
             let reloads = Task { for await _ in signals { await node.reload() } }
             defer { reloads.cancel() }
             let failure = await withTaskGroup(of: NodeError?.self) { group in
@@ -35,10 +36,12 @@ package enum NodeServing {
 
     /// Returns after the node has stopped.
     /// - Throws: `NodeError` when it could not start, or stopped by itself.
-    /// - Parameter ready: told the addresses once the node listens.
+    /// - Parameters:
+    ///   - signals: trapped before the configuration was read.
+    ///   - ready: told the addresses once the node listens.
     package static func run(
-        _ configuration: NodeConfiguration, _ credentials: NodeCredentials, logger: Logger,
-        ready: @escaping @Sendable ([String]) -> Void
+        _ configuration: NodeConfiguration, _ credentials: NodeCredentials, reloads signals: ReloadSignals,
+        logger: Logger, ready: @escaping @Sendable ([String]) -> Void
     ) async throws {
         bsfg_return_large_blocks(returnedBlockBytes)
         let node = try GatewayNode(configuration, credentials, logger: logger)
@@ -46,7 +49,7 @@ package enum NodeServing {
             configuration: ServiceGroupConfiguration(
                 services: [
                     ServiceGroupConfiguration.ServiceConfiguration(
-                        service: NodeRun(node: node, ready: ready),
+                        service: NodeRun(node: node, signals: signals, ready: ready),
                         successTerminationBehavior: .gracefullyShutdownGroup)
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Gateway
+internal import RPC
 internal import WriteAheadLog
 
 struct LogCommand: ParsableCommand {
@@ -38,6 +39,18 @@ struct LogDirectory: ParsableArguments {
                 "\(dir) is a node's log, whose readers would stop at a record that is no fact; use "
                     + "bsfg fact append or bsfg ingest")
         }
+    }
+
+    /// Runs a step that makes files. As root they become the log's owner's, half way too: its node could
+    /// not open it otherwise.
+    func keepingOwner<Value>(_ body: () throws -> Value) throws -> Value {
+        let result = Result { try body() }
+        do throws(CertificateError) {
+            try FileOwner.giveContents(of: dir)
+        } catch {
+            if case .success = result { throw CommandFailure(.failure, error.sentence) }
+        }
+        return try result.get()
     }
 }
 

@@ -11,7 +11,8 @@ struct LogRepairCommand: ParsableCommand {
             and changes nothing. With --apply it copies first what it changes or leaves behind, then \
             declares the lost records, so that readers meet a gap and nothing else; everything that \
             can be read is kept. Where nothing tells how many records were lost at the end, a new \
-            epoch begins. The log must not be open for writing.
+            epoch begins. The log must not be open for writing. What root's command makes in the log's \
+            directory becomes that directory's owner's.
 
             A sil_strict log that loses records wants the loss typed: --accept-loss with exactly what \
             was printed, such as 3..9 (first and last offset), 3..9,40..41, or 12.. for an end that \
@@ -42,15 +43,17 @@ struct LogRepairCommand: ParsableCommand {
     }
 
     func run() throws {
-        let (plan, copies) = try Self.wrap { () throws(RepairError) in
-            let repair = try LogRepair(directory: log.dir)
-            let plan = try repair.plan()
-            if !apply || output.format == .table { show(plan) }
-            guard apply else { return (plan, [String]()) }
-            return (
-                plan,
-                try repair.apply(plan, acceptedLoss: acceptLoss, quarantine: quarantine)
-            )
+        let (plan, copies) = try log.keepingOwner {
+            try Self.wrap { () throws(RepairError) in
+                let repair = try LogRepair(directory: log.dir)
+                let plan = try repair.plan()
+                if !apply || output.format == .table { show(plan) }
+                guard apply else { return (plan, [String]()) }
+                return (
+                    plan,
+                    try repair.apply(plan, acceptedLoss: acceptLoss, quarantine: quarantine)
+                )
+            }
         }
         guard apply else { return }
         switch output.format {
