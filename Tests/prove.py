@@ -365,10 +365,6 @@ class AddressSanitizer(EngineTests):
 class ThreadSanitizer(EngineTests):
     name, title = "TSan", "engine's tests, ThreadSanitizer"
     sanitizer = "thread"
-    # Several processes: the sanitizer's own bookkeeping ends after some thousand threads of one.
-    parts = tuple(("--filter", suites) for suites in (
-        "^LogSimulationTests", r"^WriteAheadLogTests\.[A-F]", r"^WriteAheadLogTests\.[G-P]",
-        r"^WriteAheadLogTests\.[Q-Z]"))
     # Threads that a test starts and nobody joins are no finding about the log.
     environment = {"TSAN_OPTIONS": "halt_on_error=0 exitcode=66 report_thread_leaks=0 "
                                    f"suppressions={ROOT / 'Tests/thread-sanitizer.txt'}"}

@@ -8,6 +8,8 @@ actor Partitions {
     private let file: OperatorClosures
     private let pool: BlockingPool
     private let logger: Logger
+    private var isChanging = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
 
     init(gates: PeerGates, file: OperatorClosures, pool: BlockingPool, logger: Logger) {
         self.gates = gates
@@ -17,6 +19,8 @@ actor Partitions {
     }
 
     func close(_ closure: Bsfg_Admin_V1_OperatorClosure) async throws(ServiceError) {
+        await beginChange()
+        defer { endChange() }
         try await store(gates.closures.filter { $0.peer != closure.peer } + [closure])
         logger.notice(
             "partition",
@@ -29,6 +33,8 @@ actor Partitions {
 
     /// - Returns: false when the gate was not closed.
     func open(_ peer: String, why: String) async throws(ServiceError) -> Bool {
+        await beginChange()
+        defer { endChange() }
         let closures = gates.closures
         guard closures.contains(where: { $0.peer == peer }) else { return false }
         try await store(closures.filter { $0.peer != peer })
@@ -48,6 +54,18 @@ actor Partitions {
                 logger.error("the partition of \(closure.peer) cannot end: \(error.message)")
             }
         }
+    }
+
+    /// One at a time from looking to being in force: of two at once the later would store what the earlier
+    /// had not seen.
+    private func beginChange() async {
+        while isChanging { await withCheckedContinuation { waiting.append($0) } }
+        isChanging = true
+    }
+
+    private func endChange() {
+        isChanging = false
+        if !waiting.isEmpty { waiting.removeFirst().resume() }
     }
 
     private func store(_ closures: [Bsfg_Admin_V1_OperatorClosure]) async throws(ServiceError) {
