@@ -18,22 +18,29 @@ final class ArtifactFile: @unchecked Sendable {
     private var position: UInt64 = 0
     private var hasBegun = false
 
-    private init(_ path: String, _ flags: Int32) throws {
+    private init(_ path: String, _ descriptor: Int32, size: UInt64) {
         self.path = path
-        descriptor = open(path, flags | O_CLOEXEC, 0o640)
-        var status = stat()
-        guard descriptor >= 0, fstat(descriptor, &status) == 0,
-            status.st_mode & S_IFMT == S_IFREG
-        else {
-            let why = errno == 0 ? "it is no regular file" : String(cString: strerror(errno))
-            throw CommandFailure(.failure, "\(path) cannot be opened: \(why)")
+        self.descriptor = descriptor
+        self.size = size
+    }
+
+    private convenience init(_ path: String, _ flags: Int32) throws {
+        func failure(_ why: String) -> CommandFailure {
+            CommandFailure(.failure, "\(path) cannot be opened: \(why)")
         }
-        size = UInt64(status.st_size)
+        let descriptor = open(path, flags | O_CLOEXEC, 0o640)
+        guard descriptor >= 0 else { throw failure(String(cString: strerror(errno))) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            close(descriptor)
+            throw failure("it is no regular file")
+        }
+        self.init(path, descriptor, size: UInt64(status.st_size))
     }
 
     deinit {
         pool.stop()
-        if descriptor >= 0 { close(descriptor) }
+        close(descriptor)
     }
 
     convenience init(reading path: String) throws { try self.init(path, O_RDONLY) }
@@ -107,6 +114,16 @@ final class ArtifactFile: @unchecked Sendable {
         guard fsync(descriptor) == 0, rename(path, name) == 0 else {
             throw CommandFailure(
                 .failure, "\(name) cannot be written: \(String(cString: strerror(errno)))")
+        }
+        let slash = name.lastIndex(of: "/")
+        let directory = slash.map { name[...$0] } ?? "."
+        let parent = open(String(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        defer { if parent >= 0 { close(parent) } }
+        guard parent >= 0, fsync(parent) == 0 else {
+            throw CommandFailure(
+                .failure,
+                "\(name) is whole but may lose its name when the power fails, its directory cannot be "
+                    + "synchronised: \(String(cString: strerror(errno)))")
         }
     }
 

@@ -1,7 +1,9 @@
 internal import ArgumentParser
 internal import Gateway
-internal import Glibc
+// `stdout` is a variable in C; nobody assigns it.
+@preconcurrency internal import Glibc
 internal import RPC
+internal import Synchronization
 
 /// What the exit status of every command means.
 enum ExitStatus: Int32 {
@@ -65,15 +67,45 @@ struct OutputOptions: ParsableArguments {
 }
 
 enum StandardOutput {
-    static func line(_ text: String) { print(text) }
+    /// Why the first line that was lost could not be written, 0 while there is none: what is written
+    /// later may go well, and then nothing but the stream's flag tells.
+    private static let lossCode = Atomic<Int32>(0)
+
+    static func line(_ text: String) {
+        print(text)
+        let code = errno
+        if ferror(stdout) != 0 { noteLoss(code) }
+    }
 
     static func json(_ value: JSONOutput) { line(value.text) }
 
-    /// For readers that wait for a line. Ends the program when nobody reads any more (as `head`
-    /// does; the network library has switched the signal off) or the disk is full.
+    /// For readers that wait for a line, and the last thing that every command does. Ends the program
+    /// when anything was lost: nobody reads any more (as `head` does; the network library has switched
+    /// the signal off) or the disk is full.
     static func flush() {
-        guard fflush(nil) != 0 else { return }
-        let code = errno
+        if fflush(stdout) != 0 { noteLoss(errno) }
+        guard ferror(stdout) != 0 else { return }
+        end(lossCode.load(ordering: .relaxed))
+    }
+
+    /// At once, for output that is too much to be taken line by line; what `line` holds comes later.
+    /// Ends the program as `flush` does.
+    static func write(_ bytes: [UInt8]) {
+        var count = 0
+        while count < bytes.count {
+            let wrote = bytes.withUnsafeBytes { buffer in
+                Glibc.write(STDOUT_FILENO, buffer.baseAddress! + count, buffer.count - count)
+            }
+            guard wrote >= 0 || errno == EINTR else { end(errno) }
+            count += max(0, wrote)
+        }
+    }
+
+    private static func noteLoss(_ code: Int32) {
+        _ = lossCode.compareExchange(expected: 0, desired: code, ordering: .relaxed)
+    }
+
+    private static func end(_ code: Int32) -> Never {
         if code == EPIPE {
             signal(SIGPIPE, SIG_DFL)
             raise(SIGPIPE)

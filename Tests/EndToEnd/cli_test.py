@@ -171,6 +171,14 @@ def set_up(plant, enterprise):
         "init refuses a bad zone",
         bsfg("init", "--root", ROOT / "x", "--zone", "No Zone", "--identity", "x", "--address", "127.0.0.1"),
         2, err="zone name")
+    expect(
+        "init refuses an identity that no certificate can be issued for",
+        bsfg("init", "--root", ROOT / "x", "--zone", "x", "--identity", "plant a", "--address", "127.0.0.1"),
+        2, err="DNS name")
+    expect(
+        "init refuses an address that names nothing",
+        bsfg("init", "--root", ROOT / "x", "--zone", "x", "--identity", "x", "--address", "0.0.0.0"),
+        2, err="names nothing")
     expect("serve without a certificate names the command", bsfg("serve", "--config", plant.config),
            2, err="bsfg ca init")
     ca = ROOT / "ca"
@@ -249,6 +257,30 @@ def test_general():
         check(f"help lists {command}", f"  {command} " in outcome.out)
     check("an unknown command exits 2", bsfg("frobnicate").code == 2)
     check("an unknown option exits 2", bsfg("status", "--frobnicate").code == 2)
+    expect("an artifact of a directory", bsfg("artifact", "put", ROOT, "plant-a/b/k"), 1,
+           err="it is no regular file")
+
+
+def test_simulate():
+    last = str(2**64 - 1)
+    for way in ([], ["--explore"]):
+        outcome = bsfg("log", "simulate", *way, "--first-seed", last, "--minutes", "0.01")
+        check(f"log simulate refuses a first seed that none follow, {way}", outcome.code == 2
+              and "--first-seed is at most" in outcome.err, repr(outcome))
+    outcome = bsfg("log", "simulate", "--first-seed", "7", "--seeds", "1", "--minutes", "5", "--json")
+    check("log simulate runs as many seeds as it is told", outcome.code == 0
+          and json.loads(outcome.out.splitlines()[-1])["seeds"] == 1, repr(outcome))
+
+
+def test_full_disk():
+    log = ROOT / "full-disk-log"
+    expect("log append", bsfg("log", "append", "--dir", log, stdin="record\n" * 100), 0)
+    for arguments in (["version"], ["log", "dump", "--dir", log],
+                      ["log", "dump", "--dir", log, "--past-damage", "-o", "json"]):
+        with open("/dev/full", "wb") as full:
+            process = subprocess.run([BSFG, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE)
+        check(f"{' '.join(map(str, arguments[:2]))} says that the disk is full", process.returncode == 1
+              and b"No space left" in process.stderr, process)
 
 
 def test_connection(plant):
@@ -360,10 +392,12 @@ def test_ingest_cells(plant):
         return [json.loads(line)["message"]["fact"]["object"] for line in lines]
 
     cells = ["0", "-0.5", "1e3", "9007199254740991", "007", "9007199254740993", "1.", "+1", " 1",
-             "", "0.1234567890123456789", "6.869999900000001", "1e400", "true", "1.10"]
+             "", "0.1234567890123456789", "6.869999900000001", "1e400", "true", "1.10",
+             "0.0e-9223372036854775808", "1e-9223372036854775808"]
     found = objects("v,n\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
     wanted = [0, -0.5, 1000, 9007199254740991, "007", "9007199254740993", "1.", "+1", " 1", None,
-              "0.1234567890123456789", 6.869999900000001, "1e400", "true", 1.1]
+              "0.1234567890123456789", 6.869999900000001, "1e400", "true", 1.1, 0,
+              "1e-9223372036854775808"]
     check("which cells are numbers",
           isinstance(found, list) and [o["v"] for o in found] == wanted, found)
     found = objects('a,b\r\n"x, ""y""\nz",1\r\n\r\n"",2\r\nlast,3')
@@ -421,7 +455,8 @@ def test_ingest_bad(plant, enterprise):
     here = ["--config", plant.config]
     expect("a file that is not there", bsfg("ingest", ROOT / "none.csv", *here, *INGEST), 2,
            err="none.csv cannot be read")
-    expect("a directory", bsfg("ingest", ROOT, *here, *INGEST), 2, err="cannot be read")
+    expect("a directory", bsfg("ingest", ROOT, *here, *INGEST), 2,
+           err="cannot be read: it is a directory")
     expect("an empty file", bsfg("ingest", file("empty.csv", ""), *here, *INGEST), 2, err="empty")
     outcome = bsfg("ingest", file("only.csv", HEADER + "\n"), *here, *INGEST, "-o", "json")
     check("a file without rows", outcome.code == 0 and outcome.json["rows"] == 0, repr(outcome))
@@ -720,10 +755,6 @@ def test_tail(plant, enterprise):
         f"timeout 110 '{BSFG}' fact tail --from-offset 0 -f --config '{plant.config}' | head -1",
         shell=True, stdout=subprocess.DEVNULL)
     check("fact tail -f ends when nobody reads", time.monotonic() - began < 100)
-    with open("/dev/full", "wb") as full:
-        process = subprocess.run([BSFG, "version"], stdout=full, stderr=subprocess.PIPE)
-    check("a full disk is an error", process.returncode == 1
-          and b"No space left" in process.stderr, process)
     process = subprocess.Popen(
         [BSFG, "fact", "tail", "-f", "-n", "0", "--config", str(plant.config), "-o", "json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -877,7 +908,7 @@ def main():
     plant.start()
     enterprise.start()
     tests = [
-        (test_general, ()), (test_connection, (plant,)), (test_status, (plant, enterprise)),
+        (test_general, ()), (test_simulate, ()), (test_full_disk, ()), (test_connection, (plant,)), (test_status, (plant, enterprise)),
         (test_ingest_csv, (plant, enterprise)), (test_ingest_cells, (plant,)),
         (test_ingest_jsonl, (plant,)), (test_ingest_bad, (plant, enterprise)),
         (test_ingest_gzip, (plant,)), (test_ingest_stream, (plant,)),

@@ -6,8 +6,10 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+EXCERPT = ROOT / "Sources/bsfg/Resources/la-haute-borne-R80711-excerpt.csv"
 BSFG = os.environ.get("BSFG", str(ROOT / ".build-debug/debug/bsfg"))
 failures = 0
 
@@ -33,9 +35,17 @@ def main():
     check("demo duplicated nothing", report.get("duplicated") == 0)
     check("demo delivered again and recognised it", report.get("redelivered", 0) > 0)
 
-    kept = demo("--keep", "--seconds", "8")
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as ragged:
+        lines = EXCERPT.read_text().splitlines()
+        # One row of a file that a plant exports: cut in the middle.
+        ragged.write("\n".join(lines[:100] + ["R80711,2014"] + lines[100:]) + "\n")
+        ragged.flush()
+        kept = demo("--keep", "--seconds", "8", "--input", ragged.name)
     text = kept.stdout + kept.stderr
     check("demo --keep ends with 0", kept.returncode == 0, text[-2000:])
+    check("demo names a row that cannot be a fact, and goes on",
+          re.search(r"rows that cannot be facts +1$", text, re.MULTILINE)
+          and "the first such row: line 101: the row has 2 cells" in text, text[-2000:])
     directory = re.search(r"(/\S*bsfg-demo-[A-Za-z0-9]+)", text)
     stop = re.search(r"^\s*(kill [0-9 ]+.*)$", text, re.MULTILINE)
     check("demo --keep names its directory and how to stop", bool(directory and stop), text[-800:])

@@ -137,6 +137,14 @@ import Testing
             "bsfg.yaml:6:29: the stream 'a' is defined twice; keep one"
         ),
         (
+            "streams: [{name: a}, {name: a.forward}]",
+            "bsfg.yaml:6:29: the stream 'a.forward' beside 'a' makes keys of two meanings"
+        ),
+        (
+            "streams: [{name: a.forward}, {name: a}]",
+            "bsfg.yaml:6:37: the stream 'a' beside 'a.forward' makes keys of two meanings"
+        ),
+        (
             "streams: [{name: a, idempotency: no}]",
             "bsfg.yaml:6:34: 'no' is not a value of 'idempotency'"
         ),

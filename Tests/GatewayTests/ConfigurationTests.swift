@@ -285,9 +285,25 @@ import WriteAheadLog
         #expect(kept == "kept")
     }
 
+    @Test("What 'cert issue' would refuse is refused by 'init', whose commands name it", arguments: [
+        ("plant a", "127.0.0.1", "cannot be a DNS name"),
+        ("", "127.0.0.1", "cannot be a DNS name"),
+        (String(repeating: "a", count: 65), "127.0.0.1", "cannot be a DNS name"),
+        ("plant-a", "0.0.0.0", "names nothing"),
+        ("plant-a", "::", "names nothing"),
+        ("plant-a", "plant-a:9443", "neither an IP address nor a host name"),
+    ])
+    func initRefusesWhatCannotBeCertified(identity: String, address: String, why: String) {
+        let error = #expect(throws: CertificateError.self) {
+            try NodeTemplate(
+                root: "/x", zone: "plant-a", identity: identity, addresses: ["192.0.2.1", address])
+        }
+        #expect(error?.sentence.contains(why) == true)
+    }
+
     @Test func theExamplesInTheCommentsWork() throws {
         let template = try NodeTemplate(
-            root: "/x", zone: "enterprise", identity: "enterprise \"1\\2\" : #",
+            root: "/x", zone: "enterprise", identity: "enterprise-bsfg",
             addresses: ["192.0.2.1"])
         func uncommented(_ text: String) -> String {
             text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
@@ -318,7 +334,7 @@ import WriteAheadLog
         let files = try ConfigurationTestFiles(main: texts[0], peers: texts[1], cursors: texts[2])
         #expect(try files.problems() == [])
         let node = try files.load()
-        #expect(node.identity == "enterprise \"1\\2\" : #")
+        #expect(node.identity == "enterprise-bsfg")
         #expect(node.peers[0].id == "plant-a" && node.cursors[0].peer == "plant-a")
         #expect(node.clients[0].roles == [.producer])
         #expect(node.adminSocketPath == "/run/bsfg/admin.sock")

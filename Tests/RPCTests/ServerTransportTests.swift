@@ -235,6 +235,57 @@ extension ServerTests {
             #expect(throws: RPCServerError.self) { try UnixSocket.bind(path) }
             unlink(path)
         }
+
+        @Test func aSocketThatOnlyRefusesToBeTriedIsNotStale() throws {
+            // Another kind of socket, and one whose listener does not come to accepting.
+            for kind in [SOCK_DGRAM, SOCK_STREAM] {
+                let path = NSTemporaryDirectory() + "bsfg-\(UUID().uuidString.prefix(8)).sock"
+                let taken: CInt
+                var waiting: [CInt] = []
+                if kind == SOCK_STREAM {
+                    taken = try UnixSocket.bind(path)
+                    #expect(listen(taken, 0) == 0)
+                    // Linux queues one more than it was asked for.
+                    for _ in 0..<4 { waiting.append(Self.connected(path)) }
+                } else {
+                    taken = Self.datagramSocket(path)
+                }
+                defer {
+                    for descriptor in waiting + [taken] { close(descriptor) }
+                    unlink(path)
+                }
+                let error = #expect(throws: RPCServerError.self) { try UnixSocket.bind(path) }
+                #expect(error?.sentence.contains("Another process listens") == true)
+                #expect(access(path, F_OK) == 0)
+            }
+        }
+
+        private static func datagramSocket(_ path: String) -> CInt {
+            let descriptor = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0)
+            #expect(withAddress(path) { bind(descriptor, $0, $1) } == 0)
+            return descriptor
+        }
+
+        /// Or not, where the queue is full.
+        private static func connected(_ path: String) -> CInt {
+            let descriptor = socket(
+                AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
+            _ = withAddress(path) { connect(descriptor, $0, $1) }
+            return descriptor
+        }
+
+        private static func withAddress(
+            _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> CInt
+        ) -> CInt {
+            var address = sockaddr_un()
+            address.sun_family = sa_family_t(AF_UNIX)
+            withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
+            return withUnsafePointer(to: address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                }
+            }
+        }
     }
 }
 

@@ -201,8 +201,23 @@ struct NodeFile {
                     name.position, "the stream '\(name.value)' is defined twice; keep one")
                 continue
             }
+            if let other = streams.map(\.value.name).first(where: {
+                Self.shareKeys($0, name.value) || Self.shareKeys(name.value, $0)
+            }) {
+                section.problem(
+                    name.position,
+                    "the stream '\(name.value)' beside '\(other)' makes keys of two meanings, as "
+                        + "'bsfg config show' and a reload name them: the one ends in the section "
+                        + "'forward' of the other; rename one")
+                continue
+            }
             streams.append(Located(value: stream, position: name.position))
         }
+    }
+
+    /// Whether the section `forward` of one stream has the keys that the other stream has.
+    private static func shareKeys(_ one: String, _ other: String) -> Bool {
+        "\(one).forward".utf8.elementsEqual(other.utf8)
     }
 
     private mutating func readClients(_ reader: inout MappingReader, _ paths: ConfigurationPaths) {

@@ -17,9 +17,6 @@ package struct NodeTemplate: Sendable {
         guard ZoneName.isValid(zone) else {
             throw CertificateError("--zone '\(zone)' is no zone name: use \(ZoneName.rule)")
         }
-        if let problem = IdentityGrammar.problem(identity) {
-            throw CertificateError("--identity '\(identity)': \(problem)")
-        }
         guard !addresses.isEmpty else {
             throw CertificateError("--address is needed: a name or address that others call")
         }
@@ -29,6 +26,9 @@ package struct NodeTemplate: Sendable {
                 "--address '\(address)' is neither an IP address nor a host name (the port is "
                     + "given by --port)")
         }
+        // The commands that are printed have to work.
+        _ = try CertificateAuthority.alternativeNames(
+            CertificateRequest(identity: identity, addresses: addresses))
         guard (0...65_535).contains(port) else {
             throw CertificateError("--port is between 0 and 65535, not \(port)")
         }
@@ -75,7 +75,7 @@ package struct NodeTemplate: Sendable {
         # What this node is. Paths are relative to this directory. An unknown key is refused.
         zone: \(zone)
         # The name in this node's certificate, by which other zones know it.
-        identity: \(Self.quoted(identity))
+        identity: \(identity)
         # Logs and state live here.
         data: ../data
         # Where peers, producers and consumers call, over TLS 1.3 with client certificates.
@@ -199,12 +199,7 @@ package struct NodeTemplate: Sendable {
                 || byte == UInt8(ascii: ":") && !text.hasSuffix(":")
         }
         if isPlain, let first = text.utf8.first, asciiAlphanumeric(first) { return text }
-        var escaped = ""
-        for scalar in text.unicodeScalars {
-            if scalar == "\"" || scalar == "\\" { escaped.unicodeScalars.append("\\") }
-            escaped.unicodeScalars.append(scalar)
-        }
-        return "\"\(escaped)\""
+        return "\"\(text)\""
     }
 
     private static func asciiAlphanumeric(_ byte: UInt8) -> Bool {

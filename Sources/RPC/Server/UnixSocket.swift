@@ -39,14 +39,24 @@ enum UnixSocket {
             throw RPCServerError(
                 "\(path) exists and is not a socket; remove it or configure another path.")
         }
-        let probe = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        // Without waiting: the queue of who listens may be full for good.
+        let kind =
+            CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+        let probe = socket(AF_UNIX, kind, 0)
         guard probe >= 0 else { throw failure("The socket \(path) cannot be tried") }
         defer { close(probe) }
-        if withSocketAddress(address, { connect(probe, $0, $1) }) == 0 {
+        let isTaken = withSocketAddress(address, { connect(probe, $0, $1) }) == 0
+        switch isTaken ? 0 : errno {
+        case ECONNREFUSED:
+            guard unlink(path) == 0 || errno == ENOENT else {
+                throw failure("The stale socket \(path) stays")
+            }
+        case ENOENT: return
+        case 0, EAGAIN, EPROTOTYPE:
             throw RPCServerError(
                 "Another process listens on \(path); stop it or configure another path.")
+        default: throw failure("Whether anybody listens on the socket \(path) cannot be told")
         }
-        guard unlink(path) == 0 else { throw failure("The stale socket \(path) stays") }
     }
 
     private static func withSocketAddress<Value>(

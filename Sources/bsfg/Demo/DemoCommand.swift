@@ -88,7 +88,7 @@ struct DemoCommand: AsyncParsableCommand {
         } catch {
             await screen.settle()
             cleanUp(directory)
-            throw (error as? RowError).map { CommandFailure(.failure, $0.sentence) } ?? error
+            throw (error as? RowError).map { CommandFailure(.failure, $0.description) } ?? error
         }
     }
 

@@ -74,7 +74,8 @@ actor DemoProducer {
             for _ in 0..<DemoProducer.inFlightMaximum {
                 group.addTask { try await self.work() }
             }
-            try await group.waitForAll()
+            // The first that fails ends the others, which waiting for all would not.
+            for try await _ in group {}
         }
         counts.isDone = true
     }
@@ -104,21 +105,36 @@ actor DemoProducer {
             await Pacing.pause(milliseconds: 10)
         }
         var facts: [EncodedFact] = []
-        while facts.count < batchCount {
-            guard counts.sent < rowCount, let row = try reader.next() else {
-                isRead = true
-                break
-            }
-            counts.sent += 1
-            do {
-                facts.append(try encoder.encode(try mapping.submission(row)))
-            } catch let error as FactError {
-                refuse("line \(row.line): \(error.sentence)")
-            } catch let error as RowError {
-                refuse(error.sentence)
-            }
+        for _ in 0..<batchCount where !isRead {
+            if let fact = try nextFact() { facts.append(fact) }
         }
         return facts.isEmpty && isRead ? nil : facts
+    }
+
+    /// The next row's; nil at the end, and for a row that cannot be one.
+    private func nextFact() throws -> EncodedFact? {
+        let row: Row
+        do throws(RowError) {
+            guard counts.sent < rowCount, let next = try reader.next() else {
+                isRead = true
+                return nil
+            }
+            row = next
+        } catch {
+            guard error.line != nil else { throw error }
+            counts.sent += 1
+            refuse(error.description)
+            return nil
+        }
+        counts.sent += 1
+        do {
+            return try encoder.encode(try mapping.submission(row))
+        } catch let error as FactError {
+            refuse("line \(row.line): \(error.sentence)")
+        } catch let error as RowError {
+            refuse(error.description)
+        }
+        return nil
     }
 
     private func refuse(_ sentence: String) {

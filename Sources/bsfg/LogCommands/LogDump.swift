@@ -107,14 +107,7 @@ private final class RecordPrinter {
     private func append(_ part: String) { text += part.utf8 }
 
     func flush() {
-        var done = 0
-        while done < text.count {
-            let count = text.withUnsafeBytes {
-                write(STDOUT_FILENO, $0.baseAddress! + done, text.count - done)
-            }
-            guard count > 0 || errno == EINTR else { break }
-            done += max(0, count)
-        }
+        StandardOutput.write(text)
         text.removeAll(keepingCapacity: true)
     }
 }

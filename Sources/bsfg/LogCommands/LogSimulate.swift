@@ -15,6 +15,9 @@ struct LogSimulate: ParsableCommand {
             Exit status: 0 nothing lost and nothing wrong, 1 a failure, 2 wrong command line.
             """)
 
+    /// From here on more seeds follow than any run has time for.
+    private static let firstSeedMaximum = UInt64(Int64.max)
+
     @Option(help: "One seed, with a trace of its operations.")
     var seed: UInt64?
 
@@ -44,6 +47,9 @@ struct LogSimulate: ParsableCommand {
             throw ValidationError("--threads is from 1 to 256.")
         }
         guard seeds > 0 else { throw ValidationError("--seeds is at least 1.") }
+        guard firstSeed ?? 0 <= Self.firstSeedMaximum else {
+            throw ValidationError("--first-seed is at most \(Self.firstSeedMaximum).")
+        }
     }
 
     func run() throws {
@@ -54,6 +60,9 @@ struct LogSimulate: ParsableCommand {
         for failure in report.failures {
             StandardError.line("seed \(failure.seed): \(failure.sentence)")
         }
+        guard report.tally.seeds > 0 else {
+            throw CommandFailure(.failure, "no seed was begun in the time; raise --minutes")
+        }
         guard report.isSound else {
             throw CommandFailure(
                 .failure, "the simulation found \(report.failures.count) failures; run each again with "
@@ -62,7 +71,7 @@ struct LogSimulate: ParsableCommand {
     }
 
     private func runOne(_ seed: UInt64) throws {
-        let (tally, failure) = SimulationRun.run(seed: seed) { print($0) }
+        let (tally, failure) = SimulationRun.run(seed: seed) { StandardOutput.line($0) }
         var report = SimulationReport()
         report.tally = tally
         if let failure {
@@ -124,13 +133,15 @@ struct LogSimulate: ParsableCommand {
         let tally = report.tally
         guard json else {
             guard isLast else {
-                print(
+                StandardOutput.line(
                     "\(tally.seeds) seeds, \(tally.crashes) crashes, \(tally.recordsChecked) records "
                         + "checked, lost \(tally.lost), phantom \(tally.phantom)")
-                fflush(nil)
+                StandardOutput.flush()
                 return
             }
-            for figure in report.figures { print("\(figure.name): \(figure.value)") }
+            for figure in report.figures {
+                StandardOutput.line("\(figure.name): \(figure.value)")
+            }
             return
         }
         func object(_ pairs: [(String, Int)]) -> String {
@@ -139,13 +150,13 @@ struct LogSimulate: ParsableCommand {
         let rows = RecoveryRow.allCases.map { ($0.rawValue, tally.rows[$0, default: 0]) }
         let kinds = DiskFault.allCases.map { ($0.rawValue, tally.faults[$0, default: 0]) }
         let faults = kinds.reduce(0) { $0 + $1.1 } + tally.damages
-        print(
+        StandardOutput.line(
             "{\"seeds\":\(tally.seeds),\"completeSeeds\":\(tally.completeSeeds),"
                 + "\"crashes\":\(tally.crashes),\"faults\":\(faults),"
                 + "\"records\":\(tally.recordsChecked),\"lost\":\(tally.lost),"
                 + "\"phantom\":\(tally.phantom),\"rows\":\(object(rows)),"
                 + "\"faultKinds\":\(object(kinds)),"
                 + "\"failingSeeds\":[\(report.failures.map { "\($0.seed)" }.joined(separator: ","))]}")
-        fflush(nil)
+        StandardOutput.flush()
     }
 }

@@ -20,11 +20,11 @@ final class RowInput {
         }
         // A directory opens, and fails only when it is read.
         var status = stat()
-        guard stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFDIR,
-            let file = gzopen(path, "rbe")
-        else {
-            let why = errno == 0 ? "it is a directory" : String(cString: strerror(errno))
-            throw RowError("\(path) cannot be read: \(why)")
+        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+            throw RowError("\(path) cannot be read: it is a directory")
+        }
+        guard let file = gzopen(path, "rbe") else {
+            throw RowError("\(path) cannot be read: \(String(cString: strerror(errno)))")
         }
         gzbuffer(file, 128 << 10)
         source = .file(file)

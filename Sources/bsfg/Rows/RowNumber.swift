@@ -94,7 +94,8 @@ enum RowNumber {
                 seenPoint = true
             } else if byte | 0x20 == UInt8(ascii: "e") {
                 let exponent = String(decoding: rest, as: UTF8.self)
-                decimal.exponent += Int(exponent) ?? 0
+                // What overflows is neither of these decimals' but a zero's.
+                decimal.exponent &+= Int(exponent) ?? 0
                 break
             } else if isDigit(byte) {
                 if byte == 0x30, decimal.digits.isEmpty {

@@ -24,13 +24,14 @@ enum Pacing {
         try? await Task.sleep(for: .milliseconds(milliseconds))
     }
 
-    /// Asks again until it is true; after `seconds` it has failed.
+    /// Asks again until it is true; after `seconds`, or when its task is cancelled, it has failed.
     static func wait(
         seconds: Double, everyMilliseconds: Int = 20, _ failure: @autoclosure () -> String,
         _ condition: () async throws -> Bool
     ) async throws {
         let end = self.seconds() + seconds
         while true {
+            try Task.checkCancellation()
             if try await condition() { return }
             guard self.seconds() < end else { throw CommandFailure(.failure, failure()) }
             await pause(milliseconds: everyMilliseconds)

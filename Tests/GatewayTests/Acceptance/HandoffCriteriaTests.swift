@@ -162,6 +162,26 @@ struct HandoffCriteriaTests {
         #expect(!report.isAccepted)
     }
 
+    @Test("What a file of evidence or a clock says beyond all measure ends no command")
+    func beyondAllMeasure() {
+        var evidence = AcceptanceFixtures.good
+        for index in evidence.ours.logs.indices {
+            evidence.ours.logs[index].headOffset = .max
+            evidence.theirs?.logs[index].headOffset = .max
+            evidence.oursAfter?.logs[index].headOffset = .max
+            evidence.theirsAfter?.logs[index].headOffset = .max
+        }
+        let replay = HandoffCriteria.judge(evidence).named("replay")
+        #expect(replay?.verdict == .passed)
+        #expect(replay?.sentence.contains("\(UInt64.max) are here") == true)
+
+        #expect(PeerLink.clockMilliseconds(theirs: 1_012, ours: 1_000) == 12)
+        #expect(PeerLink.clockMilliseconds(theirs: .min, ours: 1_000) == .min)
+        #expect(PeerLink.clockMilliseconds(theirs: .max, ours: -1) == .max)
+        evidence.reach.clockMilliseconds = .min
+        #expect(HandoffCriteria.judge(evidence).named("clocks")?.verdict == .failed)
+    }
+
     @Test("Evidence survives its file")
     func evidenceFile() throws {
         let node = AcceptanceFixtures.node("enterprise", "plant-a", own: 3, received: 2)

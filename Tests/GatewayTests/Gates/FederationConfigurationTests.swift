@@ -133,6 +133,7 @@ import Testing
             main.replacing("- name: facts.audit", with: "- {name: facts.audit, high_watermark: 90%}"),
             main.replacing("- name: facts.audit", with: "- {name: facts.audit, object_limit: 2MiB}"),
             main.replacing("- name: facts.audit", with: "- name: facts.audit\n  - name: facts.new"),
+            main.replacing("- name: facts.audit", with: "- name: facts.audit\n  - name: facts.forward"),
             main.replacing("[producer, consumer]", with: "[producer]"),
             main + "zones: [cloud]\n",
         ] {

@@ -121,7 +121,8 @@ package struct PeerLink: Sendable {
             visit.reach.state = health.status
             visit.reach.roles = health.callerRoles
             if let theirs = health.timeUnixMilliseconds {
-                visit.reach.clockMilliseconds = theirs - (asked + answered) / 2
+                visit.reach.clockMilliseconds = PeerLink.clockMilliseconds(
+                    theirs: theirs, ours: (asked + answered) / 2)
                 visit.reach.clockUncertaintyMilliseconds = (answered - asked) / 2 + 1
             }
         } catch {
@@ -130,6 +131,13 @@ package struct PeerLink: Sendable {
                 PeerReach.Step(
                     name: PeerProbe.Step.health.rawValue, isGood: false, sentence: error.description))
         }
+    }
+
+    /// Theirs minus ours; as far as an `Int64` goes, for their clock may say anything.
+    static func clockMilliseconds(theirs: Int64, ours: Int64) -> Int64 {
+        let (difference, isBeyond) = theirs.subtractingReportingOverflow(ours)
+        guard isBeyond else { return difference }
+        return theirs < ours ? .min : .max
     }
 
     static func nowMilliseconds() -> Int64 {
