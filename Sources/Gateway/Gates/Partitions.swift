@@ -8,6 +8,8 @@ actor Partitions {
     private let file: OperatorClosures
     private let pool: BlockingPool
     private let logger: Logger
+    private var isChanging = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
 
     init(gates: PeerGates, file: OperatorClosures, pool: BlockingPool, logger: Logger) {
         self.gates = gates
@@ -16,7 +18,28 @@ actor Partitions {
         self.logger = logger
     }
 
-    func close(_ closure: Bsfg_Admin_V1_OperatorClosure) async throws(ServiceError) {
+    /// Returns when no page of the peer is in flight.
+    /// - Parameter onlyOpen: what is closed already stays as it is.
+    /// - Throws: `gateClosed` for a gate that is closed already, where it had to be open.
+    func close(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool = false)
+        async throws(ServiceError)
+    {
+        try await put(closure, onlyOpen: onlyOpen)
+        await gates.settle(closure)
+    }
+
+    private func put(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool)
+        async throws(ServiceError)
+    {
+        await enter()
+        defer { leave() }
+        let standing = gates.closures.first { $0.peer.utf8.elementsEqual(closure.peer.utf8) }
+        if let standing, onlyOpen {
+            throw ServiceError(
+                .gateClosed,
+                "the operator closed the gate to \(closure.peer) already (\(standing.reason)); it stays as "
+                    + "it is until bsfg admin reconcile")
+        }
         try await store(gates.closures.filter { $0.peer != closure.peer } + [closure])
         logger.notice(
             "partition",
@@ -24,13 +47,21 @@ actor Partitions {
                 "event": "operator_partition", "peer": "\(closure.peer)",
                 "reason": "\(closure.reason)", "until_unix_ms": "\(closure.untilUnixMs)",
             ])
-        await gates.close(closure)
+        gates.put(closure)
     }
 
-    /// - Returns: false when the gate was not closed.
-    func open(_ peer: String, why: String) async throws(ServiceError) -> Bool {
+    /// - Parameter isMeant: which closure is to end; another one stands.
+    /// - Returns: false when the gate was not closed, or stays so.
+    func open(
+        _ peer: String, why: String,
+        where isMeant: @Sendable (Bsfg_Admin_V1_OperatorClosure) -> Bool = { _ in true }
+    ) async throws(ServiceError) -> Bool {
+        await enter()
+        defer { leave() }
         let closures = gates.closures
-        guard closures.contains(where: { $0.peer == peer }) else { return false }
+        guard let closure = closures.first(where: { $0.peer == peer }), isMeant(closure) else {
+            return false
+        }
         try await store(closures.filter { $0.peer != peer })
         logger.notice(
             "reconcile",
@@ -42,12 +73,25 @@ actor Partitions {
     func endThoseDue(at now: Int64) async {
         for closure in gates.closures where closure.untilUnixMs > 0 && closure.untilUnixMs <= now {
             do throws(ServiceError) {
-                _ = try await open(closure.peer, why: "its time is over")
+                _ = try await open(closure.peer, why: "its time is over") { $0 == closure }
             } catch {
                 // It stays closed and is tried again with the next look.
                 logger.error("the partition of \(closure.peer) cannot end: \(error.message)")
             }
         }
+    }
+
+    // MARK: - One change after the other
+
+    /// What is stored follows from what is in force: nobody else changes either meanwhile.
+    private func enter() async {
+        guard isChanging else { return isChanging = true }
+        await withCheckedContinuation { waiting.append($0) }
+    }
+
+    private func leave() {
+        guard !waiting.isEmpty else { return isChanging = false }
+        waiting.removeFirst().resume()
     }
 
     private func store(_ closures: [Bsfg_Admin_V1_OperatorClosure]) async throws(ServiceError) {
