@@ -108,7 +108,7 @@ package actor PullLoop {
     }
 
     /// The peer is there: a wait for another try is over.
-    package func resume() { perform(machine.waited()) }
+    package func resume() { perform(machine.resumed()) }
 
     /// Ends every call and waits for a commit that is out.
     package func stop() async {
@@ -326,7 +326,7 @@ package actor PullLoop {
         switch outcome.end {
         case .whole: perform(machine.committed(outcome.position))
         case .halted(let halt):
-            pages = []
+            if !machine.isDroppedCommitOut { pages = [] }
             perform(machine.halted(halt.sentence, at: outcome.position))
         case .quarantineFull(let sentence):
             guard !machine.isDroppedCommitOut else {

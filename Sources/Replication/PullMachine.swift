@@ -245,6 +245,9 @@ package struct PullMachine: Sendable {
         return openIfDue()
     }
 
+    /// The other side is there: a wait for another try is over. One for room here is not, and has its own end.
+    package mutating func resumed() -> [Action] { isPaused ? [] : waited() }
+
     private mutating func openIfDue() -> [Action] {
         guard isOpenDue, !isCommitting, status != .stopped else { return [] }
         isOpenDue = false
@@ -260,8 +263,10 @@ package struct PullMachine: Sendable {
     }
 
     package mutating func stop() {
+        // The pages are gone with whoever held them; a commit that is out ends as a dropped one.
+        reset(durable)
+        isWaiting = false
         status = .stopped
-        generation += 1
     }
 
     private mutating func restart(_ durable: SourcePosition?, _ jitter: Double) -> [Action] {
@@ -286,7 +291,7 @@ package struct PullMachine: Sendable {
     }
 
     private mutating func next() -> [Action] {
-        guard status == .pulling || isPaused || isHalted else { return [] }
+        guard status != .stopped, status == .pulling || isPaused || isHalted else { return [] }
         var actions: [Action] = []
         if !isHalted, pages > 0, !isCommitting, !isPaused || isRoomDue {
             isCommitting = true

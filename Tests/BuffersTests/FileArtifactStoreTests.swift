@@ -1,4 +1,5 @@
 import Facts
+import Foundation
 import LogSimulation
 import Testing
 import WriteAheadLog
@@ -188,6 +189,35 @@ import WriteAheadLog
         #expect(try store.bytes(artifactName("kept")) == artifactBytes(1))
         #expect(store.usage.pending == 100 && store.followedOffset(log: oneLog) == 20)
         store.close()
+    }
+
+    @Test("gateway decision 24: where the disk lost a name the others are known, and no bytes are removed")
+    func lostName() throws {
+        let directory = NSTemporaryDirectory() + "artifacts-\(UUID().uuidString)"
+        let copy = directory + "-copy"
+        defer { for path in [directory, copy] { try? FileManager.default.removeItem(atPath: path) } }
+        func open(_ directory: String) throws -> FileArtifactStore {
+            try FileArtifactStore(
+                directory: directory, capacityBytes: 1 << 20, indexSizes: smallIndex, disk: LinuxDisk(),
+                environment: .linux)
+        }
+        let store = try open(directory)
+        for number in 0..<5 { try store.put(artifactName("number-\(number)"), artifactBytes(number)) }
+        try store.record([], log: oneLog, upTo: 9, isReceived: false)
+        // As after a kill.
+        try FileManager.default.copyItem(atPath: directory, toPath: copy)
+        store.close()
+        try damage(copy + "/names", Array("number-2".utf8))
+        let damaged = try open(copy)
+        #expect(!damaged.isWhole && damaged.usage.names == 4)
+        #expect(try damaged.bytes(artifactName("number-2")) == nil)
+        #expect(try damaged.bytes(artifactName("number-4")) == artifactBytes(4))
+        // References are read again.
+        #expect(damaged.followedOffset(log: oneLog) == 0)
+        #expect(try damaged.put(artifactName("number-2"), artifactBytes(2)).content.size == 10_000)
+        #expect(FileManager.default.enumerator(atPath: copy + "/blobs")?.allObjects.count
+            == FileManager.default.enumerator(atPath: directory + "/blobs")?.allObjects.count)
+        damaged.close()
     }
 
     @Test("gateway decision 24: names that facts refer to are bounded, and sweeping makes room again")

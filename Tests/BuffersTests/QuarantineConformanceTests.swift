@@ -133,6 +133,26 @@ import WriteAheadLog
         #expect(isFull((10..<10_011).map { fact($0, bytes: 0) }))
     }
 
+    @Test("gateway decision 15: what waits behind a part that the disk lost still waits")
+    func behindALoss() throws {
+        let subject = try Subject(.log)
+        for offset in 0..<21 as Range<UInt64> { try subject.quarantine.put([fact(offset)]) }
+        // As after a kill, and the record of one of them is damaged.
+        let copy = subject.directory + "-copy"
+        try FileManager.default.copyItem(atPath: subject.directory, toPath: copy)
+        defer { try? FileManager.default.removeItem(atPath: copy) }
+        try damage(copy, [UInt8](repeating: 10, count: 100))
+        var quarantine = try LogQuarantine(directory: copy, capacityBytes: 1 << 20)
+        #expect(quarantine.losses == [10..<11])
+        let left = (0..<21).filter { $0 != 10 }.map { fact($0) }
+        #expect(try all(quarantine) == left && quarantine.size.count == 20)
+        for fact in left.prefix(10) { #expect(try quarantine.remove(fact.identifier)) }
+        quarantine.close()
+        quarantine = try LogQuarantine(directory: copy, capacityBytes: 1 << 20)
+        #expect(try all(quarantine) == Array(left.dropFirst(10)))
+        quarantine.close()
+    }
+
     @Test("gateway decision 15: an id is read as it is written, and nothing else is one")
     func identifiers() {
         let whole = identifier(57, epoch: 3)

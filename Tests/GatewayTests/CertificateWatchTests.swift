@@ -42,6 +42,18 @@ import Testing
         #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 7) == .reload)
     }
 
+    @Test func `files that could not be read at their change are read at the next look`() throws {
+        let files = try Files()
+        var machine = CertificateWatchMachine(files.state())
+        try files.write("a", "1")
+        #expect(machine.look(files.state(), atMilliseconds: 0) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 1) == .reload)
+        machine.postponed()
+        #expect(machine.look(files.state(), atMilliseconds: 2) == .reload)
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 2) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 3) == .none)
+    }
+
     @Test("gateway decision 40: a half-written pair is an alarm after 30 s, once, and its end is told")
     func aHalfWrittenPairIsAnAlarm() throws {
         let files = try Files()

@@ -51,7 +51,8 @@ import Testing
         try node.issue()
         let credentials = try NodeCredentials.load(try node.load())
         #expect(credentials.warnings == [])
-        #expect(credentials.serverTLS.trustFiles == ["\(root)/certs/ca.crt"])
+        #expect(
+            credentials.serverTLS.trustRoots.map(\.fingerprint) == [node.authority.certificate.fingerprint])
         try FileManager.default.removeItem(atPath: "\(node.root)/certs/ca.crt")
         let noTrust = try #require(throws: ConfigurationError.self) {
             try NodeCredentials.load(try node.load())
@@ -149,7 +150,7 @@ import Testing
             """)
         let credentials = try NodeCredentials.load(try node.load(), generation: 3)
         #expect(credentials.verifier.generation == 3)
-        #expect(credentials.serverTLS.trustFiles.count == 2)
+        #expect(credentials.serverTLS.trustRoots.count == 2)
         let good = try foreign.issue(CertificateRequest(identity: "enterprise-bsfg"))
         let caller = try credentials.verifier.check(
             leafDER: good.certificate.der, direction: .incoming)

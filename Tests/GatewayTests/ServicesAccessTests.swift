@@ -1,6 +1,8 @@
 import Facts
+import Foundation
 import RPC
 import Testing
+import WriteAheadLog
 
 @testable import Gateway
 
@@ -10,6 +12,41 @@ import Testing
         .showQuarantine, .retryQuarantine, .discardQuarantine, .resolveQuarantine, .acceptHistory,
         .getFact, .queryFacts, .deleteConsumer,
     ]
+
+    @Test("gateway decision 34: a role that goes while a body is on its way is missed when it is whole")
+    func aRoleThatGoesWhileTheBodyComes() async throws {
+        let bench = try ServicesBench()
+        try await bench.append(0..<1)
+        try await bench.consumer("mine", of: "reader")
+        let (writer, reader) = (Caller.client("writer"), Caller.client("reader"))
+        // As the server asks it with the head of each call.
+        #expect(bench.service.admit(procedure: Procedure.appendFact.rawValue, caller: writer) == nil)
+        #expect(bench.service.admit(procedure: Procedure.fetchFacts.rawValue, caller: reader) == nil)
+        let main = ServicesBench.main
+            .replacing("identity: writer, roles: [producer]", with: "identity: writer, roles: [monitor]")
+            .replacing("identity: reader, roles: [consumer]", with: "identity: reader, roles: [monitor]")
+        try Data(main.utf8).write(to: URL(fileURLWithPath: "\(bench.files.directory)/bsfg.yaml"))
+        bench.live.replace(with: try bench.files.load())
+        func refusal(
+            _ procedure: Procedure, _ json: String, _ caller: Caller
+        ) async -> ServiceError? {
+            let request = RPCRequest(
+                procedure: procedure.rawValue, caller: caller, codec: .json, body: Array(json.utf8),
+                deadlineNanoseconds: .max, httpVersion: "2")
+            let reply = await withCheckedContinuation { continuation in
+                bench.service.handle(request) { continuation.resume(returning: $0) }
+            }
+            return if case .failure(let error) = reply { error } else { nil }
+        }
+        let append = await refusal(
+            .appendFact, appendJSON(factJSON(2), stream: "facts.operational"), writer)
+        #expect(append?.reason == .identityNotAuthorised)
+        #expect(append?.message.contains("has not the role producer") == true)
+        let fetch = await refusal(.fetchFacts, #"{"consumer_name":"mine"}"#, reader)
+        #expect(fetch?.reason == .identityNotAuthorised)
+        #expect(bench.log().log.headOffset == 1)
+        await bench.close()
+    }
 
     /// Every procedure for every kind of caller: what is not listed is refused.
     @Test(arguments: [

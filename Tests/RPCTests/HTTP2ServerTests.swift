@@ -253,6 +253,17 @@ import Testing
         #expect(answered.allSatisfy { open.peer.statuses[Int($0.id)] == 429 })
     }
 
+    @Test func aControlByteOfAnAnswersHeadIsASpace() throws {
+        let fixture = try Fixture()
+        let head = fixture.request("/t/Unclean")
+        let trailers = fixture.request("/t/UncleanTrailers")
+        try fixture.exchange()
+        #expect(head.headers.first { $0.name == "x-unclean" }?.value == HTTP2TestServer.cleanedValue)
+        #expect(head.headers.allSatisfy { $0.name != "x-injected" })
+        // A client resets a stream whose trailers it must not take.
+        #expect(fixture.peer.closed == [head.id: .noError, trailers.id: .noError])
+    }
+
     @Test func answersOfOneTurnLeaveInOneWrite() throws {
         let fixture = try Fixture()
         for _ in 0..<50 { _ = fixture.request() }

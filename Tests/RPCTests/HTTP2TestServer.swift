@@ -92,6 +92,15 @@ final class HTTP2TestDispatcher: HTTPRequestDispatcher {
             case "/t/Never": break
             case "/t/Overloaded":
                 exchange.respond(status: 429, headers: headers, body: ByteBuffer(string: "no room"))
+            case "/t/Unclean":
+                exchange.respond(
+                    status: 200, headers: headers + [("x-unclean", HTTP2TestServer.uncleanValue)], body: body)
+            case "/t/UncleanTrailers":
+                exchange.respond(
+                    GRPCAnswer(
+                        headers: headers, body: [0, 0, 0, 0, 0],
+                        trailers: [("grpc-status", "0"), ("x-unclean", HTTP2TestServer.uncleanValue)]),
+                    date: "Sun, 06 Nov 1994 08:49:37 GMT", nil)
             case "/t/Late":
                 exchange.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(300)) {
                     self.exchange.respond(status: 200, headers: headers, body: self.body)
@@ -128,6 +137,10 @@ final class HTTP2TestDispatcher: HTTPRequestDispatcher {
 
 /// A TLS listener on loopback with `HTTP2ServerHandler` on every connection.
 struct HTTP2TestServer: Sendable {
+    /// What no header may bring to the wire, and a tab, which it may.
+    static let uncleanValue = "a\r\nx-injected: b\u{0}\u{7F}\tc\u{1F}d"
+    static let cleanedValue = "a  x-injected: b  \tc d"
+
     let channel: any Channel
     let log: HTTP2TestLog
     let connections: Connections

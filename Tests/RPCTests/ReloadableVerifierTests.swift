@@ -1,4 +1,6 @@
 import Facts
+import Foundation
+import Synchronization
 import Testing
 
 @testable import RPC
@@ -21,6 +23,31 @@ import Testing
         verifier.replace(with: try identities(3), changed: [])
         #expect(!verifier.isCurrent(changed, since: 1), "an older change is not forgotten")
         #expect(verifier.isCurrent(changed, since: 2))
+    }
+
+    @Test("gateway decision 40: nobody is judged by the grants of another trust")
+    func trustAndGrantsAreReplacedInOneStep() throws {
+        final class Grants: Sendable {
+            let areNew = Mutex(false)
+            let seen = Mutex<Bool?>(nil)
+        }
+        let verifier = ReloadableVerifier(try identities(1))
+        let grants = Grants()
+        let asked = DispatchSemaphore(value: 0)
+        let answered = DispatchSemaphore(value: 0)
+        verifier.replace(with: try identities(2), changed: []) {
+            // Somebody who asks while it is done hears nothing before it is done.
+            Thread.detachNewThread {
+                asked.signal()
+                if verifier.generation == 2 { grants.seen.withLock { $0 = grants.areNew.withLock { $0 } } }
+                answered.signal()
+            }
+            asked.wait()
+            Thread.sleep(forTimeInterval: 0.2)
+            grants.areNew.withLock { $0 = true }
+        }
+        answered.wait()
+        #expect(grants.seen.withLock { $0 } == true)
     }
 
     @Test("gateway decision 40: who was verified again stays, who was refused goes")

@@ -60,6 +60,26 @@ extension ServerTests {
             }
         }
 
+        /// Much gzip may hold nothing at all: elsewhere it takes room for what it may become, on the event loop none.
+        @Test("gateway decision 42: gzip of more than 64 KiB is inflated off the event loop")
+        func longGzipIsInflatedOffTheEventLoop() async throws {
+            try await ServerBench.with({ $0.bodyBudgetBytes = 8 * 65_536 }) { bench in
+                let member = Gzip.deflate([])
+                func size(members: Int) async -> Answer {
+                    await bench.call(
+                        "client",
+                        [
+                            "-H", "Content-Type: application/json", "-H", "Content-Encoding: gzip",
+                            "--data-binary", "@-",
+                        ], json: nil, path: "/test.Echo/Size",
+                        input: [[UInt8]](repeating: member, count: members).flatMap { $0 })
+                }
+                let most = 65_536 / member.count
+                #expect(await size(members: most).body == #"{"bytes":0}"#)
+                #expect(await size(members: most + 1).reason == "overloaded")
+            }
+        }
+
         /// Killed, a client ends its connection without a TLS close: what its half body held is
         /// free at once.
         @Test func aConnectionCutInMidBodyHoldsNothing() async throws {
@@ -242,22 +262,22 @@ extension ServerTests {
                     listeners: [
                         RPCListener(.tcp(host: "127.0.0.1", port: bench.port, accept: .all))
                     ],
-                    tls: RPCServerTLS(
-                        certificateFile: bench.certificates.file("server.crt"),
-                        privateKeyFile: bench.certificates.file("server.key"),
-                        trustFiles: [bench.certificates.file("ca.crt")]))
+                    tls: try bench.certificates.serverTLS())
                 let second = try RPCServer(
                     configuration: configuration, service: bench.service,
                     verifier: bench.verifier, logger: Logger(label: "test"))
                 await #expect(throws: RPCServerError.self) { try await second.start() }
-                // A key that belongs to another certificate, and a file that is no certificate.
-                configuration.tls?.privateKeyFile = bench.certificates.file("peer.key")
+                // A key that belongs to another certificate, and a text that is no key.
+                configuration.tls = try bench.certificates.serverTLS(key: "peer")
                 #expect(throws: RPCServerError.self) {
                     try RPCServer(
                         configuration: configuration, service: bench.service,
                         verifier: bench.verifier, logger: Logger(label: "test"))
                 }
-                configuration.tls?.certificateFile = bench.certificates.file("ca.key")
+                let shown = try bench.certificates.serverTLS()
+                configuration.tls = RPCServerTLS(
+                    certificateChain: shown.certificateChain, privateKey: shown.certificateChain[0].pem,
+                    trustRoots: shown.trustRoots)
                 #expect(throws: RPCServerError.self) {
                     try RPCServer(
                         configuration: configuration, service: bench.service,

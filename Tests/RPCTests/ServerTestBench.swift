@@ -133,10 +133,7 @@ final class ServerBench: Sendable {
                 RPCListener(.tcp(host: "127.0.0.1", port: 0, accept: accept)),
                 RPCListener(.unixSocket(path: socketPath)),
             ],
-            tls: RPCServerTLS(
-                certificateFile: certificates.file("server.crt"),
-                privateKeyFile: certificates.file("server.key"),
-                trustFiles: [certificates.file("ca.crt")]))
+            tls: try certificates.serverTLS())
         // Nothing but the limit that a test is about ends a call on a slow machine.
         configuration.limits.handshakeMilliseconds = 120_000
         configuration.limits.defaultTimeoutMilliseconds = 240_000

@@ -1,5 +1,7 @@
 import Foundation
 
+@testable import RPC
+
 /// Two CAs and the leaves of the tests, made once with the openssl command.
 struct TestCertificates: Sendable {
     let directory: String
@@ -65,6 +67,13 @@ struct TestCertificates: Sendable {
         try await openssl([
             "x509", "-in", file("\(name).crt"), "-outform", "DER", "-out", file("\(name).der"),
         ])
+    }
+
+    func serverTLS(key: String = "server") throws -> RPCServerTLS {
+        RPCServerTLS(
+            certificateChain: try X509Certificate.all(file: file("server.crt")),
+            privateKey: try SmallFile.read(file("\(key).key"), bytesMaximum: 1 << 16),
+            trustRoots: try X509Certificate.all(file: file("ca.crt")))
     }
 
     func der(_ name: String) throws -> [UInt8] {

@@ -146,7 +146,7 @@ extension ServerTests {
                 let second = await run("sh", ["-c", resume])
                 #expect(second.text.contains("\"identity\":\"client\""), "\(second.error)")
                 // A new context ends the tickets of the old one: without a certificate, nothing.
-                bench.server.adopt(try #require(try bench.server.prepareTLS()))
+                try bench.server.renewTLS()
                 let third = await run("sh", ["-c", resume])
                 #expect(!third.text.contains("identity"), "\(third.text)")
             }
@@ -170,6 +170,25 @@ extension ServerTests {
                 #expect(text.contains("HTTP/1.1 200 OK"))
                 #expect(text.contains("HTTP/1.1 503"), "\(text)")
                 #expect(await bench.call().status == 200)
+            }
+        }
+
+        @Test("gateway decision 40: a call whose body ends after a change of trust is not handed on")
+        func aBodyOverAChangeOfTrust() async throws {
+            try await ServerBench.with { bench in
+                let released = bench.certificates.file("released-\(UUID().uuidString)")
+                async let answers = bench.raw(
+                    [
+                        "POST /test.Echo/Echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                            + "Content-Length: 9\r\n\r\n{\"a\":",
+                        "\"b\"}",
+                    ], holdSeconds: 2, released: released)
+                try await eventually { bench.server.statistics.requestsInFlight == 1 }
+                bench.verifier.reconfigure()
+                try Data().write(to: URL(fileURLWithPath: released))
+                let text = await answers.text
+                #expect(text.contains("HTTP/1.1 503") && text.contains("draining"), "\(text)")
+                #expect(bench.server.statistics.requestsInFlight == 0)
             }
         }
 

@@ -41,6 +41,17 @@ import Testing
         }
     }
 
+    @Test(arguments: versions) func aControlByteOfAHeaderIsASpace(_ version: String) async throws {
+        try await ServerBench.with { bench in
+            let answer = Answer(
+                await bench.curl("client", [version, "-i"], path: "/stream/3?unclean"))
+            #expect(answer.status == 200, "\(answer.error)")
+            #expect(answer.headers["x-unclean"] == HTTP2TestServer.cleanedValue)
+            #expect(answer.headers["x-injected"] == nil)
+            #expect(answer.body.utf8.count == 3)
+        }
+    }
+
     /// What the service does not take is not read from the connection.
     @Test(arguments: versions) func anUploadWaitsForTheService(_ version: String) async throws {
         try await ServerBench.with { bench in

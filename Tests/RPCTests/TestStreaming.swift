@@ -77,9 +77,12 @@ private final class TestStreamingCall: StreamingCall {
         let count =
             request.method == "PUT"
             ? received.withLock { $0 } : Int(request.path.dropFirst("/stream/".count)) ?? 0
-        let headers = [("x-received", String(received.withLock { $0 }))]
+        var headers = [("x-received", String(received.withLock { $0 }))]
+        if request.query == "unclean" {
+            headers.append(("x-unclean", HTTP2TestServer.uncleanValue))
+        }
         let isCut = request.query == "cut"
-        service.complete { [service] in
+        service.complete { [service, headers] in
             completion(
                 .success(
                     StreamingAnswer(

@@ -298,6 +298,32 @@ import Testing
         #expect(machine.status == .stopped)
     }
 
+    @Test func `nothing follows the end of a pull that waits for room either`() {
+        for isCommitting in [true, false] {
+            var machine = pulling()
+            _ = machine.fetched(isEmpty: false, nextOffset: 4)
+            _ = machine.fetched(isEmpty: false, nextOffset: 8)
+            _ = machine.full("full", durable: place(0), retryAfterMilliseconds: 100)
+            if isCommitting { #expect(machine.waited() == [.commit]) }
+            machine.stop()
+            if isCommitting { #expect(machine.committed(place(4)) == []) }
+            #expect(machine.waited() == [] && machine.resumed() == [])
+            #expect(machine.status == .stopped && !machine.isPaused)
+        }
+    }
+
+    @Test func `a source that has something new does not try again for room that is missing here`() {
+        var machine = pulling()
+        _ = machine.fetched(isEmpty: false, nextOffset: 4)
+        #expect(
+            machine.full("full", durable: place(0), retryAfterMilliseconds: 100)
+                == [.wait(milliseconds: 100)])
+        for _ in 0..<3 { #expect(machine.resumed() == []) }
+        #expect(machine.waited() == [.commit])
+        _ = machine.unavailable("gone", isCommit: true, durable: place(0), jitter: 0)
+        #expect(machine.resumed() == [.open])
+    }
+
     // MARK: - Any order of events
 
     /// A source of `head` facts and a receiver, with calls that end in any order and fail at will.

@@ -26,12 +26,18 @@ struct ArtifactIndex {
     /// What the log was when it was compacted last: its removals come a moment later.
     private var compacted: (firstOffset: UInt64, fill: Double)?
 
-    private init(_ log: Log) { self.log = log }
+    /// Whether a part of the log was lost.
+    private let hasGap: Bool
+
+    private init(_ log: Log, hasGap: Bool) {
+        self.log = log
+        self.hasGap = hasGap
+    }
 
     /// False where records were lost before they were written again: names that had them are not known.
     var isWhole: Bool {
         let cursor = log.cursor(owner: ArtifactIndex.cursor.owner, name: ArtifactIndex.cursor.name)
-        return cursor.map { log.firstOffset <= $0.nextOffset } ?? false
+        return !hasGap && cursor.map { log.firstOffset <= $0.nextOffset } ?? false
     }
 
     /// What the records of all names may come to in a log of a capacity, in bytes.
@@ -57,15 +63,22 @@ struct ArtifactIndex {
             try log.createCursor(Cursor(owner: cursor.owner, name: cursor.name))
         }
         var unreadable: UInt64?
+        var hasGap = false
         var next = log.firstOffset
         while next < log.headOffset {
-            next = try log.read(from: next, maximumCount: 4_096) { record in
-                guard let found = ArtifactIndexRecord(record.payload) else {
-                    unreadable = record.offset
-                    return false
+            do throws(LogError) {
+                next = try log.read(from: next, maximumCount: 4_096) { record in
+                    guard let found = ArtifactIndexRecord(record.payload) else {
+                        unreadable = record.offset
+                        return false
+                    }
+                    visit(found, record.offset)
+                    return true
                 }
-                visit(found, record.offset)
-                return true
+            } catch {
+                guard case .gap(let gap) = error else { throw error }
+                hasGap = true
+                next = gap.offsets.upperBound
             }
             if let unreadable {
                 throw .notALog(
@@ -73,7 +86,7 @@ struct ArtifactIndex {
                     reason: "record \(unreadable) is no artifact's; it is of a newer release")
             }
         }
-        return ArtifactIndex(log)
+        return ArtifactIndex(log, hasGap: hasGap)
     }
 
     /// Durable when it returns, in commits of a bounded size, in order. Blocks.

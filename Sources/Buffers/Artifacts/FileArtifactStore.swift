@@ -48,6 +48,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         } catch {
             throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
         }
+        // What facts refer to is read again from the beginning where it may have been lost.
+        if !index.isWhole { names.followed = [:] }
         clock = ArtifactClock(stored: index.storedClock, environment)
         do throws(DiskError) {
             self.directory = try BlobDirectory(directory, disk)
@@ -66,6 +68,10 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         try? index.store(clock: clock.stored)
         index.log.close()
     }
+
+    /// False where the disk lost names of artifacts. Their bytes stay, and what facts refer to is recorded and
+    /// fetched again; what was put here has to be put again.
+    package var isWhole: Bool { index.isWhole }
 
     // MARK: Names
 
@@ -193,6 +199,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         return ArtifactPin { [weak self] in self?.names.withLock { $0.unpin(name) } }
     }
 
+    @discardableResult
     package func record(
         _ uses: [ArtifactUse], log: [UInt8], upTo offset: UInt64, isReceived: Bool
     ) throws(ArtifactError) -> Int {

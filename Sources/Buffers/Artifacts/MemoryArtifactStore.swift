@@ -65,6 +65,7 @@ package final class MemoryArtifactStore: ArtifactStore {
         return ArtifactPin { [weak self] in self?.state.withLock { $0.names.unpin(name) } }
     }
 
+    @discardableResult
     package func record(
         _ uses: [ArtifactUse], log: [UInt8], upTo offset: UInt64, isReceived: Bool
     ) throws(ArtifactError) -> Int {

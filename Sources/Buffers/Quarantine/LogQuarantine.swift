@@ -19,6 +19,8 @@ package final class LogQuarantine: Quarantine {
         var log: Log?
         var held: [QuarantineIdentifier: Held] = [:]
         var size: QuarantineSize
+        /// Offsets of the log that were lost, seen when it was opened.
+        var losses: [Range<UInt64>] = []
     }
 
     private let directory: String
@@ -41,6 +43,9 @@ package final class LogQuarantine: Quarantine {
     package func close() { state.withLock { $0.log }?.close() }
 
     package var size: QuarantineSize { state.withLock { $0.size } }
+
+    /// Parts of the quarantine's own log that its disk has lost, by offset: facts that waited in them are gone.
+    package var losses: [Range<UInt64>] { state.withLock { $0.losses } }
 
     @discardableResult
     package func put(_ facts: [QuarantinedFact]) throws(BufferError) -> [QuarantinedFact] {
@@ -159,31 +164,43 @@ package final class LogQuarantine: Quarantine {
         return log
     }
 
+    /// Reads what is held. Past a part that was lost it goes on: what follows it still waits.
     private func index(_ log: Log) throws(BufferError) {
         let cursor = log.cursor(owner: LogQuarantine.owner, name: LogQuarantine.cursorName)
+        var next = max(log.firstOffset, cursor?.nextOffset ?? 0)
         var unreadable: UInt64?
-        _ = try LogQuarantine.wrap { () throws(LogError) in
-            try log.read(from: max(log.firstOffset, cursor?.nextOffset ?? 0)) { record in
-                guard let entry = QuarantineRecord(record.payload) else {
-                    unreadable = record.offset
-                    return false
-                }
-                state.withLock { state in
-                    switch entry {
-                    case .fact(let fact):
-                        state.hold(
-                            fact.identifier,
-                            Held(offset: record.offset, bytes: UInt64(record.payload.count)))
-                    case .removal(let identifier): state.release(identifier)
+        while next < log.headOffset, unreadable == nil {
+            do throws(LogError) {
+                next = try log.read(from: next) { record in
+                    guard let entry = QuarantineRecord(record.payload) else {
+                        unreadable = record.offset
+                        return false
                     }
+                    take(entry, at: record.offset, bytes: record.payload.count)
+                    return true
                 }
-                return true
+            } catch {
+                guard case .gap(let gap) = error else { throw BufferError(error) }
+                state.withLock { $0.losses.append(gap.offsets) }
+                next = gap.offsets.upperBound
             }
         }
         if let unreadable {
             throw BufferError(
                 .corrupt, "offset \(unreadable) of the quarantine in \(directory) is not readable "
                     + "by this release")
+        }
+    }
+
+    private func take(_ entry: QuarantineRecord, at offset: UInt64, bytes: Int) {
+        state.withLock { state in
+            switch entry {
+            case .fact(let fact):
+                // Its removal may be in a part that was lost, and it came again.
+                state.release(fact.identifier)
+                state.hold(fact.identifier, Held(offset: offset, bytes: UInt64(bytes)))
+            case .removal(let identifier): state.release(identifier)
+            }
         }
     }
 

@@ -76,6 +76,7 @@ extension AdminHandler {
         guard let buffer = log.forward else {
             throw ServiceError(.unknownStream, "\(fact.stream) of \(fact.origin) is not pulled here")
         }
+        try requirePassed(fact, buffer)
         let keyedBy: PageIntake.KeyRule =
             log.stream.idempotency == .content ? .content : .identifier
         guard let record = await released(fact, keyedBy) else {
@@ -134,6 +135,7 @@ extension AdminHandler {
                 .malformedRequest,
                 "a sil_strict stream leaves nothing out; use bsfg quarantine resolve \(request.id)")
         }
+        if let buffer = try? log(fact.stream, fact.origin).forward { try requirePassed(fact, buffer) }
         try await forget(fact)
         decided(fact, "discarded", request.reason, caller)
         return Bsfg_Admin_V1_DiscardQuarantineResponse()
@@ -168,9 +170,10 @@ extension AdminHandler {
                 .malformedRequest, "the resolution is retry or record_refusal, not "
                     + request.resolution, field: "resolution")
         }
-        try await forget(fact)
+        // What was decided is durable: it is told and taken up also where the quarantine cannot note it now.
         decided(fact, request.resolution, request.reason, caller)
         await pulls.pull(stream: fact.stream, origin: fact.origin)?.loop.startAgain()
+        try await forget(fact)
         return response
     }
 
@@ -227,6 +230,18 @@ extension AdminHandler {
                 field: "id")
         }
         return fact
+    }
+
+    /// The page that it came in is taken in whole. Until then that page brings it again: a decision would be
+    /// asked for twice.
+    private func requirePassed(_ fact: QuarantinedFact, _ buffer: LogForwardBuffer) throws(ServiceError) {
+        guard let position = buffer.position, position.logUUID == fact.identifier.logUUID,
+            position.epoch == fact.identifier.epoch, position.nextOffset <= fact.identifier.offset
+        else { return }
+        throw ServiceError(
+            .malformedRequest,
+            "the facts that came with it are not stored yet (the stream is at offset \(position.nextOffset)); "
+                + "decide about it when they are, see bsfg status", field: "id")
     }
 
     private func forget(_ fact: QuarantinedFact) async throws(ServiceError) {

@@ -82,19 +82,24 @@ actor ArtifactPrefetch {
         for task in tasks { await task.value }
     }
 
-    /// Whether facts of a log below an offset wait for bytes that we are given.
-    func isWaiting(log: [UInt8], below offset: UInt64) -> Bool {
+    /// What facts of a log refer to, is not here, and is given to us.
+    func awaited(log: [UInt8]) -> Set<ArtifactName> {
+        var names: Set<ArtifactName> = []
         var after: ArtifactName?
         while true {
             let entries = store.list(after: after, count: ArtifactPrefetch.pageNames, isPending: true)
-            let waits = entries.contains { entry in
-                entry.uses.contains { $0.log == log && $0.offset < offset }
-                    && !plan.isRefused(entry.name)
+            for entry in entries
+            where entry.uses.contains(where: { $0.log == log }) && !plan.isRefused(entry.name) {
+                names.insert(entry.name)
             }
-            if waits { return true }
-            guard entries.count == ArtifactPrefetch.pageNames else { return false }
+            guard entries.count == ArtifactPrefetch.pageNames else { return names }
             after = entries.last?.name
         }
+    }
+
+    /// Which of these names are not here yet, and not refused either.
+    func stillAwaited(_ names: Set<ArtifactName>) -> Set<ArtifactName> {
+        names.filter { store.entry($0)?.isPending == true && !plan.isRefused($0) }
     }
 
     /// - Returns: why a pending artifact is not here yet, in a word.

@@ -31,7 +31,7 @@ final class NodeArtifacts: Sendable {
         self.clients = Mutex(clients)
         self.logger = logger
         do throws(ArtifactError) {
-            store = try FileArtifactStore(
+            let opened = try FileArtifactStore(
                 directory: "\(configuration.dataDirectory)/artifacts",
                 capacityBytes: artifacts.capacityBytes
             ) { digest in
@@ -42,6 +42,15 @@ final class NodeArtifacts: Sendable {
                         "digest": "sha256:\(digest)",
                     ])
             }
+            if !opened.isWhole {
+                logger.critical(
+                    """
+                    names of artifacts were lost by the disk: what facts refer to is looked for again, what was put \
+                    here has to be put again
+                    """,
+                    metadata: ["event": "artifact_names_lost", "alert": "ArtifactMissing"])
+            }
+            store = opened
         } catch {
             throw NodeError(error.sentence)
         }
@@ -52,7 +61,7 @@ final class NodeArtifacts: Sendable {
         prefetch = ArtifactPrefetch(
             store, pool, peers: NodeArtifacts.deliverers(configuration, logs),
             sources: clients.mapValues { ArtifactPeer(client: $0) },
-            mayAsk: { gates.refusal(to: $0) == nil }, now: { GatewayNode.nowMilliseconds() }, logger)
+            mayAsk: { gates.refusal(to: $0) == nil }, now: { MonotonicClock.milliseconds }, logger)
         sweeps = SweepLoop(
             sweeper, pool, everyMilliseconds: artifacts.sweepIntervalMilliseconds, logger)
     }
@@ -96,12 +105,14 @@ final class NodeArtifacts: Sendable {
         return peers
     }
 
+    /// Follows the references of logs that were opened, too.
+    func follow(_ opened: [StreamLog]) { follower.follow(opened) }
+
     /// Puts a new configuration in force: connections of peers that changed or that nothing is pulled
     /// from any more end, new ones are made.
-    /// - Parameter opened: logs that were opened for it.
     func apply(
         _ configuration: NodeConfiguration, _ credentials: NodeCredentials,
-        changedPeers: Set<String>, opened: [StreamLog]
+        changedPeers: Set<String>
     ) async throws(NodeError) {
         let before = clients.withLock { $0 }
         let usedPeers = Set(configuration.cursors.map(\.peer))
@@ -109,7 +120,6 @@ final class NodeArtifacts: Sendable {
         let made = try NodeArtifacts.connect(
             configuration, credentials, before.filter { ended[$0.key] == nil })
         clients.withLock { $0 = made }
-        follower.follow(opened)
         await prefetch.apply(
             peers: NodeArtifacts.deliverers(configuration, logs),
             sources: made.mapValues { ArtifactPeer(client: $0) })
@@ -151,12 +161,15 @@ final class NodeArtifacts: Sendable {
     func waitForBytes(_ log: StreamLog) async {
         let identifier = log.buffer.identifier
         let head = log.buffer.headOffset
+        var awaited: Set<ArtifactName>?
         while !Task.isCancelled {
-            if follower.position(log) >= head,
-                await !prefetch.isWaiting(log: identifier, below: head)
-            {
-                return
+            if let names = awaited {
+                awaited = await prefetch.stillAwaited(names)
+            } else if follower.position(log) >= head {
+                // Once: later facts may refer to the same, and to others that nobody has to wait for here.
+                awaited = await prefetch.awaited(log: identifier)
             }
+            if awaited?.isEmpty == true { return }
             try? await Task.sleep(for: .milliseconds(NodeArtifacts.confirmLookMilliseconds))
         }
     }

@@ -13,8 +13,10 @@ package struct NodeCredentials: Sendable {
     let revocation: RevocationFiles
     /// The clients that were made with these, or with those before them.
     let outgoing: OutgoingClients
-    /// The files for the TLS handshake: every CA that any entry is anchored at.
+    /// For the TLS handshake: it trusts every CA that any entry is anchored at.
     package let serverTLS: RPCServerTLS
+    /// Of the files just before they were read: whatever changes from then on is a change.
+    let fileState: CertificateFileState
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
@@ -33,24 +35,27 @@ package struct NodeCredentials: Sendable {
         _ configuration: NodeConfiguration, generation: UInt64, outgoing: OutgoingClients,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
+        let seen = CertificateFileState(watchedFiles(configuration), staleLists: 0)
         try requireFiles(configuration)
         do {
             let (chain, keyPEM) = try ownPair(configuration)
+            let trust = trustFiles(configuration)
+            let authorities = try AuthorityFiles(trust)
             var revocation = RevocationFiles(dataDirectory: configuration.dataDirectory)
             let verifier = try IdentityVerifier(
-                entries: try entries(configuration, &revocation, now),
+                entries: try entries(configuration, authorities, &revocation, now),
                 nameKinds: configuration.tls.identityFrom,
                 generation: generation)
-            let trust = trustFiles(configuration)
+            let anchors = try ownAnchors(trust, authorities, revocation)
             return NodeCredentials(
                 chain: chain, keyPEM: keyPEM, verifier: verifier, revocation: revocation,
                 outgoing: outgoing,
                 serverTLS: RPCServerTLS(
-                    certificateFile: configuration.tls.certificateFile,
-                    privateKeyFile: configuration.tls.keyFile, trustFiles: trust),
+                    certificateChain: chain, privateKey: keyPEM, trustRoots: anchors.certificates),
+                fileState: seen.with(staleLists: revocation.staleCount(atSeconds: now)),
                 warnings: OwnCertificateCheck(
                     configuration: configuration, leaf: chain[0], now: now
-                ).warnings(anchors: try ownAnchors(trust, revocation)) + revocation.warnings)
+                ).warnings(anchors: anchors) + revocation.warnings)
         } catch let error as ConfigurationError {
             throw error
         } catch let error as CertificateError {
@@ -153,19 +158,20 @@ package struct NodeCredentials: Sendable {
             + configuration.peers.flatMap(\.authorityFiles)
             + configuration.tls.clientAuthorityFiles
             + configuration.clients.flatMap(\.authorityFiles)
-        for file in all where !files.contains(file) { files.append(file) }
+        for file in all where !files.contains(where: { $0.utf8.elementsEqual(file.utf8) }) {
+            files.append(file)
+        }
         return files
     }
 
     /// What others know us by, as far as their CRLs are here: who is refused looks at itself first.
     private static func ownAnchors(
-        _ files: [String], _ revocation: RevocationFiles
+        _ files: [String], _ authorities: AuthorityFiles, _ revocation: RevocationFiles
     ) throws(CertificateError) -> TrustAnchors {
-        var certificates: [X509Certificate] = []
-        for file in files { certificates += try X509Certificate.all(file: file) }
         var lists = RevocationLists()
         for entry in revocation.entries { lists.take(entry.list, of: entry.authority) }
-        return try TrustAnchors(certificates: certificates, names: files, revocation: lists)
+        return try TrustAnchors(
+            certificates: authorities.certificates(files), names: files, revocation: lists)
     }
 
     /// Everything that a change of means other certificates, other trust or other CRLs.
@@ -182,17 +188,17 @@ package struct NodeCredentials: Sendable {
     }
 
     private static func entries(
-        _ configuration: NodeConfiguration, _ revocation: inout RevocationFiles, _ now: Int64
+        _ configuration: NodeConfiguration, _ authorities: AuthorityFiles,
+        _ revocation: inout RevocationFiles, _ now: Int64
     ) throws(CertificateError) -> [IdentityVerifier.Entry] {
-        var anchors: [[String]: TrustAnchors] = [:]
+        var anchors: [[[UInt8]]: TrustAnchors] = [:]
         func load(
             _ files: [String], _ lists: RevocationConfiguration
         ) throws(CertificateError) -> TrustAnchors {
             // No file's name holds a zero byte.
-            let key = files + ["\0"] + lists.words
+            let key = (files + ["\0"] + lists.words).map { Array($0.utf8) }
             if let known = anchors[key] { return known }
-            var certificates: [X509Certificate] = []
-            for file in files { certificates += try X509Certificate.all(file: file) }
+            let certificates = authorities.certificates(files)
             let loaded = try TrustAnchors(
                 certificates: certificates, names: files,
                 revocation: try revocation.lists(

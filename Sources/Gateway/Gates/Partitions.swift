@@ -31,8 +31,8 @@ actor Partitions {
     private func put(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool)
         async throws(ServiceError)
     {
-        await enter()
-        defer { leave() }
+        await beginChange()
+        defer { endChange() }
         let standing = gates.closures.first { $0.peer.utf8.elementsEqual(closure.peer.utf8) }
         if let standing, onlyOpen {
             throw ServiceError(
@@ -56,8 +56,8 @@ actor Partitions {
         _ peer: String, why: String,
         where isMeant: @Sendable (Bsfg_Admin_V1_OperatorClosure) -> Bool = { _ in true }
     ) async throws(ServiceError) -> Bool {
-        await enter()
-        defer { leave() }
+        await beginChange()
+        defer { endChange() }
         let closures = gates.closures
         guard let closure = closures.first(where: { $0.peer == peer }), isMeant(closure) else {
             return false
@@ -81,17 +81,16 @@ actor Partitions {
         }
     }
 
-    // MARK: - One change after the other
-
-    /// What is stored follows from what is in force: nobody else changes either meanwhile.
-    private func enter() async {
-        guard isChanging else { return isChanging = true }
-        await withCheckedContinuation { waiting.append($0) }
+    /// One at a time from looking to being in force: of two at once the later would store what the earlier
+    /// had not seen.
+    private func beginChange() async {
+        while isChanging { await withCheckedContinuation { waiting.append($0) } }
+        isChanging = true
     }
 
-    private func leave() {
-        guard !waiting.isEmpty else { return isChanging = false }
-        waiting.removeFirst().resume()
+    private func endChange() {
+        isChanging = false
+        if !waiting.isEmpty { waiting.removeFirst().resume() }
     }
 
     private func store(_ closures: [Bsfg_Admin_V1_OperatorClosure]) async throws(ServiceError) {

@@ -22,6 +22,7 @@ struct NodeCustody: Sendable {
             throw NodeError("the quarantine cannot be opened: \(error.sentence)")
         }
         QuarantineWatch(logger: logger).tellWaiting(quarantine.size)
+        QuarantineWatch(logger: logger).tellLost(quarantine.losses)
     }
 
     func close() { quarantine.close() }

@@ -73,7 +73,7 @@ struct NodeParts: Sendable {
         ) { watch.watch($0) }
         self.reloader = reloader
         certificateWatch = CertificateWatch(
-            live: live, reloader: reloader, pool: pool, logger: logger)
+            credentials.fileState, live: live, reloader: reloader, pool: pool, logger: logger)
         administration = FederationAdministration(
             live: live, gates: gates, partitions: partitions, pulls: pulls, now: now,
             refusals: { server()?.recentRefusals ?? RecentRefusals() }

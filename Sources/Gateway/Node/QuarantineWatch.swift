@@ -16,6 +16,21 @@ struct QuarantineWatch: Sendable {
             ])
     }
 
+    /// At the start: facts that had been put there were lost by the disk.
+    func tellLost(_ losses: [Range<UInt64>]) {
+        for offsets in losses {
+            logger.critical(
+                """
+                a part of the quarantine was lost by the disk, and the facts that waited in it; their sources count \
+                them as received
+                """,
+                metadata: [
+                    "event": "quarantine_lost", "alert": "FactsDropped",
+                    "first_offset": "\(offsets.lowerBound)", "last_offset": "\(offsets.upperBound - 1)",
+                ])
+        }
+    }
+
     func tell(_ facts: [QuarantinedFact]) {
         for fact in facts {
             var metadata: Logger.Metadata = [

@@ -5,9 +5,15 @@ internal import RPC
 
 /// Puts a changed configuration in force while the node runs: all of it or nothing.
 ///
-/// Everything that can fail is done on copies first: reading and checking the files, the certificates, the
-/// TLS context, opening new logs. Then the parts are replaced, readers before those who serve.
+/// Everything that can fail is done first: on copies reading and checking the files, the certificates and the
+/// TLS context, then opening new logs and telling all of them what they keep and for whom. Only then are the
+/// parts replaced, readers before those who serve.
 actor Reloader {
+    /// Makes a connection to a peer, with the configuration and the credentials that it is to follow.
+    typealias Connect =
+        @Sendable (PeerConfiguration, HostPort, NodeConfiguration, NodeCredentials) throws(NodeError) ->
+        PeerConnection
+
     private let live: LiveConfiguration
     private let verifier: ReloadableVerifier
     private let logs: StreamLogs
@@ -20,10 +26,17 @@ actor Reloader {
     private let pool: BlockingPool
     private let logger: Logger
     private let server: @Sendable () -> RPCServer?
+    private let connect: Connect
     /// Told of logs that were opened.
     private let opened: @Sendable ([StreamLog]) -> Void
     /// In force.
     private var credentials: NodeCredentials
+    /// Logs that `opened` was told of, or that were there before.
+    private var toldLogs: Set<StreamLog.Name>
+    /// Peers whose calls are not yet all made as their entries in force say.
+    private var unfinishedPeers: Set<String> = []
+    /// Peers whose clients do not yet all have the certificates in force.
+    private var unrenewedPeers: Set<String> = []
     private var isApplying = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
 
@@ -31,7 +44,8 @@ actor Reloader {
         live: LiveConfiguration, verifier: ReloadableVerifier, credentials: NodeCredentials,
         logs: StreamLogs, pulls: Pulls, artifacts: NodeArtifacts?, gates: PeerGates, waits: HeadWaits,
         notices: NoticeSender, faults: FaultPoints, pool: BlockingPool,
-        logger: Logger, server: @escaping @Sendable () -> RPCServer?,
+        logger: Logger, connect: @escaping Connect = PeerConnection.connect,
+        server: @escaping @Sendable () -> RPCServer?,
         opened: @escaping @Sendable ([StreamLog]) -> Void
     ) {
         self.live = live
@@ -47,7 +61,9 @@ actor Reloader {
         self.pool = pool
         self.logger = logger
         self.server = server
+        self.connect = connect
         self.opened = opened
+        toldLogs = Set(logs.all.map(\.name))
     }
 
     /// What is read again.
@@ -65,41 +81,59 @@ actor Reloader {
         var serverTLS: PreparedServerTLS?
         var reverification: Reverification
         var changes: ConfigurationChanges
-        var opened: [StreamLog]
+    }
+
+    private struct Applied {
+        var changes: ConfigurationChanges
+        /// Why not all of what is in force now is done; nil when it is.
+        var shortfall: NodeError?
     }
 
     /// How many CRLs in force have had their time.
     var staleLists: Int {
-        let now = GatewayNode.nowMilliseconds() / 1_000
-        return credentials.revocation.entries.count { $0.list.isStale(atSeconds: now) }
+        credentials.revocation.staleCount(atSeconds: GatewayNode.nowMilliseconds() / 1_000)
     }
 
     /// Reads the files again.
     /// - Returns: what changed.
-    /// - Throws: why they are not put in force; the node goes on as before.
+    /// - Throws: why they are not put in force, and the node goes on as before; or what is still to be done
+    ///   of what is in force now.
     func reload() async throws(ServiceError) -> ConfigurationChanges {
+        let applied: Applied
         do throws(ServiceError) {
-            let changes = try await apply(.configuration)
-            logger.notice(
-                "configuration reloaded",
-                metadata: [
-                    "event": "configuration_reloaded", "generation": "\(live.generation)",
-                    "changes": "\(changes.changes.map(\.key).joined(separator: " "))",
-                ])
-            return changes
+            applied = try await apply(.configuration)
         } catch {
             logger.error(
                 "configuration not reloaded, the one in force stays: \(error.message)",
                 metadata: ["event": "configuration_refused"])
             throw error
         }
+        logger.notice(
+            "configuration reloaded",
+            metadata: [
+                "event": "configuration_reloaded", "generation": "\(live.generation)",
+                "changes": "\(applied.changes.changes.map(\.key).joined(separator: " "))",
+            ])
+        if let error = tell(applied.shortfall) { throw error }
+        return applied.changes
+    }
+
+    /// The error for whoever asked for the reload.
+    private func tell(_ shortfall: NodeError?) -> ServiceError? {
+        guard let shortfall else { return nil }
+        let error = ServiceError(
+            .internal,
+            "what was read is in force, and not all connections follow it yet: \(shortfall.sentence); "
+                + "reload again")
+        logger.error("\(error.message)", metadata: ["event": "reload_unfinished"])
+        return error
     }
 
     /// Reads certificates, keys, CA files and CRLs again, with the configuration in force.
     /// - Throws: why they are not put in force; those before stay.
     func reloadCertificates() async throws(ServiceError) {
         do throws(ServiceError) {
-            _ = try await apply(.certificates)
+            let applied = try await apply(.certificates)
             let leaf = credentials.leaf
             logger.notice(
                 "certificates reloaded",
@@ -107,6 +141,7 @@ actor Reloader {
                     "event": "certificates_reloaded", "serial": "\(leaf.serial)",
                     "not_after": "\(UTCText.text(leaf.notAfter))",
                 ])
+            _ = tell(applied.shortfall)
         } catch {
             logger.warning(
                 "changed certificate files are not in force: \(error.message)",
@@ -115,7 +150,7 @@ actor Reloader {
         }
     }
 
-    private func apply(_ scope: Scope) async throws(ServiceError) -> ConfigurationChanges {
+    private func apply(_ scope: Scope) async throws(ServiceError) -> Applied {
         // One at a time: a later one must not be overtaken by what an earlier one read.
         while isApplying { await withCheckedContinuation { waiting.append($0) } }
         isApplying = true
@@ -126,9 +161,11 @@ actor Reloader {
         let before = live.current
         let generation = verifier.generation + 1
         let (logs, faults, server, outgoing) = (logs, faults, server(), credentials.outgoing)
+        let connect = connect
         let prepared = try await onDisk { () throws(ServiceError) in
-            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server)
+            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server, connect)
         }
+        // From here on it is in force: what fails now is done by the next reload.
         let (trustBefore, trustNow) = (TrustDigests(credentials), TrustDigests(prepared.credentials))
         let entriesChanged = Reloader.changedEntries(before, prepared.configuration)
         let trustChanged = Set(
@@ -136,65 +173,71 @@ actor Reloader {
                 trustBefore.differs(trustNow, in: $0)
             })
         credentials = prepared.credentials
-        live.replace(with: prepared.configuration)
         verifier.replace(
             with: prepared.credentials.verifier, changed: entriesChanged.union(trustChanged),
-            reverified: prepared.reverification.answers)
+            reverified: prepared.reverification.answers
+        ) { live.replace(with: prepared.configuration) }
         if let tls = prepared.serverTLS { server?.adopt(tls) }
         for refusal in prepared.reverification.refusals { server?.tell(refusal) }
         server?.closeRefused()
         await keepRevocations()
         for warning in prepared.credentials.warnings { logger.warning("\(warning)") }
+        for case .peer(let id) in entriesChanged { unfinishedPeers.insert(id) }
         // Our own certificate is another one: whom we call is to see it.
         let isOwnChanged = trustBefore.own != trustNow.own
-        let renewed = prepared.configuration.peers.filter { peer in
-            !entriesChanged.contains(.peer(id: peer.id))
-                && (isOwnChanged || trustChanged.contains(.peer(id: peer.id)))
+        for peer in prepared.configuration.peers
+        where !entriesChanged.contains(.peer(id: peer.id))
+            && (isOwnChanged || trustChanged.contains(.peer(id: peer.id)))
+        {
+            unrenewedPeers.insert(peer.id)
         }
-        if scope == .configuration { try await put(prepared, entriesChanged) }
+        return Applied(
+            changes: prepared.changes, shortfall: await follow(prepared, scope, outgoing))
+    }
+
+    /// Lets everything that calls follow what is in force. What fails is done by the next reload.
+    /// - Returns: the first failure.
+    private func follow(
+        _ prepared: Prepared, _ scope: Scope, _ outgoing: OutgoingClients
+    ) async -> NodeError? {
+        var failure: NodeError?
+        if scope == .configuration || !unfinishedPeers.isEmpty {
+            do throws(NodeError) {
+                try await put(prepared)
+                unfinishedPeers = []
+            } catch {
+                failure = error
+            }
+        }
         do throws(NodeError) {
-            try outgoing.renew(renewed, prepared.credentials)
+            let unrenewed = unrenewedPeers
+            try outgoing.renew(
+                prepared.configuration.peers.filter { unrenewed.contains($0.id) },
+                prepared.credentials)
+            unrenewedPeers = []
         } catch {
-            throw ServiceError(.internal, error.sentence)
+            failure = failure ?? error
         }
-        return prepared.changes
+        return failure
     }
 
     /// What of a configuration is not about who is who.
-    private func put(
-        _ prepared: Prepared, _ changed: Set<Caller.Kind>
-    ) async throws(ServiceError) {
-        let logs = logs
-        let changedPeers = Set(
-            changed.compactMap { kind in if case .peer(let id) = kind { id } else { nil } })
+    private func put(_ prepared: Prepared) async throws(NodeError) {
+        let changedPeers = unfinishedPeers
         gates.configure(prepared.configuration)
-        try await onDisk { () throws(ServiceError) in
-            do throws(NodeError) {
-                try logs.changeRetention(prepared.configuration)
-            } catch {
-                throw ServiceError(.internal, error.sentence)
-            }
-        }
-        opened(prepared.opened)
+        let newLogs = logs.all.filter { toldLogs.insert($0.name).inserted }
+        opened(newLogs)
         // Whoever waits for facts that it may not have any more is not to get them.
         waits.interrupt()
-        do throws(NodeError) {
-            try await pulls.apply(prepared.configuration, changedPeers: changedPeers) {
-                (peer, endpoint) throws(NodeError) in
-                try PeerConnection.connect(
-                    peer, endpoint, prepared.configuration, prepared.credentials)
-            }
-            try await artifacts?.apply(
-                prepared.configuration, prepared.credentials, changedPeers: changedPeers,
-                opened: prepared.opened)
-        } catch {
-            throw ServiceError(.internal, error.sentence)
+        let connectNow: Pulls.Connect = { [connect] (peer, endpoint) throws(NodeError) in
+            try connect(peer, endpoint, prepared.configuration, prepared.credentials)
         }
-        await notices.apply(prepared.configuration, changedPeers: changedPeers) {
-            (peer, endpoint) throws(NodeError) in
-            try PeerConnection.connect(
-                peer, endpoint, prepared.configuration, prepared.credentials)
-        }
+        artifacts?.follow(newLogs)
+        try await pulls.apply(
+            prepared.configuration, changedPeers: changedPeers, connect: connectNow)
+        try await artifacts?.apply(
+            prepared.configuration, prepared.credentials, changedPeers: changedPeers)
+        await notices.apply(prepared.configuration, changedPeers: changedPeers, connect: connectNow)
     }
 
     /// Keeps the CRLs in force, so that no older ones take their place after a restart.
@@ -215,11 +258,11 @@ actor Reloader {
         }
     }
 
-    /// Everything that may fail, without changing anything that is in force. Blocks.
+    /// Everything that may fail; what the logs keep is in force when the rest has not failed. Blocks.
     private static func prepare(
         _ scope: Scope, _ before: NodeConfiguration, _ generation: UInt64,
         _ outgoing: OutgoingClients, _ logs: StreamLogs, _ faults: FaultPoints,
-        _ server: RPCServer?
+        _ server: RPCServer?, _ connect: Connect
     ) throws(ServiceError) -> Prepared {
         do {
             let configuration =
@@ -235,14 +278,18 @@ actor Reloader {
             for peer in configuration.peers {
                 guard let endpoint = peer.endpoint else { continue }
                 // Made and let go: what cannot be made now is found out before anything changes.
-                _ = try PeerConnection.connect(peer, endpoint, configuration, credentials)
+                _ = try connect(peer, endpoint, configuration, credentials)
             }
-            let opened = scope == .configuration ? try logs.openMissing(configuration) : []
             let serverTLS = try server?.prepareTLS(credentials.serverTLS)
+            if scope == .configuration {
+                // The last that can fail. New readers are waited for before they are let in.
+                _ = try logs.openMissing(configuration)
+                try logs.changeRetention(configuration)
+            }
             return Prepared(
                 configuration: configuration, credentials: credentials, serverTLS: serverTLS,
                 reverification: Reverification(server?.liveCallers ?? [], credentials.verifier),
-                changes: changes, opened: opened)
+                changes: changes)
         } catch let error as NodeError {
             throw ServiceError(.malformedRequest, error.sentence)
         } catch let error as ConfigurationError {

@@ -116,17 +116,25 @@ package final class StreamLogs: Sendable {
         return options
     }
 
-    /// Puts what a log keeps and who reads it in force as a configuration has it. Blocks.
+    /// Puts what each log keeps and who reads it in force as a configuration has it, in all logs or none.
+    /// Blocks.
     package func changeRetention(_ configuration: NodeConfiguration) throws(NodeError) {
+        var changes: [(log: StreamLog, options: LogOptions)] = []
         for log in all {
             guard let stream = configuration.stream(log.stream.name) else { continue }
-            let options = options(
-                stream, log.origin, isStore: log.store != nil, configuration)
-            do throws(LogError) {
-                try log.log.changeRetention(options.retention, policy: options.policy)
-            } catch {
-                throw NodeError(error.sentence)
+            changes.append(
+                (log, options(stream, log.origin, isStore: log.store != nil, configuration)))
+        }
+        do throws(LogError) {
+            for (_, options) in changes {
+                try options.retention.validate()
+                try options.policy.validate()
             }
+            for (log, options) in changes {
+                try log.log.changeRetention(options.retention, policy: options.policy)
+            }
+        } catch {
+            throw NodeError(error.sentence)
         }
     }
 

@@ -48,7 +48,8 @@ struct Access: Sendable {
             "\(caller.identity) \(why); ask the operator of \(configuration.zone) for it")
     }
 
-    /// Whether the caller may append to a stream of `held`'s.
+    /// Whether the caller may append to a stream of `held`'s. The role is asked again: the call was let in
+    /// before its body came.
     func checkAppend(
         _ caller: Caller, stream: String, _ held: LiveConfiguration.Snapshot
     ) throws(ServiceError) -> StreamConfiguration {
@@ -63,9 +64,11 @@ struct Access: Sendable {
         case .administrator: break
         case .peer: throw refused(caller, "is a peer, and peers append nothing here")
         case .client:
-            guard let client = held.configuration.client(identity: caller.identity),
-                client.streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) })
-            else {
+            let client = held.configuration.client(identity: caller.identity)
+            guard let client, client.roles.contains(.producer) else {
+                throw refused(caller, "has not the role producer")
+            }
+            guard client.streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) }) else {
                 throw ServiceError(
                     .streamNotGranted,
                     "\(caller.identity) may not append to \(stream); add it to this client's "
@@ -76,7 +79,7 @@ struct Access: Sendable {
         return found
     }
 
-    /// Whether the caller may read a stream of an origin.
+    /// Whether the caller may read a stream of an origin, its role included.
     func checkRead(_ caller: Caller, stream: String, origin: String) throws(ServiceError) {
         let streams: [String]
         let origins: [String]
@@ -88,8 +91,9 @@ struct Access: Sendable {
             }
             (streams, origins) = (peer.streams, peer.origins)
         case .client:
-            guard let client = configuration.client(identity: caller.identity) else {
-                throw refused(caller, "is not in clients")
+            let client = configuration.client(identity: caller.identity)
+            guard let client, client.roles.contains(.consumer) else {
+                throw refused(caller, "has not the role consumer")
             }
             (streams, origins) = (client.streams, client.origins)
         }

@@ -48,6 +48,7 @@ enum HTTP2Callbacks {
         nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, invalidHeader)
         nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, dataChunk)
         nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, frameReceived)
+        nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, invalidFrame)
         nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, streamClose)
         nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, frameSent)
         nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, frameNotSent)
@@ -92,6 +93,10 @@ enum HTTP2Callbacks {
     private static let frameReceived: nghttp2_on_frame_recv_callback = { _, frame, user in
         owner(user).frameReceived(frame!.pointee)
         return 0
+    }
+
+    private static let invalidFrame: nghttp2_on_invalid_frame_recv_callback = { _, _, _, user in
+        owner(user).frameWasInvalid() ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
     }
 
     private static let streamClose: nghttp2_on_stream_close_callback = { _, stream, code, user in

@@ -21,9 +21,12 @@ package struct HTTP2Limits: Sendable {
     /// CONTINUATION frames of one head.
     package var continuations: Int = 8
     /// Frames that carry no work (SETTINGS, PING, PRIORITY, empty DATA, and those that make us
-    /// reset a stream), taken at once, and per second after that.
+    /// reset or refuse a stream), taken at once, and per second after that.
     package var controlFrameBurst: Int = 1000
     package var controlFramesPerSecond: Int = 100
+    /// Frames that wait to be sent, bodies apart: a head, trailers, a window and a reset for each stream, and the
+    /// acknowledgements. Above that a server ends the connection.
+    package var queuedFrames: Int { 4 * Int(concurrentStreams) + outboundAcknowledgements }
     /// After an answer before the request's end: what is still taken and thrown away until the
     /// stream is reset. curl 7.88 loses an answer that is followed by the reset at once.
     package var discardedBytes: Int = 1 << 20

@@ -3,9 +3,10 @@ internal import NIOCore
 
 /// Serves HTTP/2 on a connection whose TLS is done and whose caller is known: plain bytes on the
 /// channel's side, an `HTTPRequestDispatcher` on the other. The answers of one turn of the event
-/// loop leave in one write.
-final class HTTP2ServerHandler: ChannelInboundHandler {
+/// loop leave in one write. Who does not read what is written is not read either.
+final class HTTP2ServerHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     private enum Shutdown {
@@ -27,6 +28,7 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
     private var session: HTTP2Session?
     private var context: ChannelHandlerContext?
     private var isReading = false
+    private var readIsHeld = false
     private var flushIsScheduled = false
     private var shutdown = Shutdown.none
     private var shutdownTimer: Scheduled<Void>?
@@ -61,6 +63,22 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
         flush()
     }
 
+    /// What comes makes answers, and while the socket takes none they would only be stored. A window that is used
+    /// up leaves the channel writable, so what opens it is always read.
+    func read(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            context.read()
+        } else {
+            readIsHeld = true
+        }
+    }
+
+    private func resumeReading(_ context: ChannelHandlerContext) {
+        guard readIsHeld, context.channel.isWritable else { return }
+        readIsHeld = false
+        context.read()
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard let session else { return }
         isReading = true
@@ -78,6 +96,8 @@ final class HTTP2ServerHandler: ChannelInboundHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
+        // Before the flush, which may fill the socket again: a long answer does not keep a client from being heard.
+        resumeReading(context)
         if context.channel.isWritable, !isReading { flush() }
         context.fireChannelWritabilityChanged()
     }

@@ -51,8 +51,7 @@ final class HTTP2Session {
     private var sharesInOutput: [BodyShare] = []
     private let allocator: ByteBufferAllocator
     private let now: () -> UInt64
-    private var controlFrames: TokenBucket
-    private var isFlooded = false
+    private var flood: HTTP2FloodGuard
 
     /// `now` is a monotonic clock in nanoseconds.
     init(
@@ -65,9 +64,7 @@ final class HTTP2Session {
         self.delegate = delegate
         self.allocator = allocator
         self.now = now
-        self.controlFrames = TokenBucket(
-            burst: limits.controlFrameBurst, perSecond: limits.controlFramesPerSecond,
-            nowNanoseconds: now())
+        self.flood = HTTP2FloodGuard(limits, nowNanoseconds: now())
         self.session = HTTP2Callbacks.makeSession(
             role, limits: limits, owner: Unmanaged.passUnretained(self).toOpaque())
         submitPreface()
@@ -154,7 +151,7 @@ final class HTTP2Session {
     }
 
     private func failure(_ code: Int) -> HTTP2SessionError {
-        HTTP2SessionError(isFlooded ? Int(NGHTTP2_ERR_FLOODED.rawValue) : code)
+        HTTP2SessionError(flood.isFlooded ? Int(NGHTTP2_ERR_FLOODED.rawValue) : code)
     }
 
     /// Nothing more will be read or written: the connection can be closed.
@@ -196,9 +193,7 @@ final class HTTP2Session {
         _ stream: HTTP2Stream, status: Int, headers: [(name: String, value: String)],
         body: ByteBuffer
     ) {
-        fieldBlock.removeAll()
-        fieldBlock.append(":status", String(status))
-        for header in headers { fieldBlock.append(header.name, header.value) }
+        layOut(headers, status: status)
         stream.outgoing = body
         if body.readableBytes > 0 { waitingBodies += 1 }
         var provider = HTTP2Callbacks.dataProvider
@@ -213,14 +208,19 @@ final class HTTP2Session {
     func beginResponse(
         _ stream: HTTP2Stream, status: Int, headers: [(name: String, value: String)]
     ) {
-        fieldBlock.removeAll()
-        fieldBlock.append(":status", String(status))
-        for header in headers { fieldBlock.append(header.name, header.value) }
+        layOut(headers, status: status)
         stream.outgoingIsWhole = false
         var provider = HTTP2Callbacks.dataProvider
         _ = fieldBlock.withFields { fields, count in
             nghttp2_submit_response(session, stream.id, fields, count, &provider)
         }
+    }
+
+    /// The fields of an answer's head, or of its trailers, which have no status.
+    private func layOut(_ headers: [(name: String, value: String)], status: Int? = nil) {
+        fieldBlock.removeAll()
+        if let status { fieldBlock.append(":status", String(status)) }
+        for (name, value) in headers { fieldBlock.append(name, HTTPFieldValue.clean(value)) }
     }
 
     /// The next piece of a body that was begun without it.
@@ -324,19 +324,16 @@ extension HTTP2Session {
 
     /// False ends the connection.
     func frameBegins(_ header: nghttp2_frame_hd) -> Bool {
-        let carriesNoWork =
-            switch UInt32(header.type) {
-            case NGHTTP2_SETTINGS.rawValue, NGHTTP2_PING.rawValue, NGHTTP2_PRIORITY.rawValue: true
-            case NGHTTP2_DATA.rawValue:
-                header.length == 0 && header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0
-            case let type: type > NGHTTP2_CONTINUATION.rawValue
-            }
-        return !carriesNoWork || takeControlFrame()
+        // A client queues what it wants to ask, a server only what it was made to.
+        if role == .server, nghttp2_session_get_outbound_queue_size(session) > limits.queuedFrames {
+            return flood.queueIsFull()
+        }
+        return flood.frameBegins(header, now)
     }
 
-    private func takeControlFrame() -> Bool {
-        if role == .server, !controlFrames.take(nowNanoseconds: now()) { isFlooded = true }
-        return !isFlooded
+    /// False ends the connection. A reset is queued already, or the end of the connection is.
+    func frameWasInvalid() -> Bool {
+        flood.resetProvoked(now)
     }
 
     func headBegins(_ frame: nghttp2_frame) {
@@ -463,10 +460,7 @@ extension HTTP2Session {
             stream.localEnded = true
             if role == .server, !stream.remoteEnded { delegate?.answeredEarly(stream) }
         case NGHTTP2_RST_STREAM.rawValue:
-            // Provoking our resets is as cheap an attack as sending resets.
-            let code = HTTP2ErrorCode(rawValue: frame.rst_stream.error_code)
-            let isOurChoice = code == .noError || code == .cancel || code == .refusedStream
-            return isOurChoice || takeControlFrame()
+            return flood.resetSent(HTTP2ErrorCode(rawValue: frame.rst_stream.error_code), now)
         default: break
         }
         return true
@@ -498,8 +492,7 @@ extension HTTP2Session {
     /// - Returns: false when there is nothing, and the body ends the stream.
     func submitTrailers(_ id: Int32) -> Bool {
         guard let stream = stream(id), !stream.trailers.isEmpty else { return false }
-        fieldBlock.removeAll()
-        for field in stream.trailers { fieldBlock.append(field.name, field.value) }
+        layOut(stream.trailers)
         return fieldBlock.withFields { fields, count in
             nghttp2_submit_trailer(session, id, fields, count) == 0
         }

@@ -27,9 +27,11 @@ package final class ReloadableVerifier: CallerVerifier {
     /// - Parameters:
     ///   - changed: the entries that came, went or became others, in trust, name or grant.
     ///   - reverified: by fingerprint, whether a certificate with an open connection is still who it was.
+    ///   - grants: puts in force what the callers of the new verifier may do. Nobody is verified or counts as
+    ///     current meanwhile, so that nobody known by one trust gets what another's holder is granted.
     package func replace(
         with verifier: IdentityVerifier, changed: Set<Caller.Kind>,
-        reverified: [String: Bool] = [:]
+        reverified: [String: Bool] = [:], grants: () -> Void = {}
     ) {
         state.withLock { state in
             precondition(verifier.generation > state.generation, "a reload has a generation of its own")
@@ -37,6 +39,7 @@ package final class ReloadableVerifier: CallerVerifier {
             state.generation = verifier.generation
             state.reverified = reverified
             for kind in changed { state.changed[kind] = verifier.generation }
+            grants()
         }
     }
 

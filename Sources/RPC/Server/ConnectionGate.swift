@@ -15,7 +15,7 @@ final class ConnectionGate: ChannelDuplexHandler {
 
     /// How the connection says who it is.
     enum Entrance {
-        case tls(TLSContext, trustFiles: [String], SocketGuard, RPCListener.Acceptance)
+        case tls(TLSContext, SocketGuard, RPCListener.Acceptance)
         case unixSocket(userID: UInt32)
     }
 
@@ -79,7 +79,7 @@ final class ConnectionGate: ChannelDuplexHandler {
         expiry?.cancel()
         expiry = nil
         dispatcher = nil
-        if case .tls(_, _, let socket, _) = entrance, case .handshaking = phase,
+        if case .tls(_, let socket, _) = entrance, case .handshaking = phase,
             !socket.receivedAnything
         {
             core.counters.endedBeforeClientHello()
@@ -132,7 +132,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     // MARK: The handshake
 
     private func handshakeTookTooLong(_ context: ChannelHandlerContext) {
-        if case .tls(_, _, let socket, _) = entrance {
+        if case .tls(_, let socket, _) = entrance {
             if case .handshaking = phase, socket.receivedAnything {
                 failed(.timeout, "the handshake took too long")
             }
@@ -141,7 +141,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     }
 
     private func handshakeFailed(_ error: any Error, _ context: ChannelHandlerContext) {
-        guard case .tls(_, let trustFiles, let socket, _) = entrance else { return }
+        guard case .tls(let tls, let socket, _) = entrance else { return }
         guard socket.receivedAnything else { return }
         guard case .handshakeFailed(let cause)? = error as? NIOSSLError else {
             return context.close(promise: nil)
@@ -156,7 +156,7 @@ final class ConnectionGate: ChannelDuplexHandler {
         let (core, address) = (core, address)
         let fingerprint = SHA256.hash(bytes).hexadecimal
         let queued = core.verification.submit {
-            let finding = LeafDiagnosis(trustFiles: trustFiles).examine(bytes)
+            let finding = LeafDiagnosis(trustRoots: tls.trustRoots).examine(bytes)
             core.tellHandshakeFailed(
                 finding.failure, finding.explanation, leafDER: bytes, fingerprint: fingerprint,
                 address: address)
@@ -172,7 +172,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     }
 
     private func handshakeCompleted(_ alpn: String?, _ context: ChannelHandlerContext) {
-        guard case .tls(let tls, _, _, _) = entrance else { return }
+        guard case .tls(let tls, _, _) = entrance else { return }
         phase = .verifying(held: [])
         guard let leaf = try? context.pipeline.syncOperations.nioSSL_peerCertificate(),
             let bytes = try? leaf.toDERBytes()
@@ -265,7 +265,7 @@ final class ConnectionGate: ChannelDuplexHandler {
     }
 
     private func listenerRefusal(_ caller: Caller) -> ServiceError? {
-        guard case .tls(_, _, _, let acceptance) = entrance else { return nil }
+        guard case .tls(_, _, let acceptance) = entrance else { return nil }
         switch (acceptance, caller.kind) {
         case (.all, _), (.peers, .peer), (.clients, .client): return nil
         default:

@@ -85,7 +85,7 @@ extension HTTP1ServerHandler: HTTPExchange, BurstFlushing {
             output.writeStaticString("\r\n")
             output.writeString(name)
             output.writeStaticString(": ")
-            output.writeString(value)
+            output.writeString(HTTPFieldValue.clean(value))
         }
         if let length {
             output.writeStaticString("\r\ncontent-length: ")

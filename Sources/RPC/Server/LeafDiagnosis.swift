@@ -3,7 +3,7 @@ internal import COpenSSL
 /// A second look, with libcrypto, at a leaf that the handshake refused: NIOSSL sends the alert that
 /// tells the caller why, and keeps no trace of it for our own counters and log.
 struct LeafDiagnosis: Sendable {
-    let trustFiles: [String]
+    let trustRoots: [X509Certificate]
 
     struct Finding: Sendable {
         var failure: HandshakeFailure
@@ -11,7 +11,7 @@ struct LeafDiagnosis: Sendable {
         var explanation: String
     }
 
-    /// Blocking: reads the trust files.
+    /// Blocking: verifies signatures.
     func examine(_ leafDER: [UInt8]) -> Finding {
         let certificate = leafDER.withUnsafeBufferPointer { bytes in
             var cursor = bytes.baseAddress
@@ -30,7 +30,7 @@ struct LeafDiagnosis: Sendable {
             X509_STORE_CTX_free(context)
             X509_STORE_free(store)
         }
-        for file in trustFiles { X509_STORE_load_file(store, file) }
+        for authority in trustRoots { X509_STORE_add_cert(store, authority.handle) }
         X509_STORE_set_purpose(store, X509_PURPOSE_SSL_CLIENT)
         X509_STORE_CTX_init(context, store, certificate, nil)
         let verified = X509_verify_cert(context) == 1

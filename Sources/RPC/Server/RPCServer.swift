@@ -33,7 +33,7 @@ package final class RPCServer: Sendable {
     private let connections = ConnectionRegistry()
     private let running = Mutex(Running())
 
-    /// Reads the TLS files; blocking.
+    /// Makes the first TLS context; blocking.
     package init(
         configuration: RPCServerConfiguration, service: any RPCService,
         verifier: any CallerVerifier, logger: Logger
@@ -43,10 +43,10 @@ package final class RPCServer: Sendable {
             if case .tcp = $0.address { true } else { false }
         }
         if needsTLS {
-            guard let files = configuration.tls else {
+            guard let shown = configuration.tls else {
                 throw RPCServerError("A TCP listener needs a certificate, a key and CA files.")
             }
-            tls = try TLSContextHolder(files)
+            tls = try TLSContextHolder(shown)
         } else {
             tls = nil
         }
@@ -100,13 +100,16 @@ package final class RPCServer: Sendable {
         return bound
     }
 
-    /// Makes a new TLS context from the files, for `adopt`. Blocking.
-    /// - Parameter files: other files than before; nil: the same.
+    /// Makes a TLS context of other certificates and other trust, for `adopt`. Blocking.
     /// - Returns: nil without a TCP listener.
-    package func prepareTLS(
-        _ files: RPCServerTLS? = nil
-    ) throws(RPCServerError) -> PreparedServerTLS? {
-        try tls?.prepare(files)
+    package func prepareTLS(_ next: RPCServerTLS) throws(RPCServerError) -> PreparedServerTLS? {
+        tls == nil ? nil : try PreparedServerTLS(next)
+    }
+
+    /// New connections get a new context of the same certificates and trust, which ends the session tickets
+    /// of the one before: what the server does by itself now and then. Blocking.
+    package func renewTLS() throws(RPCServerError) {
+        try tls?.renew()
     }
 
     /// New connections get this context, which ends the session tickets of the one before.
@@ -218,7 +221,7 @@ package final class RPCServer: Sendable {
             let socket = SocketGuard(core.limits)
             let gate = ConnectionGate(
                 core: core, mailbox: mailbox(channel),
-                entrance: .tls(context, trustFiles: context.trustFiles, socket, acceptance),
+                entrance: .tls(context, socket, acceptance),
                 ticket: ticket)
             let pipeline = channel.pipeline.syncOperations
             try pipeline.addHandler(socket)

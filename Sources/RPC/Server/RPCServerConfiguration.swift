@@ -26,18 +26,23 @@ package struct RPCListener: Sendable {
     }
 }
 
-/// The files a TLS listener works with, all PEM.
+/// What a TLS listener shows and trusts. No files: every context is made of what was read and checked
+/// together, also when others are in the files by then.
 package struct RPCServerTLS: Sendable {
-    /// The node's leaf, then any issuing CA.
-    package var certificateFile: String
-    package var privateKeyFile: String
+    /// The node's leaf, then any issuing CA; never empty.
+    package let certificateChain: [X509Certificate]
+    /// The key of the leaf, PEM without a password.
+    package let privateKey: [UInt8]
     /// Roots and every issuing CA that callers may chain to.
-    package var trustFiles: [String]
+    package let trustRoots: [X509Certificate]
 
-    package init(certificateFile: String, privateKeyFile: String, trustFiles: [String]) {
-        self.certificateFile = certificateFile
-        self.privateKeyFile = privateKeyFile
-        self.trustFiles = trustFiles
+    package init(
+        certificateChain: [X509Certificate], privateKey: [UInt8], trustRoots: [X509Certificate]
+    ) {
+        precondition(!certificateChain.isEmpty, "a listener shows a certificate")
+        self.certificateChain = certificateChain
+        self.privateKey = privateKey
+        self.trustRoots = trustRoots
     }
 }
 

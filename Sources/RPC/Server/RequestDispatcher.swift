@@ -79,8 +79,7 @@ final class RequestDispatcher: HTTPRequestDispatcher {
             }
             if !core.verifier.isCurrent(caller, since: generation) {
                 closeGracefully()
-                throw ServiceError(
-                    .draining, "The node's configuration has changed; connect and call again.")
+                throw Self.changedMeanwhile
             }
             return (caller, holder)
         }
@@ -192,6 +191,9 @@ final class RequestDispatcher: HTTPRequestDispatcher {
         }
         exchange.respond(answer, mailbox)
     }
+
+    static let changedMeanwhile = ServiceError(
+        .draining, "The node's configuration has changed; connect and call again.")
 
     static func expired(_ caller: Caller) -> ServiceError {
         ServiceError(

@@ -44,7 +44,7 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
 
     /// An answer up to here is as small as an error, which has to be sent in any case: it holds nothing.
     private static let smallAnswerBytes = 1 << 10
-    /// Up to here a body is inflated on the event loop.
+    /// Up to here, before and after, a body is inflated on the event loop.
     private static let inlineInflateBytes = 64 << 10
     /// What a large body is inflated to before the whole limit is reserved for it.
     private static let firstInflateBytes = 1 << 20
@@ -113,6 +113,7 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     }
 
     private func inflate() {
+        guard body.count <= Self.inlineInflateBytes else { return inflateElsewhere() }
         let inline = Result { () throws(GzipError) in
             try Gzip.inflate(body, limitBytes: Self.inlineInflateBytes)
         }
@@ -194,6 +195,10 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     // MARK: The service
 
     private func hand() {
+        // Trust may have changed while the body came, and with it what the caller is granted.
+        guard dispatcher.callerIsCurrent else {
+            return finish(.failure(RequestDispatcher.changedMeanwhile))
+        }
         phase = .handed
         let request = RPCRequest(
             procedure: procedure, caller: caller, codec: connect.codec, body: body,

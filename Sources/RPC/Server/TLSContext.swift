@@ -14,58 +14,33 @@ final class TLSContext: Sendable {
     }
 
     let context: NIOSSLContext
-    let trustFiles: [String]
+    let trustRoots: [X509Certificate]
     private let verdicts = Mutex<[Digest: Verdict]>([:])
 
     /// Anyone with a certificate of a trusted CA may add an entry.
     private static let verdictsMaximum = 4_096
 
-    /// Blocking: reads the files.
-    init(_ files: RPCServerTLS) throws(RPCServerError) {
-        trustFiles = files.trustFiles
-        var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: try Self.certificates(files.certificateFile)
-                .map { .certificate($0) },
-            privateKey: .privateKey(try Self.privateKey(files.privateKeyFile)))
-        configuration.minimumTLSVersion = .tlsv13
-        // NIOSSL's own verification and no callback: only so does each refusal send its own alert.
-        configuration.certificateVerification = .noHostnameVerification
-        var trusted: [NIOSSLCertificate] = []
-        for file in files.trustFiles { trusted += try Self.certificates(file) }
-        configuration.trustRoots = .certificates(trusted)
-        configuration.applicationProtocols = ["h2", "http/1.1"]
-        configuration.shutdownTimeout = .seconds(2)
+    /// Blocking: parses certificates and key.
+    init(_ tls: RPCServerTLS) throws(RPCServerError) {
+        trustRoots = tls.trustRoots
         do {
+            var configuration = TLSConfiguration.makeServerConfiguration(
+                certificateChain: try tls.certificateChain.map {
+                    .certificate(try NIOSSLCertificate(bytes: $0.der, format: .der))
+                },
+                privateKey: .privateKey(try NIOSSLPrivateKey(bytes: tls.privateKey, format: .pem)))
+            configuration.minimumTLSVersion = .tlsv13
+            // NIOSSL's own verification and no callback: only so does each refusal send its own alert.
+            configuration.certificateVerification = .noHostnameVerification
+            configuration.trustRoots = .certificates(
+                try tls.trustRoots.map { try NIOSSLCertificate(bytes: $0.der, format: .der) })
+            configuration.applicationProtocols = ["h2", "http/1.1"]
+            configuration.shutdownTimeout = .seconds(2)
             context = try NIOSSLContext(configuration: configuration)
         } catch {
             throw RPCServerError(
-                "The certificate \(files.certificateFile) and the key \(files.privateKeyFile) make "
-                    + "no TLS context (\(error)); check that they belong together.")
-        }
-    }
-
-    private static func certificates(
-        _ file: String
-    ) throws(RPCServerError) -> [NIOSSLCertificate] {
-        let found: [NIOSSLCertificate]
-        do {
-            found = try NIOSSLCertificate.fromPEMFile(file)
-        } catch {
-            throw RPCServerError(
-                "The certificate file \(file) cannot be read (\(error)); it has to be PEM.")
-        }
-        if found.isEmpty {
-            throw RPCServerError("The file \(file) holds no certificate; it has to be PEM.")
-        }
-        return found
-    }
-
-    private static func privateKey(_ file: String) throws(RPCServerError) -> NIOSSLPrivateKey {
-        do {
-            return try NIOSSLPrivateKey(file: file, format: .pem)
-        } catch {
-            throw RPCServerError(
-                "The private key \(file) cannot be read (\(error)); it has to be PEM.")
+                "The node's certificate, its key and the CAs that it trusts make no TLS context "
+                    + "(\(error)); check that key and certificate belong together.")
         }
     }
 
@@ -87,38 +62,35 @@ final class TLSContext: Sendable {
 
 /// The context that new connections get; replaced as a whole.
 final class TLSContextHolder: Sendable {
-    private let current: Mutex<(files: RPCServerTLS, context: TLSContext)>
+    private let current: Mutex<PreparedServerTLS>
 
-    init(_ files: RPCServerTLS) throws(RPCServerError) {
-        current = Mutex((files, try TLSContext(files)))
+    init(_ tls: RPCServerTLS) throws(RPCServerError) {
+        current = Mutex(try PreparedServerTLS(tls))
     }
 
     var context: TLSContext { current.withLock { $0.context } }
 
-    /// A context that can take the place of the one in use. Blocking.
-    ///
-    /// - Parameter files: other files than before; nil: the same.
-    func prepare(_ files: RPCServerTLS? = nil) throws(RPCServerError) -> PreparedServerTLS {
-        let files = files ?? current.withLock { $0.files }
-        return PreparedServerTLS(files: files, context: try TLSContext(files))
-    }
-
-    /// A new context of the same files, unless others take their place meanwhile. Blocking.
+    /// A new context of the same certificates and trust, unless others take their place meanwhile. Blocking.
     func renew() throws(RPCServerError) {
-        let before = context
-        let new = try prepare()
+        let before = current.withLock { $0 }
+        let new = try PreparedServerTLS(before.tls)
         current.withLock { current in
-            if current.context === before { current = (new.files, new.context) }
+            if current.context === before.context { current = new }
         }
     }
 
     func adopt(_ prepared: PreparedServerTLS) {
-        current.withLock { $0 = (prepared.files, prepared.context) }
+        current.withLock { $0 = prepared }
     }
 }
 
-/// A TLS context made of files that were good when they were read; nothing uses it yet.
+/// A TLS context, and what it and those that follow it are made of.
 package struct PreparedServerTLS: Sendable {
-    let files: RPCServerTLS
+    let tls: RPCServerTLS
     let context: TLSContext
+
+    init(_ tls: RPCServerTLS) throws(RPCServerError) {
+        self.tls = tls
+        context = try TLSContext(tls)
+    }
 }

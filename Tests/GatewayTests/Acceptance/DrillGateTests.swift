@@ -54,31 +54,6 @@ struct DrillGateTests {
         await bench.close()
     }
 
-    @Test("Changes at the same time are all durable")
-    func together() async throws {
-        let bench = try ServicesBench()
-        let peers = ["plant-a", "plant-b", "plant-c"]
-        for round in 0..<20 {
-            await withTaskGroup(of: Void.self) { group in
-                for peer in peers {
-                    group.addTask {
-                        _ = try? await Self.close(bench, #"{"peer":"\#(peer)","reason":"\#(round)"}"#)
-                    }
-                }
-            }
-            #expect(
-                try Self.stored(bench)
-                    == Dictionary(uniqueKeysWithValues: peers.map { ($0, "\(round)") }))
-            await withTaskGroup(of: Void.self) { group in
-                for peer in peers {
-                    group.addTask { _ = try? await Self.open(bench, #"{"peer":"\#(peer)"}"#) }
-                }
-            }
-            #expect(try Self.stored(bench) == [:])
-        }
-        await bench.close()
-    }
-
     @Test("A gate that an operator keeps closed leaves the partition unchecked, and says why")
     func criterion() throws {
         func judged(_ spoil: (inout AcceptanceEvidence) -> Void) throws -> Criterion {

@@ -188,6 +188,33 @@ import WriteAheadLog
         await bench.close()
     }
 
+    @Test func `commands that come at once keep each other's partitions over a restart`() async throws {
+        let bench = try ServicesBench()
+        let file = OperatorClosures(dataDirectory: bench.live.current.dataDirectory)
+        func closure(_ peer: String) -> Bsfg_Admin_V1_OperatorClosure {
+            var closure = Bsfg_Admin_V1_OperatorClosure()
+            closure.peer = peer
+            closure.reason = "incident"
+            return closure
+        }
+        let names = (0..<8).map { "peer-\($0)" }
+        for _ in 0..<10 {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for name in names { group.addTask { try await bench.partitions.close(closure(name)) } }
+                try await group.waitForAll()
+            }
+            #expect(try file.load().map(\.peer) == names)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for name in names.dropFirst() {
+                    group.addTask { _ = try await bench.partitions.open(name, why: "over") }
+                }
+                try await group.waitForAll()
+            }
+            #expect(try file.load().map(\.peer) == ["peer-0"])
+        }
+        await bench.close()
+    }
+
     @Test func `a partition needs a peer, a reason and a time within bounds`() async throws {
         let bench = try ServicesBench()
         for (json, reason) in [

@@ -25,6 +25,11 @@ struct RevocationFiles: Sendable {
         entriesByAuthority.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map(\.value)
     }
 
+    /// How many of them have had their time.
+    func staleCount(atSeconds now: Int64) -> Int {
+        entries.count { $0.list.isStale(atSeconds: now) }
+    }
+
     /// The files that are looked at for a trust.
     static func files(_ authorityFiles: [String], _ configured: RevocationConfiguration) -> [String] {
         configured.files.isEmpty

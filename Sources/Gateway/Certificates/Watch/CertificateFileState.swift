@@ -31,4 +31,10 @@ struct CertificateFileState: Sendable, Equatable {
                 changedNanoseconds: Int(information.st_ctim.tv_nsec))
         }
     }
+
+    func with(staleLists: Int) -> CertificateFileState {
+        var state = self
+        state.staleLists = staleLists
+        return state
+    }
 }

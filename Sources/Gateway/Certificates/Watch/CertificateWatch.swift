@@ -7,13 +7,19 @@ internal import Synchronization
 final class CertificateWatch: Sendable {
     private static let intervalMilliseconds: Int64 = 1_000
 
+    /// Of the files that are in force at the start.
+    private let first: CertificateFileState
     private let live: LiveConfiguration
     private let reloader: Reloader
     private let pool: BlockingPool
     private let logger: Logger
     private let task = Mutex<Task<Void, Never>?>(nil)
 
-    init(live: LiveConfiguration, reloader: Reloader, pool: BlockingPool, logger: Logger) {
+    init(
+        _ first: CertificateFileState, live: LiveConfiguration, reloader: Reloader, pool: BlockingPool,
+        logger: Logger
+    ) {
+        self.first = first
         self.live = live
         self.reloader = reloader
         self.pool = pool
@@ -23,11 +29,10 @@ final class CertificateWatch: Sendable {
     func start() {
         task.withLock { task in
             task = Task { [self] in
-                guard let first = await state() else { return }
                 var machine = CertificateWatchMachine(first)
                 while !Task.isCancelled {
                     try? await Task.sleep(for: .milliseconds(CertificateWatch.intervalMilliseconds))
-                    guard !Task.isCancelled, let now = await state() else { return }
+                    guard !Task.isCancelled, let now = await state() else { continue }
                     await act(machine.look(now, atMilliseconds: MonotonicClock.milliseconds), &machine)
                 }
             }
@@ -43,7 +48,7 @@ final class CertificateWatch: Sendable {
         await running?.value
     }
 
-    /// Nil at the node's end.
+    /// Nil when the disk has too much to do now.
     private func state() async -> CertificateFileState? {
         let files = NodeCredentials.watchedFiles(live.current)
         let stale = await reloader.staleLists
@@ -61,6 +66,8 @@ final class CertificateWatch: Sendable {
             var failure: String?
             do throws(ServiceError) {
                 try await reloader.reloadCertificates()
+            } catch where error.reason == .overloaded {
+                return machine.postponed()
             } catch {
                 failure = error.message
             }

@@ -12,12 +12,13 @@ struct CertificateWatchMachine: Sendable {
         case recovered
     }
 
-    /// What was in the files when they were last put in force or refused.
-    private var tried: CertificateFileState
+    /// What was in the files when they were last put in force or refused; nil when nobody read them then.
+    private var tried: CertificateFileState?
     private var seen: CertificateFileState
     private var failure: (sentence: String, sinceMilliseconds: Int64)?
     private var hasAlarmed = false
 
+    /// - Parameter state: of the files in force.
     init(_ state: CertificateFileState) {
         tried = state
         seen = state
@@ -37,6 +38,9 @@ struct CertificateWatchMachine: Sendable {
         }
         return .none
     }
+
+    /// The files could not be read now, whatever is in them: the next look comes back to it.
+    mutating func postponed() { tried = nil }
 
     /// What became of a reload.
     mutating func reloaded(failure sentence: String?, atMilliseconds now: Int64) -> Action {

@@ -1,0 +1,22 @@
+internal import RPC
+
+/// The CA files of a configuration, each read once: whoever is trusted by the handshake and whoever is by an
+/// entry are the same, also when a file changes while it is read.
+struct AuthorityFiles: Sendable {
+    private var certificatesByFile: [[UInt8]: [X509Certificate]] = [:]
+
+    /// Blocks.
+    init(_ files: [String]) throws(CertificateError) {
+        for file in files { certificatesByFile[Array(file.utf8)] = try X509Certificate.all(file: file) }
+    }
+
+    /// - Parameter files: some of those that were read.
+    func certificates(_ files: [String]) -> [X509Certificate] {
+        files.flatMap { file in
+            guard let found = certificatesByFile[Array(file.utf8)] else {
+                preconditionFailure("every CA file of the configuration was read")
+            }
+            return found
+        }
+    }
+}
