@@ -25,7 +25,8 @@ actor Partitions {
         async throws(ServiceError)
     {
         try await put(closure, onlyOpen: onlyOpen)
-        await gates.settle(closure)
+        // A slow page of this peer holds up nobody else's change.
+        await gates.served(closure.peer)
     }
 
     private func put(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool)
@@ -47,7 +48,7 @@ actor Partitions {
                 "event": "operator_partition", "peer": "\(closure.peer)",
                 "reason": "\(closure.reason)", "until_unix_ms": "\(closure.untilUnixMs)",
             ])
-        gates.put(closure)
+        await gates.close(closure)
     }
 
     /// - Parameter isMeant: which closure is to end; another one stands.

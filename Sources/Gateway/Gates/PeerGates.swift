@@ -221,8 +221,8 @@ final class PeerGates: Sendable {
 
     // MARK: - The operator
 
-    /// Closes both directions: nothing new begins. The closure is durable before.
-    func put(_ closure: Bsfg_Admin_V1_OperatorClosure) {
+    /// Closes both directions: nothing new begins, and our pulls have ended. The closure is durable before.
+    func close(_ closure: Bsfg_Admin_V1_OperatorClosure) async {
         let peer = closure.peer
         let now = clock()
         peers.withLock { peers in
@@ -235,18 +235,13 @@ final class PeerGates: Sendable {
             }
         }
         changes.wakeAll()
-    }
-
-    /// Ends what went on when the gate closed; returns when no page of the peer is in flight.
-    func settle(_ closure: Bsfg_Admin_V1_OperatorClosure) async {
         let hooks = hooks.withLock { $0 }
         hooks?.endPolls()
-        await hooks?.interrupt(closure.peer, "the operator closed the gate (\(closure.reason))")
-        await served(closure.peer)
+        await hooks?.interrupt(peer, "the operator closed the gate (\(closure.reason))")
     }
 
     /// Waits until nothing of the peer is being answered: what is in work ends with its page.
-    private func served(_ peer: String) async {
+    func served(_ peer: String) async {
         while !Task.isCancelled {
             let state = peers.withLock { peers in
                 peers[peer].map { ($0.serving, $0.changes, $0.changes.count) }
