@@ -35,7 +35,7 @@ extension CommandFailure {
             switch kind {
             case .dns, .refused, .unreachable, .silent, .timeout, .closed, .cancelled, .overloaded:
                 .unavailable
-            case .tls, .identity: .refused
+            case .tls, .certificateRefused, .identity: .refused
             case .malformed: .failure
             }
         case .status(let failure):
@@ -72,7 +72,7 @@ extension RPCClientError {
         case .transport(let kind, _):
             switch kind {
             case .refused, .unreachable, .silent, .timeout, .closed, .overloaded: true
-            case .tls, .dns, .identity, .malformed, .cancelled: false
+            case .tls, .certificateRefused, .dns, .identity, .malformed, .cancelled: false
             }
         }
     }

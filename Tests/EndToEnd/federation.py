@@ -5,7 +5,9 @@ good pair; then spoiled ones, each of which has to fail at exactly the criterion
 import contextlib
 import json
 import shutil
+import socket
 import subprocess
+import threading
 import time
 
 from schedule.stepped_clock import SteppedClock, build
@@ -308,6 +310,16 @@ def evidence_file(checks, pair):
     checks.equal(
         "gateway decision 38: deny-test reads in the file what was noted of that certificate before",
         (code, denials["unlisted_identity"], denials["wrong_authority"]), (0, "no_matching_identity", "tls"))
+    evidence = json.loads(file.read_text())
+    evidence["taken_at_unix_ms"] -= 25 * 3_600_000
+    old = pair.site.directory / "yesterday.evidence.json"
+    old.write_text(json.dumps(evidence))
+    code, answer, criteria = pair.accept(
+        pair.site.directory / "by-old-file", "--evidence", old, peer_admin=False)
+    checks.equal(
+        "evidence: a file of yesterday shows nothing of the peer",
+        (code, {name: criteria[name]["verdict"] for name in ("visibility", "init_documented", "matrix_documented")}),
+        (1, dict.fromkeys(("visibility", "init_documented", "matrix_documented"), "not_checked")))
 
 
 def fails(checks, pair, what, criterion, *words, **options):
@@ -316,6 +328,82 @@ def fails(checks, pair, what, criterion, *words, **options):
     sentence = criteria[criterion]["sentence"]
     checks.equal(f"{what}: not accepted, at exactly {criterion}", (code, failed), (1, [criterion]))
     checks.check(f"{what}: with the right words", any(word in sentence for word in words), sentence)
+
+
+def operators_gate(checks, pair):
+    """A gate that an operator keeps closed stays so, whoever drills: also on a side that only serves."""
+    def gate():
+        [closed] = [each for each in json.loads(run("peer", "list", "--config", pair.ours.root, "-o", "json"))
+                    if each["id"] == "plant-a"]
+        file = pair.ours.data / "gates.json"
+        return closed["gate"], file.read_text() if file.exists() else ""
+
+    with pair.files(pair.ours, cursors=[]):
+        run("admin", "partition", "--config", pair.ours.root, "--peer", "plant-a", "--reason", "incident")
+        try:
+            closed = gate()
+            checks.check("operator's gate: it is closed", "incident" in closed[1], closed)
+            code, output, errors = pair.call(
+                "federation", "drill", "--peer", "plant-a", "--patience-seconds", "2", "-o", "json")
+            criteria = {each["name"]: each for each in json.loads(output)}
+            checks.equal("drill: nothing is checked of a gate that an operator closed",
+                         (code, criteria["partition_recovery"]["verdict"]), (1, "not_checked"))
+            checks.check("drill: it names his reason", "(incident)" in criteria["partition_recovery"]["sentence"],
+                         criteria["partition_recovery"])
+            checks.equal("drill: his closure stands as it was", gate(), closed)
+        finally:
+            run("admin", "reconcile", "--config", pair.ours.root, "--peer", "plant-a")
+
+
+class Plain:
+    """Listens and speaks no TLS."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+                with connection:
+                    connection.recv(1_000)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            except OSError:
+                if self.socket.fileno() < 0:
+                    return
+
+    def close(self):
+        self.socket.close()
+
+
+def nobody_refuses(checks, pair, what, *arguments):
+    """What fails on our side, or at no node, is no refusal."""
+    code, output, errors = pair.call("peer", "deny-test", "plant-a", "-o", "json", *arguments)
+    verdicts = {each["case"]: each["verdict"] for each in json.loads(output)}
+    checks.equal(f"deny-test: {what}: nothing is shown", (code, set(verdicts.values())), (1, {"not_checked"}))
+
+
+def not_refused(checks, pair):
+    plain = Plain()
+    entries = [{**entry, "endpoint": f"127.0.0.1:{plain.port}"} if entry["id"] == "plant-a" else entry
+               for entry in pair.ours.peers]
+    try:
+        with pair.files(pair.ours, peers=entries):
+            nobody_refuses(checks, pair, "no TLS there", *pair.with_unlisted)
+    finally:
+        plain.close()
+    garbage = pair.site.directory / "garbage.key"
+    garbage.write_text("no key")
+    for what, key in (("no key", garbage), ("another's key", pair.ours.root / "certs" / "server.key")):
+        wrong = ("--unlisted-cert", f"{pair.unlisted}.crt", "--unlisted-key", key)
+        code, output, errors = pair.call("peer", "deny-test", "plant-a", *wrong)
+        checks.equal(f"deny-test: {what}: a wrong command line", (code, output), (2, ""))
+        out = pair.site.directory / "wrong-key"
+        code, output, errors = pair.call(
+            "federation", "accept", "--peer", "plant-a", "--out", out, *wrong)
+        checks.equal(f"accept: {what}: a wrong command line, and no report", (code, out.exists()), (2, False))
 
 
 def spoiled(checks, pair):
@@ -361,6 +449,7 @@ def spoiled(checks, pair):
         "127.0.0.1", "--out", other)
     with pair.certificate(pair.theirs, other):
         fails(checks, pair, "wrong CA", "authentication", "CA", "certificate")
+        nobody_refuses(checks, pair, "a server that we do not trust")
         checks.eventually(
             "doctor: whom we refused in the peer's name", lambda: "we refused plant-a: unknown_ca" in pair.call(
                 "doctor", "peer", "plant-a")[1])
@@ -419,6 +508,10 @@ def test(checks):
             good(checks, pair)
         with checks.guard("evidence from a file"):
             evidence_file(checks, pair)
+        with checks.guard("a gate that is closed"):
+            operators_gate(checks, pair)
+        with checks.guard("what is no refusal"):
+            not_refused(checks, pair)
         with checks.guard("spoiled pairs"):
             spoiled(checks, pair)
 

@@ -22,11 +22,16 @@ import Testing
         let server = try await HTTP2TestServer.start()
         for _ in 0..<5 {
             let error = await refusal(try server.client(certificate: certificate))
-            #expect(error?.transportKind == .tls)
+            #expect(error?.transportKind == .certificateRefused)
             #expect(error?.description.contains(alert) == true, "\(String(describing: error))")
         }
         #expect(server.log.counts.begun == 0)
         await server.stop()
+    }
+
+    @Test func onlySomeAlertsAreAboutOurCertificate() {
+        let about = (0..<256).filter { TLSAlert(number: $0).isAboutCertificate }
+        #expect(about == [42, 43, 44, 45, 46, 48, 49, 116])
     }
 
     @Test func weRefuseAServerOfAnotherAuthority() async throws {

@@ -18,9 +18,29 @@ actor Partitions {
         self.logger = logger
     }
 
-    func close(_ closure: Bsfg_Admin_V1_OperatorClosure) async throws(ServiceError) {
+    /// Returns when no page of the peer is in flight.
+    /// - Parameter onlyOpen: what is closed already stays as it is.
+    /// - Throws: `gateClosed` for a gate that is closed already, where it had to be open.
+    func close(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool = false)
+        async throws(ServiceError)
+    {
+        try await put(closure, onlyOpen: onlyOpen)
+        // A slow page of this peer holds up nobody else's change.
+        await gates.served(closure.peer)
+    }
+
+    private func put(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool)
+        async throws(ServiceError)
+    {
         await beginChange()
         defer { endChange() }
+        let standing = gates.closures.first { $0.peer.utf8.elementsEqual(closure.peer.utf8) }
+        if let standing, onlyOpen {
+            throw ServiceError(
+                .gateClosed,
+                "the operator closed the gate to \(closure.peer) already (\(standing.reason)); it stays as "
+                    + "it is until bsfg admin reconcile")
+        }
         try await store(gates.closures.filter { $0.peer != closure.peer } + [closure])
         logger.notice(
             "partition",
@@ -31,12 +51,18 @@ actor Partitions {
         await gates.close(closure)
     }
 
-    /// - Returns: false when the gate was not closed.
-    func open(_ peer: String, why: String) async throws(ServiceError) -> Bool {
+    /// - Parameter isMeant: which closure is to end; another one stands.
+    /// - Returns: false when the gate was not closed, or stays so.
+    func open(
+        _ peer: String, why: String,
+        where isMeant: @Sendable (Bsfg_Admin_V1_OperatorClosure) -> Bool = { _ in true }
+    ) async throws(ServiceError) -> Bool {
         await beginChange()
         defer { endChange() }
         let closures = gates.closures
-        guard closures.contains(where: { $0.peer == peer }) else { return false }
+        guard let closure = closures.first(where: { $0.peer == peer }), isMeant(closure) else {
+            return false
+        }
         try await store(closures.filter { $0.peer != peer })
         logger.notice(
             "reconcile",
@@ -48,7 +74,7 @@ actor Partitions {
     func endThoseDue(at now: Int64) async {
         for closure in gates.closures where closure.untilUnixMs > 0 && closure.untilUnixMs <= now {
             do throws(ServiceError) {
-                _ = try await open(closure.peer, why: "its time is over")
+                _ = try await open(closure.peer, why: "its time is over") { $0 == closure }
             } catch {
                 // It stays closed and is tried again with the next look.
                 logger.error("the partition of \(closure.peer) cannot end: \(error.message)")

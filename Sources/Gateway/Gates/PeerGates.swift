@@ -221,7 +221,7 @@ final class PeerGates: Sendable {
 
     // MARK: - The operator
 
-    /// Closes both directions; returns when no page of the peer is in flight. The closure is durable before.
+    /// Closes both directions: nothing new begins, and our pulls have ended. The closure is durable before.
     func close(_ closure: Bsfg_Admin_V1_OperatorClosure) async {
         let peer = closure.peer
         let now = clock()
@@ -238,11 +238,10 @@ final class PeerGates: Sendable {
         let hooks = hooks.withLock { $0 }
         hooks?.endPolls()
         await hooks?.interrupt(peer, "the operator closed the gate (\(closure.reason))")
-        await served(peer)
     }
 
     /// Waits until nothing of the peer is being answered: what is in work ends with its page.
-    private func served(_ peer: String) async {
+    func served(_ peer: String) async {
         while !Task.isCancelled {
             let state = peers.withLock { peers in
                 peers[peer].map { ($0.serving, $0.changes, $0.changes.count) }

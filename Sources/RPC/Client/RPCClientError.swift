@@ -12,8 +12,10 @@ package enum RPCClientError: Error, Sendable, CustomStringConvertible {
         case unreachable
         /// Nothing answers at all: a firewall that drops, or a host that is down.
         case silent
-        /// TLS was refused, by either side.
+        /// No TLS came about: we refused the server, or the handshake did not come to its end.
         case tls
+        /// The other side's alert says that it does not take our certificate, or that it wants one.
+        case certificateRefused = "certificate_refused"
         /// TLS is good, but the server is not who it should be.
         case identity
         /// Connected, and no answer in time. What was asked for may have been done.

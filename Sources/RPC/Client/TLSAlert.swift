@@ -4,6 +4,8 @@ internal import NIOSSL
 struct TLSAlert: Equatable, Sendable {
     var number: Int
 
+    init(number: Int) { self.number = number }
+
     /// The alert behind an error of NIOSSL, which shows it in text only: BoringSSL's library 16
     /// (SSL) reports alert `n` as reason `1000 + n` in the low twelve bits of its error number.
     init?(_ error: any Error) {
@@ -54,6 +56,15 @@ struct TLSAlert: Equatable, Sendable {
         case 116: "certificate required"
         case 120: "no application protocol"
         default: "alert"
+        }
+    }
+
+    /// Whether it says that our certificate is not taken, or is missing. That of a signature that does not fit
+    /// (51) and that of no common ground (40) speak of us, and not of whom the certificate names.
+    var isAboutCertificate: Bool {
+        switch number {
+        case 42, 43, 44, 45, 46, 48, 49, 116: true
+        default: false
         }
     }
 

@@ -77,7 +77,9 @@ enum TransportFailure {
     ) -> RPCClientError {
         if let error = error as? RPCClientError { return error }
         if let alert = TLSAlert(error) {
-            return .transport(kind: .tls, sentence: "\(endpoint): \(alert.sentence)")
+            return .transport(
+                kind: alert.isAboutCertificate ? .certificateRefused : .tls,
+                sentence: "\(endpoint): \(alert.sentence)")
         }
         if error is HTTP2SessionError {
             return .transport(

@@ -79,6 +79,7 @@ struct FederationAccept: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try sides.load()
+        let unlisted = try unlisted()
         let theirs = try await sides.theirs()
         let plan = sides.plan(configuration, theirs)
         let preflight = await PreflightProbe(
@@ -93,7 +94,6 @@ struct FederationAccept: AsyncParsableCommand {
             criterion.isBlocking
                 && !waivers.contains { $0.criterion.utf8.elementsEqual(criterion.name.utf8) }
         }
-        let unlisted = try unlisted()
         let gathering = AcceptanceGathering(
             configuration: configuration, peer: sides.peer, plan: plan, theirs: theirs,
             theirSide: sides.theirSide, patienceSeconds: patienceSeconds, unlisted: unlisted)
@@ -153,12 +153,21 @@ struct FederationAccept: AsyncParsableCommand {
 }
 
 extension DenialProbe.Certificate {
+    /// - Throws: `CommandFailure` for files that are no certificate with its key: nobody would be refused by
+    ///   them.
     init(certificateFile: String, keyFile: String) throws {
-        self = try CommandFailure.wrap {
-            DenialProbe.Certificate(
-                chain: try SmallFile.read(
-                    certificateFile, bytesMaximum: X509Certificate.fileBytesMaximum),
-                key: try SmallFile.read(keyFile, bytesMaximum: X509Certificate.fileBytesMaximum))
+        do throws(CertificateError) {
+            let maximum = X509Certificate.fileBytesMaximum
+            let leaf = try X509Certificate.all(file: certificateFile).first
+            let key = try PrivateKey(file: keyFile)
+            guard let leaf, key.belongs(to: leaf) else {
+                throw CertificateError("\(keyFile) is not the key of \(certificateFile)")
+            }
+            self.init(
+                chain: try SmallFile.read(certificateFile, bytesMaximum: maximum),
+                key: try SmallFile.read(keyFile, bytesMaximum: maximum))
+        } catch {
+            throw CommandFailure(.usage, error.sentence)
         }
     }
 }

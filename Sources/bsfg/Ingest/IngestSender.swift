@@ -82,7 +82,10 @@ struct IngestSender: Sendable {
                     batch.request, timeoutMilliseconds: Self.callMilliseconds)
             } catch {
                 // A node that is killed in the middle of a handshake looks like a refusal by TLS.
-                guard error.isTransient || error.transportKind == .tls else {
+                guard
+                    error.isTransient || error.transportKind == .tls
+                        || error.transportKind == .certificateRefused
+                else {
                     throw CommandFailure(error)
                 }
                 let began = since ?? clock.now

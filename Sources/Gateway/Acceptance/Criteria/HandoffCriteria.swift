@@ -5,6 +5,8 @@ internal import Facts
 package struct HandoffCriteria {
     static let section = "9"
     static let clockMillisecondsMaximum: Int64 = 30_000
+    /// How old the other side's evidence may be.
+    static let evidenceMillisecondsMaximum: Int64 = 86_400_000
 
     /// What a source refuses for want of a grant.
     static let grantReasons: Set<String> = [
@@ -61,16 +63,22 @@ package struct HandoffCriteria {
         "authentication", "authorization", "replay", "cursor",
     ]
 
-    private func passed(_ name: String, _ sentence: String) -> Criterion {
+    func passed(_ name: String, _ sentence: String) -> Criterion {
         .passed(name, Self.section, sentence)
     }
 
-    private func failed(_ name: String, _ sentence: String, _ command: String? = nil) -> Criterion {
+    func failed(_ name: String, _ sentence: String, _ command: String? = nil) -> Criterion {
         .failed(name, Self.section, sentence, command: command)
     }
 
-    private func open(_ name: String, _ sentence: String, _ command: String? = nil) -> Criterion {
+    func open(_ name: String, _ sentence: String, _ command: String? = nil) -> Criterion {
         .notChecked(name, Self.section, sentence, command: command)
+    }
+
+    func stale(_ name: String, _ sentence: String) -> Criterion {
+        open(
+            name, sentence,
+            "bsfg federation evidence --out FILE, on \(evidence.peer), then --evidence FILE here")
     }
 
     // MARK: - Who the two are
@@ -174,6 +182,11 @@ package struct HandoffCriteria {
                     + "\(held.reason): what its source served is not what its zone produced",
                 "bsfg quarantine list, on \(held.zone)")
         }
+        if let flow = flows.first(where: { !$0.receiver.hasWhole(.quarantined) }) {
+            return open(
+                name, "more is in quarantine at \(flow.receiver.zone) than was looked at",
+                "bsfg quarantine list, on \(flow.receiver.zone)")
+        }
         if let flow = flows.first(where: { $0.pull.nextOffset == 0 }) {
             return open(
                 name, "\(flow.name) has brought nothing yet, its source has no facts",
@@ -208,7 +221,9 @@ package struct HandoffCriteria {
                     name, "\(flow.name), \(flow.pull.reason): \(flow.pull.sentence)",
                     "bsfg peer accept-history, once it is known which side went back")
             }
-            if let problem = wentBack(flow) ?? disagreement(flow) { return failed(name, problem) }
+            if let problem = wentBack(flow) ?? beyond(flow) ?? disagreement(flow) {
+                return failed(name, problem)
+            }
         }
         guard evidence.flows.contains(where: { $0.pull.confirmedOffset != nil }) else {
             return open(name, "nothing was confirmed yet")
@@ -220,9 +235,22 @@ package struct HandoffCriteria {
                 : "each position rose, and each source's cursor stands where the receiver's log does")
     }
 
+    /// What the source had confirmed when we began, the receiver has to have by now.
+    private func beyond(_ flow: AcceptanceEvidence.Flow) -> String? {
+        let isOurs = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
+        let earlier = isOurs ? evidence.seenTheirs : evidence.ours
+        let reader = earlier?.reader(
+            zone: flow.receiver.zone, stream: flow.pull.stream, origin: flow.pull.origin)
+        guard let earlier, let reader, let next = flow.pull.nextOffset, reader.nextOffset > next else {
+            return nil
+        }
+        return "\(earlier.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver "
+            + "has \(next)"
+    }
+
     private func wentBack(_ flow: AcceptanceEvidence.Flow) -> String? {
         let isOurs = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
-        let earlier = isOurs ? evidence.ours : evidence.theirs
+        let earlier = isOurs ? evidence.ours : evidence.seenTheirs
         let source = isOurs ? evidence.peer : evidence.ours.zone
         guard
             let before = earlier?.pull(
@@ -293,80 +321,17 @@ package struct HandoffCriteria {
     }
 
     private var partitionRecovery: Criterion {
+        let obstacle = evidence.partition.map(\.obstacle) ?? evidence.latestOurs.closure(of: evidence.peer)
+        if let obstacle {
+            return open(
+                "partition_recovery", "no partition was made: \(obstacle)",
+                "bsfg admin reconcile --peer \(evidence.peer), when it may be open")
+        }
         guard let record = evidence.partition else {
             return open(
                 "partition_recovery", "no partition was made",
                 "bsfg federation drill --peer \(evidence.peer)")
         }
         return PartitionCriterion(peer: evidence.peer, record: record).judge()
-    }
-
-    // MARK: - Artifacts and papers
-
-    private var artifacts: Criterion {
-        let name = "artifacts"
-        let isEnabled = evidence.plan.grants.contains { !$0.artifacts.isEmpty }
-        guard isEnabled || !evidence.plan.isPeerKnown else {
-            return .notChecked(
-                name, Self.section, "neither side grants artifacts to the other", required: false)
-        }
-        let pairs = [(evidence.latestOurs, evidence.peer)]
-            + (evidence.latestTheirs.map { [($0, evidence.ours.zone)] } ?? [])
-        let foreign = pairs.flatMap { holder, zone in
-            holder.artifacts.filter { $0.zone.utf8.elementsEqual(zone.utf8) }
-        }
-        if let lost = foreign.first(where: { $0.state == "missing" || $0.state == "not_granted" }) {
-            return failed(
-                name, "\(lost.zone)/\(lost.name), to which a received fact refers, is \(lost.state)",
-                "bsfg artifact pending")
-        }
-        if let waiting = foreign.first(where: { $0.state != "stored" }) {
-            return open(
-                name, "\(waiting.zone)/\(waiting.name) is \(waiting.state)", "bsfg artifact pending")
-        }
-        guard !foreign.isEmpty else {
-            return .notChecked(
-                name, Self.section, "no received fact refers to an artifact", required: isEnabled)
-        }
-        return passed(
-            name, "\(foreign.count) artifacts that facts refer to are here, with the digests of the facts")
-    }
-
-    private var visibility: Criterion {
-        guard evidence.theirs != nil else {
-            return open(
-                "visibility", "lag, backlog and refusals are shown by our node; the peer's were not seen",
-                "--peer-admin SOCKET, or --evidence FILE")
-        }
-        return passed(
-            "visibility", "both nodes show replication lag, backlog and refused callers (bsfg status)")
-    }
-
-    private var initDocumented: Criterion {
-        let name = "init_documented"
-        if let flow = evidence.plan.unjustified.first {
-            return failed(
-                name,
-                "\(flow.stream) of \(flow.origin) to \(flow.receiver) begins with \(flow.initMode) and does "
-                    + "not say why",
-                "add justification to its entry in cursors.yaml of \(flow.receiver)")
-        }
-        guard evidence.plan.isPeerKnown else {
-            return open(
-                name, "what the peer pulls was not seen", "--peer-admin SOCKET, or --evidence FILE")
-        }
-        return passed(
-            name,
-            evidence.plan.flows.map { "\($0.stream) of \($0.origin) to \($0.receiver): \($0.initMode)" }
-                .joined(separator: "; "))
-    }
-
-    private var matrixDocumented: Criterion {
-        guard evidence.plan.isPeerKnown else {
-            return open(
-                "matrix_documented", "what the peer grants was not seen",
-                "--peer-admin SOCKET, or --evidence FILE")
-        }
-        return passed("matrix_documented", "both sides' grants are in this report")
     }
 }

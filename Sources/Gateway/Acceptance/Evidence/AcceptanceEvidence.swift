@@ -1,3 +1,5 @@
+internal import RPC
+
 /// Everything that an acceptance was decided from; it goes into the report as it is.
 package struct AcceptanceEvidence: Sendable, Codable, Equatable {
     package var peer: String
@@ -27,7 +29,27 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
     }
 
     var latestOurs: NodeEvidence { oursAfter ?? ours }
-    var latestTheirs: NodeEvidence? { theirsAfter ?? theirs }
+    var latestTheirs: NodeEvidence? { theirsAfter ?? seenTheirs }
+
+    /// Theirs as far as it says something of now.
+    var seenTheirs: NodeEvidence? { staleness == nil ? theirs : nil }
+
+    /// Whether the peer's configuration was seen, and is that of now.
+    var isPeerSeen: Bool { plan.isPeerKnown && staleness == nil }
+
+    /// Why the other side's evidence says nothing of now; nil where it does, or there is none.
+    var staleness: String? {
+        guard let theirs else { return nil }
+        let (then, now) = (theirs.takenAtUnixMs, ours.takenAtUnixMs)
+        let taken = "the evidence of \(peer) is of \(UTCText.text(then / 1_000))"
+        if then < now - HandoffCriteria.evidenceMillisecondsMaximum {
+            return "\(taken), more than 24 hours ago: what it says need not hold any more"
+        }
+        if then > now + HandoffCriteria.clockMillisecondsMaximum {
+            return "\(taken), which has not come yet by this clock: when it was taken is not known"
+        }
+        return nil
+    }
 
     /// Every pull of either side from the other, with what its source says where that is known.
     struct Flow {

@@ -60,6 +60,8 @@ package struct PartitionRecord: Sendable, Codable, Equatable {
     package var before: NodeEvidence
     package var peerBefore: NodeEvidence?
     package var isSettledBefore: Bool
+    /// Why the gate was left alone: an operator keeps it closed.
+    package var obstacle: String?
     /// Right after the gate closed.
     package var closed: NodeEvidence?
     package var peerClosed: NodeEvidence?

@@ -9,16 +9,12 @@ extension NodeEvidence {
         let configuration = try await client.showConfiguration()
         let status = try await client.status()
         let gates = try await client.listGates().gates
-        var artifacts: [Artifact] = []
-        if status.hasArtifacts {
-            artifacts = try await client.listArtifacts(Bsfg_Admin_V1_ListArtifactsRequest())
-                .artifacts.map {
-                    Artifact(zone: $0.zone, name: "\($0.bucket)/\($0.key)", state: $0.state)
-                }
-        }
-        var quarantine = Bsfg_Admin_V1_ListQuarantineRequest()
-        quarantine.limit = quarantinedMaximum
-        let quarantined = try await client.listQuarantine(quarantine).entries
+        let artifacts =
+            status.hasArtifacts ? try await ArtifactSummary.gather(client) : ArtifactSummary()
+        let quarantine = try await QuarantineSummary.gather(client)
+        let unread: [(List, Bool)] = [
+            (.artifacts, artifacts.isWhole), (.quarantined, quarantine.isWhole),
+        ]
         let refused = NodeEvidence.refusals(status.server)
         var last: [NodeRefusal]?
         if withRefusals {
@@ -32,12 +28,10 @@ extension NodeEvidence {
             configuration: configuration.lines.map { Line(key: $0.key, value: $0.value) },
             logs: status.streams.map(Log.init), pulls: status.pulls.map(Pull.init),
             readers: status.consumers.map(Reader.init), gates: gates.map(Gate.init),
-            artifacts: artifacts,
-            quarantined: quarantined.map {
-                Quarantined(stream: $0.stream, origin: $0.origin, reason: $0.reason)
-            },
+            artifacts: artifacts.kept, quarantined: quarantine.kept,
             refusals: refused, refusedCount: refused.reduce(0) { $0 &+ $1.count },
-            lastRefusals: last)
+            lastRefusals: last, storedArtifacts: artifacts.stored,
+            unreadLists: unread.filter { !$0.1 }.map(\.0))
     }
 
     /// In the order of their reasons. A certificate may be refused for the same in the handshake and after it.
@@ -47,7 +41,6 @@ extension NodeEvidence {
             .sorted { $0.reason.utf8.lexicographicallyPrecedes($1.reason.utf8) }
     }
 
-    private static let quarantinedMaximum: UInt32 = 1_000
     private static let lastRefusalsMaximum: UInt32 = 256
 }
 

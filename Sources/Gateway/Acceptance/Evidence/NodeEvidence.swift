@@ -7,6 +7,8 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     package static let format = "bsfg.federation.evidence.v1"
     /// Of a file, before it is read.
     package static let bytesMaximum = 4 << 20
+    /// What is kept of a list.
+    static let listCountMaximum = 1_000
 
     package struct Log: Sendable, Codable, Equatable {
         package var stream: String
@@ -61,8 +63,18 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
         package var state: String
     }
 
-    /// A fact that could not be materialised.
-    package struct Quarantined: Sendable, Codable, Equatable {
+    package struct StoredArtifacts: Sendable, Codable, Equatable {
+        package var zone: String
+        package var count: UInt64
+    }
+
+    /// A list that may be longer than what is looked at.
+    package enum List: String, Sendable, Codable {
+        case artifacts, quarantined
+    }
+
+    /// Facts that could not be materialised.
+    package struct Quarantined: Sendable, Codable, Hashable {
         package var stream: String
         package var origin: String
         /// `malformed`, `digest_mismatch` or `conflict`.
@@ -95,9 +107,9 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     package var pulls: [Pull]
     package var readers: [Reader]
     package var gates: [Gate]
-    /// At most 1,000.
+    /// At most 1,000, those that are not here first.
     package var artifacts: [Artifact]
-    /// At most 1,000; nil in the evidence of a release that did not say.
+    /// Once for each stream, origin and reason, at most 1,000; nil in the evidence of a release that did not say.
     package var quarantined: [Quarantined]?
     /// Handshakes and callers refused since the node began, by reason; nil in the evidence of a release that did
     /// not say.
@@ -107,6 +119,10 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     /// The last of them, and of the calls that were denied, the oldest first: at most 256. Nil where they were
     /// not asked for, and in the evidence of a release that did not say.
     package var lastRefusals: [NodeRefusal]?
+    /// How many of each zone are here; nil in the evidence of a release that did not say.
+    package var storedArtifacts: [StoredArtifacts]?
+    /// Of which not everything was looked at; nil in the evidence of a release that did not say.
+    package var unreadLists: [List]?
 
     package func log(stream: String, origin: String) -> Log? {
         logs.first {
@@ -136,6 +152,31 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
 
     package func gate(to peer: String) -> Gate? {
         gates.first { $0.peer.utf8.elementsEqual(peer.utf8) }
+    }
+
+    /// That an operator keeps the gate to a peer closed, in words; nil where none does.
+    package func closure(of peer: String) -> String? {
+        guard let gate = gate(to: peer), gate.isClosedByOperator else { return nil }
+        return "the operator of \(zone) closed the gate to \(peer) (\(gate.reason))"
+    }
+
+    /// Whether all of a list was looked at.
+    package func hasWhole(_ list: List) -> Bool {
+        if let unreadLists { return !unreadLists.contains(list) }
+        // Of a release that looked at this many and did not say so.
+        switch list {
+        case .artifacts: return artifacts.count < NodeEvidence.listCountMaximum
+        case .quarantined: return quarantined?.count ?? 0 < NodeEvidence.listCountMaximum
+        }
+    }
+
+    /// Artifacts of a zone that facts refer to and that are here.
+    package func storedCount(of zone: String) -> UInt64 {
+        guard let storedArtifacts else {
+            return UInt64(
+                artifacts.count { $0.state == "stored" && $0.zone.utf8.elementsEqual(zone.utf8) })
+        }
+        return storedArtifacts.first { $0.zone.utf8.elementsEqual(zone.utf8) }?.count ?? 0
     }
 }
 

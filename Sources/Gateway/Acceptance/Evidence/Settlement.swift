@@ -4,10 +4,11 @@ enum Settlement {
         unsettled(ours: ours, theirs: theirs, peer: peer) == nil
     }
 
-    /// Settled, or a pull waits for somebody: then waiting longer changes nothing.
+    /// Settled, or a pull or a gate waits for somebody: then waiting longer changes nothing.
     static func isDecided(ours: NodeEvidence, theirs: NodeEvidence?, peer: String) -> Bool {
         let pulls = ours.pulls(from: peer) + (theirs?.pulls(from: ours.zone) ?? [])
         return pulls.contains { $0.state == "blocked" || $0.state == "manual" }
+            || ours.closure(of: peer) != nil || theirs?.closure(of: ours.zone) != nil
             || isSettled(ours: ours, theirs: theirs, peer: peer)
     }
 

@@ -52,7 +52,10 @@ package struct AcceptanceGathering: Sendable {
                 .lastRefusal(of: entry.identity)
         }
         guard !isStuck(evidence) else { return evidence }
-        evidence.partition = try await drill.partition()
+        let partition = try await drill.partition()
+        evidence.partition = partition
+        // Through a gate that stays closed nothing would come again either.
+        guard partition.obstacle == nil else { return evidence }
         evidence.replays = try await drill.replay()
         let final = try await drill.look { ours, theirs in
             Settlement.isSettled(ours: ours, theirs: theirs, peer: peer)

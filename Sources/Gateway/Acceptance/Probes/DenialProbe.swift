@@ -17,6 +17,11 @@ package struct Denial: Sendable, Codable, Equatable {
     package var sentence: String
     /// The refuser's own note of it.
     package var refusal: NodeRefusal?
+
+    mutating func note(_ refusal: NodeRefusal, by refuser: String) {
+        self.refusal = refusal
+        sentence += "; \(refuser) noted \(refusal.text)"
+    }
 }
 
 /// Asks a peer for what it must not give. Nothing that it tries would leave anything behind, were it allowed:
@@ -160,18 +165,12 @@ package struct DenialProbe: Sendable {
                 sentence: failure.description)
             // What is not there at all is nobody's denial.
             if let isExpected, isExpected.code == .permissionDenied, let refuser, let mark {
-                note(
-                    await refuser.refusal(
-                        after: mark, fingerprint: link.fingerprint, reason: isExpected), in: &denial)
+                let noted = await refuser.refusal(
+                    after: mark, fingerprint: link.fingerprint, reason: isExpected)
+                if let noted { denial.note(noted, by: link.name) }
             }
             return denial
         }
-    }
-
-    private func note(_ refusal: NodeRefusal?, in denial: inout Denial) {
-        guard let refusal else { return }
-        denial.refusal = refusal
-        denial.sentence += "; \(link.name) noted \(refusal.text)"
     }
 
     private static func decode(_ bytes: [UInt8]) throws(RPCClientError) -> [Bsfg_V1_StreamInfo] {
@@ -198,43 +197,5 @@ package struct DenialProbe: Sendable {
                 name: name, verdict: .notChecked, reason: "", sentence: error.sentence)
         }
         return await handshake(name, certificate)
-    }
-
-    private func handshake(_ name: String, _ certificate: Certificate) async -> Denial {
-        let mark = await refuser?.mark()
-        var denial = await attempt(name, certificate)
-        guard denial.verdict == .refused, let refuser, let mark else { return denial }
-        note(
-            await refuser.refusal(after: mark, fingerprint: certificate.fingerprint), in: &denial)
-        if let refusal = denial.refusal { denial.reason = refusal.reason }
-        return denial
-    }
-
-    private func attempt(_ name: String, _ certificate: Certificate) async -> Denial {
-        do throws(RPCClientError) {
-            let client = try link.client(chain: certificate.chain, key: certificate.key)
-            let answer = try await client.get("/health")
-            await client.close()
-            guard answer.status == 200 else { throw .status(client.failure(of: answer)) }
-            return Denial(
-                name: name, verdict: .allowed, reason: "",
-                sentence: "/health was answered and the caller had to be refused")
-        } catch {
-            switch error {
-            case .transport(.tls, let sentence), .transport(.closed, let sentence):
-                return Denial(
-                    name: name, verdict: .refused, reason: "tls", sentence: sentence)
-            case .transport(let kind, let sentence):
-                return Denial(
-                    name: name, verdict: .notChecked, reason: kind.rawValue, sentence: sentence)
-            case .status(let failure):
-                let reason = failure.reason ?? failure.code
-                let isIdentity = reason.utf8.elementsEqual(
-                    ErrorReason.identityNotAuthorised.rawValue.utf8)
-                return Denial(
-                    name: name, verdict: isIdentity ? .refused : .notChecked, reason: reason,
-                    sentence: failure.description)
-            }
-        }
     }
 }

@@ -113,19 +113,39 @@ package struct FederationDrill: Sendable {
 
     // MARK: - Partition
 
-    /// Closes the gate, has both sides work, opens it again, and waits until both agree. The gate is open
-    /// again however this ends.
+    /// Closes the gate, has both sides work, opens it again, and waits until both agree. What this closed is
+    /// open again however it ends. Nothing is closed where an operator keeps the gate closed, or the two do not
+    /// agree beforehand.
     package func partition() async throws(RPCClientError) -> PartitionRecord {
-        let settled = try await settle()
+        let settled = try await look { ours, theirs in
+            ours.closure(of: peer) != nil
+                || Settlement.isSettled(ours: ours, theirs: theirs, peer: peer)
+        }
         var record = PartitionRecord(
             before: settled.ours, peerBefore: settled.theirs, isSettledBefore: settled.isDone)
+        record.obstacle = settled.ours.closure(of: peer)
+        guard record.obstacle == nil, settled.isDone else { return record }
         var closure = Bsfg_Admin_V1_PartitionRequest()
         closure.peer = peer
-        closure.reason = "federation drill"
+        // Of this run alone, so that it ends its own closure and no other.
+        closure.reason = "federation drill \(String(UInt64.random(in: 0...UInt64.max), radix: 16))"
         closure.forMs = Self.partitionMilliseconds
-        _ = try await ours.admin.partition(closure)
+        closure.onlyOpen = true
         var reopening = Bsfg_Admin_V1_ReconcileRequest()
         reopening.peer = peer
+        reopening.onlyReason = closure.reason
+        do throws(RPCClientError) {
+            _ = try await ours.admin.partition(closure)
+        } catch {
+            // Closed since we looked.
+            if error.failure?.reason == ErrorReason.gateClosed.rawValue {
+                record.obstacle = error.description
+                return record
+            }
+            // It may have closed all the same.
+            _ = try? await ours.admin.reconcile(reopening)
+            throw error
+        }
         do throws(RPCClientError) {
             try await work(&record)
         } catch {

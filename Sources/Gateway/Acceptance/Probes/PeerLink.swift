@@ -87,6 +87,9 @@ package struct PeerLink: Sendable {
         return try RPCClient(settings, tls: other, verifier: verifier)
     }
 
+    /// Why a server is not the one that this leads to, by its leaf (DER); nil where it is.
+    func refusal(of leaf: [UInt8]) async -> ServiceRefusal? { await verifier(leaf) }
+
     // MARK: - What a call finds out
 
     /// Name, TCP, TLS, identity, answer; then the clocks and what we are there.
@@ -158,7 +161,8 @@ package struct PeerVisit: Sendable {
         switch error {
         case nil: false
         case .status: true
-        case .transport(let kind, _): kind == .tls || kind == .closed
+        case .transport(let kind, _):
+            kind == .tls || kind == .certificateRefused || kind == .closed
         }
     }
 }

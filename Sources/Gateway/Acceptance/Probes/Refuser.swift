@@ -27,6 +27,9 @@ package struct Refuser: Sendable {
         }
     }
 
+    /// Whether what it notes can be told from what it noted before.
+    var isLive: Bool { if case .node = source { true } else { false } }
+
     /// What comes behind it is new; nil when the node does not say.
     func mark() async -> UInt64? {
         guard case .node(let admin) = source else { return 0 }

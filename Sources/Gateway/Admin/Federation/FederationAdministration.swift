@@ -56,7 +56,7 @@ struct FederationAdministration: AdminCodec, Sendable {
         closure.reason = request.reason
         closure.sinceUnixMs = now()
         closure.untilUnixMs = request.forMs > 0 ? closure.sinceUnixMs + request.forMs : 0
-        try await partitions.close(closure)
+        try await partitions.close(closure, onlyOpen: request.onlyOpen)
         var response = Bsfg_Admin_V1_PartitionResponse()
         response.gate = gates.status(of: request.peer)
         return response
@@ -68,7 +68,9 @@ struct FederationAdministration: AdminCodec, Sendable {
         // A closure may be left of a peer that is not configured any more.
         if gates.refusal(to: request.peer) == nil { try requirePeer(request.peer) }
         var response = Bsfg_Admin_V1_ReconcileResponse()
-        response.wasClosed = try await partitions.open(request.peer, why: "the operator asked for it")
+        response.wasClosed = try await partitions.open(request.peer, why: "the operator asked for it") {
+            request.onlyReason.isEmpty || $0.reason.utf8.elementsEqual(request.onlyReason.utf8)
+        }
         response.gate = gates.status(of: request.peer)
         return response
     }

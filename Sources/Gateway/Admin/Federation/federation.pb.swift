@@ -156,6 +156,9 @@ package nonisolated struct Bsfg_Admin_V1_PartitionRequest: Sendable {
 
   package var forMs: Int64 = 0
 
+  /// refused (gate_closed) where the operator keeps it closed already
+  package var onlyOpen: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -188,6 +191,9 @@ package nonisolated struct Bsfg_Admin_V1_ReconcileRequest: Sendable {
   // methods supported on all messages.
 
   package var peer: String = String()
+
+  /// what is closed for another reason stays closed; empty: whichever
+  package var onlyReason: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -650,7 +656,7 @@ nonisolated extension Bsfg_Admin_V1_OperatorClosures: SwiftProtobuf.Message, Swi
 
 nonisolated extension Bsfg_Admin_V1_PartitionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PartitionRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0\u{1}reason\0\u{3}for_ms\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0\u{1}reason\0\u{3}for_ms\0\u{3}only_open\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -661,6 +667,7 @@ nonisolated extension Bsfg_Admin_V1_PartitionRequest: SwiftProtobuf.Message, Swi
       case 1: try { try decoder.decodeSingularStringField(value: &self.peer) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.forMs) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.onlyOpen) }()
       default: break
       }
     }
@@ -676,6 +683,9 @@ nonisolated extension Bsfg_Admin_V1_PartitionRequest: SwiftProtobuf.Message, Swi
     if self.forMs != 0 {
       try visitor.visitSingularInt64Field(value: self.forMs, fieldNumber: 3)
     }
+    if self.onlyOpen != false {
+      try visitor.visitSingularBoolField(value: self.onlyOpen, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -683,6 +693,7 @@ nonisolated extension Bsfg_Admin_V1_PartitionRequest: SwiftProtobuf.Message, Swi
     if lhs.peer != rhs.peer {return false}
     if lhs.reason != rhs.reason {return false}
     if lhs.forMs != rhs.forMs {return false}
+    if lhs.onlyOpen != rhs.onlyOpen {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -724,7 +735,7 @@ nonisolated extension Bsfg_Admin_V1_PartitionResponse: SwiftProtobuf.Message, Sw
 
 nonisolated extension Bsfg_Admin_V1_ReconcileRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ReconcileRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0\u{3}only_reason\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -733,6 +744,7 @@ nonisolated extension Bsfg_Admin_V1_ReconcileRequest: SwiftProtobuf.Message, Swi
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.peer) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.onlyReason) }()
       default: break
       }
     }
@@ -742,11 +754,15 @@ nonisolated extension Bsfg_Admin_V1_ReconcileRequest: SwiftProtobuf.Message, Swi
     if !self.peer.isEmpty {
       try visitor.visitSingularStringField(value: self.peer, fieldNumber: 1)
     }
+    if !self.onlyReason.isEmpty {
+      try visitor.visitSingularStringField(value: self.onlyReason, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Bsfg_Admin_V1_ReconcileRequest, rhs: Bsfg_Admin_V1_ReconcileRequest) -> Bool {
     if lhs.peer != rhs.peer {return false}
+    if lhs.onlyReason != rhs.onlyReason {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

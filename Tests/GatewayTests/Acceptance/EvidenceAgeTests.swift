@@ -1,0 +1,47 @@
+import Testing
+
+@testable import Gateway
+
+/// A file of the other side answers for the day on which it was written.
+@Suite("Age of evidence")
+struct EvidenceAgeTests {
+    private static let now = AcceptanceFixtures.good.ours.takenAtUnixMs
+
+    private func judged(takenAt milliseconds: Int64) -> [Criterion] {
+        var evidence = AcceptanceFixtures.good
+        evidence.theirsAfter = nil
+        evidence.theirs?.takenAtUnixMs = milliseconds
+        return HandoffCriteria.judge(evidence)
+    }
+
+    @Test(
+        "Evidence of another day or of the future leaves what rests on it unchecked",
+        arguments: [now - 86_400_001, now + 30_001, .min, .max])
+    func stale(milliseconds: Int64) {
+        let criteria = judged(takenAt: milliseconds)
+        for name in ["visibility", "init_documented", "matrix_documented"] {
+            let criterion = criteria.named(name)
+            #expect(criterion?.verdict == .notChecked, "\(name)")
+            #expect(criterion?.sentence.hasPrefix("the evidence of plant-a is of ") == true, "\(name)")
+        }
+        #expect(criteria.filter { $0.verdict == .failed } == [])
+    }
+
+    @Test("Evidence of today is taken", arguments: [now - 86_400_000, now, now + 30_000])
+    func fresh(milliseconds: Int64) {
+        for name in ["visibility", "init_documented", "matrix_documented"] {
+            #expect(judged(takenAt: milliseconds).named(name)?.verdict == .passed, "\(name)")
+        }
+    }
+
+    @Test("Nothing of what stale evidence says is judged")
+    func notJudged() {
+        var evidence = AcceptanceFixtures.good
+        evidence.theirsAfter = nil
+        evidence.theirs?.pulls[0].state = "blocked"
+        #expect(HandoffCriteria.judge(evidence).named("replay")?.verdict == .failed)
+        evidence.theirs?.takenAtUnixMs = 0
+        #expect(HandoffCriteria.judge(evidence).named("replay")?.verdict == .passed)
+        #expect(evidence.latestTheirs == nil && evidence.flows.count == 1)
+    }
+}
