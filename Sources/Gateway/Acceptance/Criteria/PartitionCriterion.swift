@@ -83,7 +83,7 @@ struct PartitionCriterion {
         guard let appends = record.peerAppends else { return nil }
         let was = record.closed?.log(stream: appends.stream, origin: peer)?.headOffset ?? 0
         let now = after.log(stream: appends.stream, origin: peer)?.headOffset ?? 0
-        return now >= was + UInt64(appends.count)
+        return now - min(now, was) >= UInt64(appends.count)
             ? nil
             : "\(appends.count) facts were appended at \(peer), \(now - min(now, was)) came"
     }

@@ -39,7 +39,9 @@ package struct ReplayRecord: Sendable, Codable, Equatable {
         let grown = Int64(clamping: headAfter) - Int64(clamping: headBefore)
         let new =
             Int64(clamping: after.materialisedCount) - Int64(clamping: before.materialisedCount)
-        return grown - new
+        // The other side's numbers may be anything.
+        let (added, isTooMuch) = grown.subtractingReportingOverflow(new)
+        return isTooMuch ? .max : added
     }
 }
 
