@@ -59,7 +59,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         clock = ArtifactClock(stored: index.storedClock, environment)
         do throws(DiskError) {
             self.directory = try BlobDirectory(directory, disk)
-            // Where names were lost their bytes stay for now: somebody may want to look.
+            // Where names were lost their bytes stay until the next opening: an operator can still save them.
             try self.directory.removeLeftovers { !isWhole || names.holds($0) }
         } catch {
             throw ArtifactError(.failed, "the artifact store does not open: \(error.sentence)")
