@@ -216,6 +216,16 @@ import Testing
         #expect(fixture.peer.statuses[Int(good.id)] == 200)
     }
 
+    @Test("gateway decision 42: a head that is a bomb ends the connection, one over the limit does not")
+    func bombInAHeadEndsTheConnection() throws {
+        // One field, 3,036 bytes as HTTP/2 counts it, enters the table; each byte after it is that field again.
+        let begin: [UInt8] = [0x83, 0x87, 0x84, 0x41, 1, UInt8(ascii: "a")]
+        let field: [UInt8] = [0x40, 1, UInt8(ascii: "x"), 0x7F, 0xBC, 0x16] + Array(repeating: 0x61, count: 3_003)
+        func head(repeated count: Int) -> [UInt8] { begin + field + Array(repeating: 0xBE, count: count) }
+        #expect(try flood(1) { $0.frame(1, flags: 5, stream: 1, head(repeated: 40)) } == nil)
+        #expect(try flood(1) { $0.frame(1, flags: 5, stream: 1, head(repeated: 44)) } == .enhanceYourCalm)
+    }
+
     @Test("gateway decision 42: a stream beyond the limit is refused")
     func streamBeyondTheLimitIsRefused() throws {
         var limits = HTTP2Limits()

@@ -76,7 +76,7 @@ enum HTTP2Callbacks {
             frame!.pointee.hd.stream_id,
             UnsafeBufferPointer(start: name, count: nameCount),
             UnsafeBufferPointer(start: value, count: valueCount))
-            ? 0 : resetStream
+            ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
     }
 
     // nghttp2 would drop a field with forbidden bytes and go on; we refuse the request.

@@ -51,6 +51,12 @@ struct HTTP2FloodGuard {
         return false
     }
 
+    /// A head, unpacked, is several times what one may be.
+    mutating func headIsABomb() -> Bool {
+        isFlooded = true
+        return false
+    }
+
     private mutating func count(_ now: () -> UInt64) -> Bool {
         if !frames.take(nowNanoseconds: now()) { isFlooded = true }
         return !isFlooded

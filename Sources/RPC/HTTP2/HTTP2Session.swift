@@ -343,15 +343,16 @@ extension HTTP2Session {
         recentStream = stream
     }
 
-    /// False resets the stream.
+    /// False ends the connection.
     func headerReceived(
         _ id: Int32, _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
     ) -> Bool {
         guard let stream = stream(id) else { return true }
         stream.headFields += 1
         stream.headBytes += name.count + value.count + 32
-        // What is over the limit gets an answer that says so, but only a little of it is decoded.
-        guard stream.headBytes <= 4 * limits.headBytes else { return false }
+        // What is over the limit gets an answer that says so. What is far over it is a few bytes on the wire that
+        // refer to the table of fields again and again: nobody needs that, and a reset would let him go on.
+        guard stream.headBytes <= 4 * limits.headBytes else { return flood.headIsABomb() }
         guard stream.headState == .collecting else { return true }
         if stream.headFields > limits.headFields || stream.headBytes > limits.headBytes
             || name.count + value.count > limits.fieldBytes

@@ -184,8 +184,13 @@ package final class RPCServer: Sendable {
             return try await bootstrap
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-                // What is read in one go TLS gathers in one buffer, and keeps a buffer of that size.
+                // What is read in one go TLS gathers in one buffer, and keeps a buffer of that size and a record's
+                // more for as long as the connection lives.
                 .childChannelOption(.maxMessagesPerRead, value: 1)
+                .childChannelOption(
+                    .recvAllocator,
+                    value: AdaptiveRecvByteBufferAllocator(
+                        minimum: 64, initial: 2 << 10, maximum: Self.readBytesMaximum))
                 .childChannelInitializer { [self] channel in accept(channel, acceptance) }
                 .bind(host: host, port: port).get()
         case .unixSocket(let path):
@@ -235,6 +240,7 @@ package final class RPCServer: Sendable {
     }
 
     private static let keptOutboundBytes = 16 << 10
+    private static let readBytesMaximum = 16 << 10
 
     private func acceptLocal(_ channel: any Channel) -> EventLoopFuture<Void> {
         core.counters.accepted()
