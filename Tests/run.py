@@ -35,6 +35,7 @@ SCRIPTS = [
     ("Tests/Interop/connect_server.py", 300),
     ("Tests/Interop/grpc_client.py", 600),
     ("Tests/Interop/errors.py", 600),
+    ("Tests/Interop/documented_clients.py", 600),
     ("Tests/EndToEnd/replication_faults.py", 1200),
     ("Tests/EndToEnd/replication_powercut.py", 1200),
     ("Tests/EndToEnd/capacity.py", 600),
