@@ -137,7 +137,8 @@ struct StatusCommand: AsyncParsableCommand {
         }
         StandardOutput.line("\nPulls\n\(table.text)")
         for pull in pulls where !pull.sentence.isEmpty {
-            StandardOutput.line("\(pull.peer) \(pull.stream) \(pull.origin): \(pull.sentence)")
+            StandardOutput.line(
+                Table.printable("\(pull.peer) \(pull.stream) \(pull.origin): \(pull.sentence)"))
         }
     }
 

@@ -121,6 +121,27 @@ import WriteAheadLog
         }
     }
 
+    @Test func `what an upload announces and does not send keeps nobody out`() throws {
+        let store = try FileArtifactStore(
+            directory: FileArtifactStoreTests.root, capacityBytes: 300 << 20, indexSizes: smallIndex,
+            disk: SimulatedDisk(seed: 1), environment: SimulationClock(seed: 1).environment)
+        let slow = try store.beginUpload(expectedBytes: 250 << 20)
+        try slow.write(artifactBytes(1))
+        #expect(store.usage.reservedBytes == FileArtifactStore.reservationBytes)
+        try store.put(artifactName("a"), artifactBytes(2))
+        // What it does send it holds, and so much ahead, until there is no room.
+        let other = try store.beginUpload(expectedBytes: 230 << 20)
+        let piece = [UInt8](repeating: 1, count: 32 << 20)
+        var error: ArtifactError?
+        for _ in 0..<7 where error == nil {
+            do throws(ArtifactError) { try other.write(piece) } catch let refusal { error = refusal }
+        }
+        #expect(error?.kind == .full)
+        slow.abandon()
+        other.abandon()
+        #expect(store.usage.reservedBytes == 0)
+    }
+
     @Test func `everything known survives a restart`() throws {
         let clock = SimulationClock(seed: 1)
         let disk = SimulatedDisk(seed: 1)

@@ -17,6 +17,16 @@ private func refusal(_ bytes: [UInt8]) -> CanonicalJSONError? {
 private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text.utf8)) }
 
 @Suite struct CanonicalJSONTests {
+    /// With the path written for each of them this took the square of the text: hours.
+    @Test("gateway decision 42: a text with many faults costs no more than one with one", .timeLimit(.minutes(2)))
+    func manyFaults() {
+        let name = String(repeating: "k", count: 1 << 20)
+        let faults = Array(repeating: "1e999", count: 1 << 20).joined(separator: ",")
+        let error = refusal("{\"\(name)\":[\(faults)]}")
+        #expect(error?.kind == .numberNotRepresentable)
+        #expect(error?.path.utf8.count == 259, "the path is cut")
+    }
+
     @Test(arguments: ["arrays", "french", "structures", "unicode", "values", "weird"])
     func `RFC 8785 test vectors`(name: String) throws {
         let input = try Repository.bytes("Tests/Golden/canonical-json/input/\(name).json")

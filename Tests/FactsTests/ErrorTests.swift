@@ -24,6 +24,29 @@ import Testing
         #expect(ErrorReason.lengthRequired.httpStatus == 411)
     }
 
+    @Test("gateway decision 42: an error is no copy of what was sent")
+    func errorsAreBounded() {
+        let text = String(repeating: "\u{1}é", count: 1 << 20)
+        var error = ServiceError(.malformedRequest, text, field: text)
+        let limit = ServiceError.messageBytesMaximum + 3
+        #expect(error.message.utf8.count <= limit && error.field.utf8.count <= limit)
+        #expect(error.message.hasPrefix("\u{1}é\u{1}é") && error.message.hasSuffix("..."))
+        error.field = text
+        error.message = text
+        #expect(error.message.utf8.count <= limit && error.field.utf8.count <= limit)
+        // Six bytes of JSON for a control character, in the message and twice over in the detail.
+        #expect(error.connectBody.count < 32 * ServiceError.messageBytesMaximum)
+        let short = ServiceError(.malformedRequest, "short", field: "a.b")
+        #expect(short.message == "short" && short.field == "a.b")
+    }
+
+    @Test func `what others say stands on one line and turns no terminal`() {
+        #expect(ShownText.line("a\u{1B}]0;owned\u{7}\nserver ok\u{202E}") == "a\u{FFFD}]0;owned\u{FFFD}\u{FFFD}server ok\u{FFFD}")
+        #expect(ShownText.line("grüße 100%") == "grüße 100%")
+        #expect(ShownText.line(String(repeating: "x", count: 5_000)).utf8.count == ShownText.lineBytesMaximum + 3)
+        #expect(ShownText.lines("a\nb\rc", bytes: 100) == "a\nb\u{FFFD}c")
+    }
+
     @Test func `an error reaches a client as Connect has it`() throws {
         var error = ServiceError(.conflictingDuplicate, "Both \"digests\" differ.\n", field: "fact")
         error.storedDigest = SHA256.hash([1])

@@ -413,4 +413,28 @@ private func request(object: String) -> String {
         #expect(try CanonicalJSON.canonicalise(indented) == CanonicalJSON.canonicalise(lines[0]))
         #expect(String(decoding: indented, as: UTF8.self).hasPrefix("{\n  \"offset\": 0,\n"))
     }
+
+    @Test("gateway decision 42: no more of a list is read than refuses it", arguments: [WireEncoding.proto, .json])
+    func listsAreReadToTheirLimit(_ encoding: WireEncoding) throws {
+        let count = 1_000_000
+        let (facts, artifacts, labels): ([UInt8], [UInt8], [UInt8])
+        switch encoding {
+        case .proto:
+            facts = Array(repeating: [0x12, 0], count: count).flatMap { $0 }
+            // A fact of 3 * 2^14 bytes, and an envelope of as many.
+            artifacts = [0x1A, 0x80, 0x80, 0x03] + Array(repeating: [0x2A, 0], count: 0x6000).flatMap { $0 }
+            labels = [0x12, 0x80, 0x80, 0x03] + Array(repeating: [0x3A, 0], count: 0x6000).flatMap { $0 }
+        case .json:
+            func list(_ element: String) -> String { Array(repeating: element, count: 0x6000).joined(separator: ",") }
+            facts = Array("{\"facts\":[\(Array(repeating: "{}", count: count).joined(separator: ","))]}".utf8)
+            artifacts = Array("{\"fact\":{\"artifacts\":[\(list("{}"))]}}".utf8)
+            labels = []
+        }
+        #expect(try WireCodec.decodeAppendFacts(facts, encoding).facts.count == FactLimits.pageFacts + 1)
+        #expect(
+            try WireCodec.decodeAppendFact(artifacts, encoding).fact.artifacts.count == FactLimits.artifacts + 1)
+        if encoding == .proto {
+            #expect(try WireCodec.decodeAppendFact(labels, encoding).fact.labels.count == FactLimits.labels + 1)
+        }
+    }
 }

@@ -224,4 +224,30 @@ import Testing
         #expect(await bench.prefetch.state(Self.name("a")).word == "not_granted")
         await bench.end()
     }
+
+    @Test func `what all came of and did not end is fetched again and not from its end on`() async throws {
+        let bench = Bench()
+        let bytes = (0..<4_000).map { UInt8($0 % 251) }
+        bench.peer.state.withLock {
+            $0.bytes[ArtifactPath.path(Self.name("a"))] = bytes
+            $0.breaksAfter = [4_000]
+        }
+        try bench.refer(to: "a", bytes, at: 0)
+        await bench.prefetch.start()
+        try await bench.until { bench.store.find(Self.name("a")) != nil }
+        #expect(bench.peer.state.withLock { $0.asked }.map { $0["range"] } == [nil, nil])
+        #expect(bench.store.usage.reservedBytes == 0)
+        await bench.end()
+    }
+
+    @Test func `many names that nobody gives us keep no other from being fetched`() async throws {
+        let bench = Bench()
+        for number in 0..<3_000 { try bench.refer(to: "absent-\(number)", [1], at: UInt64(number)) }
+        bench.peer.state.withLock { $0.bytes[ArtifactPath.path(Self.name("there"))] = [2] }
+        try bench.refer(to: "there", [2], at: 3_000)
+        #expect(await bench.prefetch.awaited(log: Self.log).count == 3_001)
+        await bench.prefetch.start()
+        try await bench.until { bench.store.find(Self.name("there")) != nil }
+        await bench.end()
+    }
 }

@@ -2,6 +2,7 @@ import Buffers
 import Facts
 import Foundation
 import RPC
+import Replication
 import SwiftProtobuf
 import Synchronization
 import Testing
@@ -173,6 +174,26 @@ import WriteAheadLog
                 != nil)
         await enterprise.close()
         await plant.close()
+    }
+
+    @Test("gateway decision 25: a page larger than what was asked for is not taken")
+    func largePage() async throws {
+        let connection = PeerConnection(
+            call: { (_, _, _) async throws(RPCClientError) in [UInt8](repeating: 0, count: 5 << 20) }, close: {})
+        let files = try Self.enterprise()
+        let configuration = try files.load()
+        let gates = PeerGates()
+        let source = RPCPullSource(
+            connection: connection, peer: configuration.peers[0], pull: configuration.cursors[0],
+            zone: "enterprise", profile: "standard", pageBytes: 1 << 20, gates: gates)
+        let position = SourcePosition(logUUID: [UInt8](repeating: 1, count: 16), epoch: 1, nextOffset: 0)
+        let failure = await #expect(throws: PullFailure.self) {
+            try await source.fetch(from: 0, position: position, receiver: position)
+        }
+        guard case .refused(.malformedRequest, let sentence) = failure else {
+            return #expect(Bool(false), "\(String(describing: failure))")
+        }
+        #expect(sentence.contains("5242880 bytes where 1048576 were asked for"))
     }
 
     @Test func `a source that was copied back is refused and nothing is merged`() async throws {

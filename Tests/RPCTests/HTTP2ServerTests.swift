@@ -274,6 +274,14 @@ import Testing
         #expect(fixture.peer.closed == [head.id: .noError, trailers.id: .noError])
     }
 
+    @Test func anAnswerWhoseHeadCannotBeSentIsAReset() throws {
+        let fixture = try Fixture()
+        let stream = fixture.request("/t/LargeHead")
+        try fixture.exchange()
+        #expect(fixture.peer.closed[stream.id] == .internalError)
+        #expect(fixture.channel.isActive)
+    }
+
     @Test func answersOfOneTurnLeaveInOneWrite() throws {
         let fixture = try Fixture()
         for _ in 0..<50 { _ = fixture.request() }

@@ -95,6 +95,10 @@ final class HTTP2TestDispatcher: HTTPRequestDispatcher {
             case "/t/Unclean":
                 exchange.respond(
                     status: 200, headers: headers + [("x-unclean", HTTP2TestServer.uncleanValue)], body: body)
+            case "/t/LargeHead":
+                // More than nghttp2 sends in a head.
+                exchange.respond(
+                    status: 200, headers: headers + [("x-large", String(repeating: "v", count: 70_000))], body: body)
             case "/t/UncleanTrailers":
                 exchange.respond(
                     GRPCAnswer(

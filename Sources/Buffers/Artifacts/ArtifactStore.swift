@@ -13,6 +13,8 @@ package protocol ArtifactStore: AnyObject, Sendable {
     func entry(_ name: ArtifactName) -> ArtifactEntry?
     /// Up to `count` names after one, in order; with `isPending` those whose bytes are not here.
     func list(after name: ArtifactName?, count: Int, isPending: Bool) -> [ArtifactEntry]
+    /// All names whose bytes are not here, in no order; O(their number).
+    func pendingNames() -> [ArtifactName]
     var usage: ArtifactUsage { get }
 
     // MARK: Bytes

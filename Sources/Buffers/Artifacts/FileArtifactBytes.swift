@@ -13,19 +13,21 @@ final class FileArtifactUpload: ArtifactUpload, @unchecked Sendable {
     private let disk: any Disk
     private let path: String
     private var file: (any DiskFile)?
-    private let reservedBytes: UInt64
+    private let expectedBytes: UInt64
+    private var reservedBytes: UInt64
     private var hash = SHA256()
     private var size: UInt64 = 0
     private var durableSize: UInt64 = 0
 
     init(
         _ store: FileArtifactStore, _ disk: any Disk, _ path: String, _ file: any DiskFile,
-        _ reservedBytes: UInt64
+        expectedBytes: UInt64, reservedBytes: UInt64
     ) {
         self.store = store
         self.disk = disk
         self.path = path
         self.file = file
+        self.expectedBytes = expectedBytes
         self.reservedBytes = reservedBytes
     }
 
@@ -33,9 +35,15 @@ final class FileArtifactUpload: ArtifactUpload, @unchecked Sendable {
 
     func write(_ bytes: [UInt8]) throws(ArtifactError) {
         guard let file else { throw ArtifactError(.failed, "the upload is over already") }
-        guard size + UInt64(bytes.count) <= reservedBytes else {
+        let needed = size + UInt64(bytes.count)
+        guard needed <= expectedBytes else {
             throw ArtifactError(
-                .failed, "more bytes come than the \(reservedBytes) that were announced")
+                .failed, "more bytes come than the \(expectedBytes) that were announced")
+        }
+        if needed > reservedBytes {
+            let more = min(expectedBytes, needed + FileArtifactStore.reservationBytes) - reservedBytes
+            try store.reserve(more)
+            reservedBytes += more
         }
         let result = bytes.withUnsafeBytes { bytes in
             hash.update(bytes)

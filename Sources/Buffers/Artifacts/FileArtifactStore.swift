@@ -96,6 +96,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
         return names.withLock { names in page.compactMap { names[$0] } }
     }
 
+    package func pendingNames() -> [ArtifactName] { names.withLock { $0.names(isPending: true) } }
+
     package var usage: ArtifactUsage {
         var usage = names.withLock { $0.usage }
         usage.capacityBytes = capacityBytes
@@ -105,31 +107,41 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     // MARK: Bytes
 
     package func beginUpload(expectedBytes: UInt64) throws(ArtifactError) -> any ArtifactUpload {
-        let fits = names.withLock { names in
-            var usage = names.usage
-            usage.capacityBytes = capacityBytes
-            guard usage.hasRoom(for: expectedBytes) else { return false }
-            names.reservedBytes += expectedBytes
-            return true
-        }
-        guard fits else { throw .full(capacityBytes) }
+        guard usage.hasRoom(for: expectedBytes) else { throw .full(capacityBytes) }
+        let first = min(expectedBytes, FileArtifactStore.reservationBytes)
+        try reserve(first)
         do throws(DiskError) {
             let free = try directory.disk.freeBytes(directory.root)
             guard free >= FileArtifactStore.freeSpaceReserveBytes + min(expectedBytes, 1 << 60) else {
-                giveBack(expectedBytes)
                 throw DiskError(.freeSpace, directory.root, code: 0)
             }
             let number = nextUpload.add(1, ordering: .relaxed).newValue
             let (path, file) = try directory.create(number)
-            return FileArtifactUpload(self, directory.disk, path, file, expectedBytes)
+            return FileArtifactUpload(
+                self, directory.disk, path, file, expectedBytes: expectedBytes, reservedBytes: first)
         } catch {
+            giveBack(first)
             if error.operation == .freeSpace, error.code == 0 {
                 throw ArtifactError(
                     .full, "the disk under \(directory.root) has no room; make some")
             }
-            giveBack(expectedBytes)
             throw ArtifactError(.failed, error.sentence)
         }
+    }
+
+    /// An upload holds what has come of it and so much ahead. What it only announced holds nothing: a length is one
+    /// line of a head, and whoever sends its bytes one by one would keep everybody else out.
+    static let reservationBytes: UInt64 = 64 << 20
+
+    func reserve(_ bytes: UInt64) throws(ArtifactError) {
+        let fits = names.withLock { names in
+            var usage = names.usage
+            usage.capacityBytes = capacityBytes
+            guard usage.hasRoom(for: bytes) else { return false }
+            names.reservedBytes += bytes
+            return true
+        }
+        guard fits else { throw .full(capacityBytes) }
     }
 
     func giveBack(_ reservedBytes: UInt64) {

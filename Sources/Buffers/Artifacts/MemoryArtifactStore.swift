@@ -35,6 +35,8 @@ package final class MemoryArtifactStore: ArtifactStore {
         }
     }
 
+    package func pendingNames() -> [ArtifactName] { state.withLock { $0.names.names(isPending: true) } }
+
     package var usage: ArtifactUsage {
         var usage = state.withLock { $0.names.usage }
         usage.capacityBytes = capacityBytes

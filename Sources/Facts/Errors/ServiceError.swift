@@ -3,11 +3,15 @@ internal import SwiftProtobuf
 
 /// A refusal on its way to a caller: exactly one `ErrorDetail` in one Connect error.
 package struct ServiceError: Error, Sendable {
+    /// Of a message, and of a field: both may quote what was sent, of which an error is no copy. With gRPC both forms
+    /// of a message stand in a head, which nghttp2 sends up to 64 KiB.
+    package static let messageBytesMaximum = 8 << 10
+
     package var reason: ErrorReason
     /// One sentence: what happened and what to do.
-    package var message: String
+    package var message: String { didSet { message = ServiceError.bounded(message) } }
     /// The path of the field that is at fault, e.g. `fact.object.counter`; empty: none.
-    package var field: String
+    package var field: String { didSet { field = ServiceError.bounded(field) } }
     /// Also the `Retry-After` header, rounded up to seconds; 0: none.
     package var retryAfterMilliseconds: UInt32 = 0
     package var offset: UInt64?
@@ -26,9 +30,13 @@ package struct ServiceError: Error, Sendable {
     /// An empty message takes the reason's own sentence.
     package init(_ reason: ErrorReason, _ message: String = "", field: String = "") {
         self.reason = reason
-        self.message = message.isEmpty ? reason.sentence : message
-        self.field = field
+        self.message = message.isEmpty ? reason.sentence : ServiceError.bounded(message)
+        self.field = ServiceError.bounded(field)
         self.retryable = reason.retryable
+    }
+
+    private static func bounded(_ text: String) -> String {
+        ShownText.bounded(text, bytes: messageBytesMaximum)
     }
 
     package var code: ConnectCode { reason.code }

@@ -64,7 +64,7 @@ struct Canonicaliser {
 
     func located(_ problem: JSONReader.Problem) -> CanonicalJSONError {
         var path: [UInt8] = []
-        for place in places {
+        for place in places where path.count <= JSONPath.limitBytes {
             switch place {
             case .index(let index): JSONPath.append(.index(index), to: &path)
             case .name(let range): JSONPath.append(.name(Array(names[range])), to: &path)
@@ -77,11 +77,11 @@ struct Canonicaliser {
 
     /// Throws what makes the text unreadable, keeps the rest for the end.
     private mutating func report(_ problem: JSONReader.Problem) throws(CanonicalJSONError) {
-        let error = located(problem)
         switch problem.kind {
         case .loneSurrogate, .duplicateName, .numberNotRepresentable:
-            if deferred == nil { deferred = error }
-        case .syntax, .invalidUTF8, .tooDeep: throw error
+            // Only the first is told, so only for it the path is written: a text may have as many as it has bytes.
+            if deferred == nil { deferred = located(problem) }
+        case .syntax, .invalidUTF8, .tooDeep: throw located(problem)
         }
     }
 

@@ -91,7 +91,7 @@ struct FactValidator {
         guard labels.count <= FactLimits.labels else {
             throw FactError(
                 .invalidEnvelope, field: "envelope.labels",
-                "an envelope has \(FactLimits.labels) labels at most, not \(labels.count)")
+                "an envelope has \(FactLimits.labels) labels at most")
         }
         for label in labels {
             guard !label.name.utf8.isEmpty, label.name.utf8.count <= FactLimits.nameBytes else {

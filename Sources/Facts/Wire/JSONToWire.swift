@@ -214,7 +214,8 @@ struct JSONToWire {
         }
         reader = canonicaliser.reader
         guard let refused = canonicaliser.deferred else { return canonicaliser.output }
-        refusals.append(refused)
+        // More are of a batch that is refused as a whole: they share the last one's place.
+        if refusals.count <= FactLimits.pageFacts { refusals.append(refused) }
         var marked = [ValueMark.refused]
         WireWriter.appendVarint(UInt64(refusals.count - 1), to: &marked)
         return marked

@@ -1,4 +1,5 @@
-/// Reads facts from a request whose bytes passed the validator, or come from the JSON reader.
+/// Reads facts from a request whose bytes passed the validator, or come from the JSON reader. Of a list with a limit
+/// no more is read than one above it, which is enough to refuse it: an empty element is two bytes of a body.
 struct SubmissionReader {
     let bytes: UnsafeRawBufferPointer
     /// The refusals of the JSON reader; nil: the request was binary.
@@ -26,7 +27,8 @@ struct SubmissionReader {
         while let field = try reader.next() {
             switch field.number {
             case 1: request.stream = text(field)
-            case 2: request.facts.append(try message(field.content))
+            case 2 where request.facts.count <= FactLimits.pageFacts:
+                request.facts.append(try message(field.content))
             case 3: request.stopOnError = field.value != 0
             default: break
             }
@@ -68,7 +70,8 @@ struct SubmissionReader {
             case 4: submission.producedAtUnixMilliseconds = Int64(bitPattern: field.value)
             case 5: submission.correlationID = text(field)
             case 6: submission.causationID = text(field)
-            case 7: submission.labels.append(try label(field.content))
+            case 7 where submission.labels.count <= FactLimits.labels:
+                submission.labels.append(try label(field.content))
             case 8: submission.objectMediaType = text(field)
             case 9: submission.objectSchema = text(field)
             default: break
@@ -97,7 +100,8 @@ struct SubmissionReader {
             case 2: submission.predicate = text(field)
             case 3: submission.body = .objectJSON(reader.array(field.content))
             case 4: submission.body = .objectBytes(reader.array(field.content))
-            case 5: submission.artifacts.append(try artifact(field.content))
+            case 5 where submission.artifacts.count <= FactLimits.artifacts:
+                submission.artifacts.append(try artifact(field.content))
             case 6: submission.body = try object(field.content)
             default: break
             }

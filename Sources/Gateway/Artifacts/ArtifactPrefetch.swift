@@ -17,7 +17,7 @@ protocol ArtifactSource: Sendable {
 /// remembers when to try again.
 actor ArtifactPrefetch {
     private static let lookEveryMilliseconds = 250
-    private static let pageNames = 256
+    private static let lookNames = 1_024
     /// Broken fetches whose bytes are kept to be gone on with; each is an open file.
     private static let partsMaximum = 32
 
@@ -33,7 +33,8 @@ actor ArtifactPrefetch {
     private var plan = PrefetchPlan()
     /// What came before a connection was lost: the next attempt goes on from there.
     private var parts: [ArtifactName: PartialArtifact] = [:]
-    private var page: ArtifactName?
+    /// Pending names that are still to be looked at before all are looked at again.
+    private var pass: ArraySlice<ArtifactName> = []
     private var loop: Task<Void, Never>?
     private var fetches: [ArtifactName: (peer: String, task: Task<Void, Never>)] = [:]
 
@@ -84,17 +85,13 @@ actor ArtifactPrefetch {
 
     /// What facts of a log refer to, is not here, and is given to us.
     func awaited(log: [UInt8]) -> Set<ArtifactName> {
-        var names: Set<ArtifactName> = []
-        var after: ArtifactName?
-        while true {
-            let entries = store.list(after: after, count: ArtifactPrefetch.pageNames, isPending: true)
-            for entry in entries
-            where entry.uses.contains(where: { $0.log == log }) && !plan.isRefused(entry.name) {
-                names.insert(entry.name)
-            }
-            guard entries.count == ArtifactPrefetch.pageNames else { return names }
-            after = entries.last?.name
-        }
+        Set(
+            store.pendingNames().filter { name in
+                guard let entry = store.entry(name), entry.isPending, !plan.isRefused(name) else {
+                    return false
+                }
+                return entry.uses.contains { $0.log == log }
+            })
     }
 
     /// Which of these names are not here yet, and not refused either.
@@ -112,16 +109,18 @@ actor ArtifactPrefetch {
     // MARK: - Fetching
 
     private func look() {
-        guard store.usage.pending > 0 || page != nil || !parts.isEmpty else { return }
-        let entries = store.list(
-            after: page, count: ArtifactPrefetch.pageNames, isPending: true)
-        page = entries.count == ArtifactPrefetch.pageNames ? entries.last?.name : nil
-        if page == nil {
+        if pass.isEmpty {
+            guard store.usage.pending > 0 || !parts.isEmpty else { return }
+            // Names that nobody gives us stay pending, as many as there are: one look is at a few of them.
+            pass = store.pendingNames()[...]
             let store = store
             plan.keep { store.entry($0)?.isPending == true }
             parts = parts.filter { store.entry($0.key)?.isPending == true }
         }
-        for entry in entries {
+        let looked = pass.prefix(ArtifactPrefetch.lookNames)
+        pass = pass.dropFirst(ArtifactPrefetch.lookNames)
+        if pass.isEmpty { pass = [] }
+        for entry in looked.compactMap({ store.entry($0) }) where entry.isPending {
             guard let expected = entry.expected, let peer = peer(of: entry),
                 let source = sources[peer], mayAsk(peer), fetches[entry.name] == nil,
                 plan.begin(entry.name, peer: peer, now: now())

@@ -15,8 +15,9 @@ final class PartialArtifact: @unchecked Sendable {
     private var isFirst = true
     /// What came cannot be gone on with.
     private var isBroken = false
-    /// There is nothing to go on with.
-    var mustStartOver: Bool { isBroken || bytes == 0 }
+    /// There is nothing to go on with, or nothing behind it: an answer whose last bytes came and whose end did not
+    /// leaves no range to ask for.
+    var mustStartOver: Bool { isBroken || bytes == 0 || bytes >= expected.size }
 
     init(
         _ name: ArtifactName, _ expected: ArtifactContent, _ store: any ArtifactStore,

@@ -9,6 +9,8 @@ struct RPCPullSource: PullSource {
     /// Long polls answer at once when something is there; silence longer than this is a failure.
     private static let waitMilliseconds: UInt32 = 5_000
     private static let callMilliseconds = 15_000
+    /// Of a page beside its entries: its position, and a gap before them.
+    private static let pageFrameBytes = 64 << 10
 
     let connection: PeerConnection
     let peer: PeerConfiguration
@@ -34,7 +36,7 @@ struct RPCPullSource: PullSource {
         guard told.zone.utf8.elementsEqual(peer.id.utf8) else {
             throw .refused(
                 .unknownZone,
-                "the node at \(peer.endpoint?.description ?? "?") is of zone \(told.zone), "
+                "the node at \(peer.endpoint?.description ?? "?") is of zone \(ShownText.line(told.zone)), "
                     + "peers.yaml says \(peer.id)")
         }
         let opened = try await openCursor(position, receiver, isDryRun: false)
@@ -62,7 +64,7 @@ struct RPCPullSource: PullSource {
             guard case .peerFailed = RPCPullSource.meaning(of: error) else {
                 return gates.answered(peer.id, .greeting)
             }
-            gates.failed(peer.id, error.description, began: began)
+            gates.failed(peer.id, ShownText.line(error.description), began: began)
         }
     }
 
@@ -97,7 +99,15 @@ struct RPCPullSource: PullSource {
         request.source = position.wire
         request.receiver = receiver.wire
         request.formatMax = messageFormatMaximum
-        return try await send(.fetchFacts, request)
+        let page = try await send(.fetchFacts, request)
+        // What is kept of pages while the log is full is counted by what was asked for.
+        let bytesMaximum = max(pageBytes, FactLimits.recordBytes) + RPCPullSource.pageFrameBytes
+        guard page.count <= bytesMaximum else {
+            throw .refused(
+                .malformedRequest,
+                "the peer's page has \(page.count) bytes where \(pageBytes) were asked for; nothing of it was taken")
+        }
+        return page
     }
 
     func confirm(position: SourcePosition, receiver: SourcePosition) async throws(PullFailure)
@@ -150,7 +160,7 @@ struct RPCPullSource: PullSource {
                 if case .unavailable(let sentence) = failure {
                     gates.failed(peer.id, sentence, began: began)
                 } else {
-                    gates.failed(peer.id, error.description, began: began)
+                    gates.failed(peer.id, ShownText.line(error.description), began: began)
                 }
             case .peerAnswered: gates.answered(peer.id, .fact)
             case .own: gates.abandoned(peer.id, stream)
@@ -186,10 +196,12 @@ struct RPCPullSource: PullSource {
         case .transport(_, let sentence): return .unavailable(sentence)
         case .status(let failure):
             guard let told = failure.serviceError else {
-                return .unavailable("the peer answered \(failure.httpStatus): \(failure.message)")
+                return .unavailable(
+                    "the peer answered \(failure.httpStatus): \(ShownText.line(failure.message))")
             }
-            return told.retryable
-                ? .unavailable(told.message) : .refused(told.reason, told.message)
+            // It stands in the status and in the log, as often as it changes.
+            let sentence = ShownText.line(told.message)
+            return told.retryable ? .unavailable(sentence) : .refused(told.reason, sentence)
         }
     }
 }

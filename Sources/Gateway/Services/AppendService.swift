@@ -131,8 +131,7 @@ struct AppendService: Sendable {
             guard submission.facts.count <= FactLimits.pageFacts else {
                 throw ServiceError(
                     .tooLarge,
-                    "the batch has \(submission.facts.count) facts and may have "
-                        + "\(FactLimits.pageFacts); split it", field: "facts")
+                    "the batch has more than \(FactLimits.pageFacts) facts; split it", field: "facts")
             }
             var batch = Batch(facts: [], results: [])
             for (index, fact) in submission.facts.enumerated() {

@@ -291,6 +291,13 @@ struct FetchService: Sendable {
             throw ServiceError(
                 .missingField, "the request names no consumer", field: "consumer_name")
         }
+        // What is no name is not looked for among them, and what is near it even less.
+        guard name.utf8.count <= FactLimits.nameBytes else {
+            throw ServiceError(
+                .malformedRequest,
+                "consumer_name has \(name.utf8.count) bytes and may have \(FactLimits.nameBytes)",
+                field: "consumer_name")
+        }
         guard let log = logs.log(ofConsumer: name, owner: caller.identity),
             let cursor = log.cursors.cursor(owner: caller.identity, name: name)
         else { throw unknownConsumer(name, caller) }

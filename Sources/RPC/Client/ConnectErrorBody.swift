@@ -3,7 +3,14 @@ internal import FoundationEssentials
 
 /// Reads a Connect error as leniently as responses are read: what cannot be understood leaves the
 /// HTTP status to speak.
+///
+/// The other side may say anything, at any length, again and again; what it says goes into logs, states and onto
+/// terminals.
 enum ConnectErrorBody {
+    private static let codeBytesMaximum = 64
+    /// Of a batch that a node refuses, 64 failures with a sentence each.
+    private static let detailBytesMaximum = 256 << 10
+
     private struct Body: Decodable {
         var code: String?
         var message: String?
@@ -25,9 +32,10 @@ enum ConnectErrorBody {
             }
         return RPCFailure(
             httpStatus: response.status,
-            code: body?.code
+            code: body?.code.map { ShownText.line($0, bytes: codeBytesMaximum) }
                 ?? ConnectCode.inferred(fromHTTPStatus: response.status).rawValue,
-            message: body?.message ?? plainMessage(response),
+            message: ShownText.lines(
+                body?.message ?? plainMessage(response), bytes: ServiceError.messageBytesMaximum),
             detail: detail,
             retryAfterMilliseconds: retryMilliseconds)
     }
@@ -40,11 +48,18 @@ enum ConnectErrorBody {
     }
 
     private static func errorDetail(_ detail: Detail) -> Bsfg_V1_ErrorDetail? {
-        guard detail.type == "bsfg.v1.ErrorDetail", let value = detail.value else { return nil }
+        guard detail.type == "bsfg.v1.ErrorDetail", let value = detail.value,
+            value.utf8.count <= detailBytesMaximum
+        else { return nil }
         // Connect leaves base64's padding out.
         let padding = String(repeating: "=", count: (4 - value.utf8.count % 4) % 4)
         guard let bytes = Data(base64Encoded: value + padding) else { return nil }
-        return try? WireCodec.decodeResponse(Bsfg_V1_ErrorDetail.self, [UInt8](bytes), .proto)
+        guard
+            var told = try? WireCodec.decodeResponse(
+                Bsfg_V1_ErrorDetail.self, [UInt8](bytes), .proto)
+        else { return nil }
+        told.field = ShownText.line(told.field)
+        return told
     }
 
     /// The first line of a short text body.

@@ -467,10 +467,15 @@ extension HTTP2Session {
         return true
     }
 
-    /// A request that never left, for example because the other side is going away.
+    /// A request that never left, for example because the other side is going away; or an answer whose head is more
+    /// than nghttp2 sends, whose stream would stay open and silent.
     func frameNotSent(_ frame: nghttp2_frame) {
-        guard role == .client, UInt32(frame.hd.type) == NGHTTP2_HEADERS.rawValue else { return }
-        streamCloses(frame.hd.stream_id, HTTP2ErrorCode.refusedStream.rawValue)
+        guard UInt32(frame.hd.type) == NGHTTP2_HEADERS.rawValue else { return }
+        switch role {
+        case .client: streamCloses(frame.hd.stream_id, HTTP2ErrorCode.refusedStream.rawValue)
+        case .server:
+            if let stream = stream(frame.hd.stream_id) { reset(stream, .internalError) }
+        }
     }
 
     enum DataToSend {
