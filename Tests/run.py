@@ -32,6 +32,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/cli_test.py", 600),
     ("Tests/Interop/curl_tls.py", 600),
     ("Tests/Interop/connect_client.py", 600),
+    ("Tests/Interop/connect_conformance.py", 600),
     ("Tests/Interop/connect_server.py", 300),
     ("Tests/Interop/grpc_client.py", 600),
     ("Tests/Interop/errors.py", 600),
