@@ -43,6 +43,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/quarantine.py", 1200),
     ("Tests/EndToEnd/gates.py", 1200),
     ("Tests/EndToEnd/flows.py", 600),
+    ("Tests/EndToEnd/cursor_query.py", 300),
     ("Tests/EndToEnd/interaction_diagrams.py", 600),
     ("Tests/EndToEnd/reloads.py", 600),
     ("Tests/EndToEnd/schedules.py", 1200),
