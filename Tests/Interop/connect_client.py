@@ -8,11 +8,15 @@ combination of codec, coding and HTTP version; errors decoded as the table says.
 import itertools
 import json
 import pathlib
+import re
+import time
 
+import whole_contract
 from contract import PROTO, error_table, generate
+from connectrpc.code import Code
 from connectrpc.codec import proto_json_codec
 from connectrpc.errors import ConnectError
-from protobuf import Oneof
+from protobuf import Oneof, message_from_json_value, message_to_json_value
 from pyqwest import HTTPVersion, SyncClient, SyncHTTPTransport
 from support import STREAM, Caller, Site, fact, main
 
@@ -44,10 +48,10 @@ class Clients:
         self.wire = Recorder(transport)
         http_client = SyncClient(self.wire)
         address = f"https://127.0.0.1:{node.port}"
-        self.boundary = generated.connect.BoundaryServiceClientSync(
+        self.of = lambda service: getattr(generated.connect, f"{service}ClientSync")(
             address, http_client=http_client, **options)
-        self.ingest = generated.connect.IngestServiceClientSync(
-            address, http_client=http_client, **options)
+        self.boundary = self.of("BoundaryService")
+        self.ingest = self.of("IngestService")
 
 
 class Requests:
@@ -201,13 +205,56 @@ def batch(checks, generated, requests, clients):
             outcome.APPENDED)
 
 
+def deadlines(checks, generated, node, certificate, pb):
+    """`timeout_ms`, of the client and of a call, reaches the node: a long poll ends before it, and empty."""
+    head = Clients(generated, node, certificate).boundary.fetch_facts(
+        pb.FetchFactsRequest(consumer_name="line-3")).head_offset
+    for name, of_client, of_call in (("a client", 3_000, None), ("a call", None, 3_000), ("both", 600_000, 3_000)):
+        for version in (HTTPVersion.HTTP1, HTTPVersion.HTTP2):
+            clients = Clients(generated, node, certificate, version, timeout_ms=of_client)
+            page = None
+            # Now and then a slow machine needs more than the quarter of a second that is left for the way back.
+            for _ in range(5):
+                began = time.monotonic()
+                try:
+                    page = clients.boundary.fetch_facts(
+                        pb.FetchFactsRequest(consumer_name="line-3", from_offset=head, wait_ms=10_000),
+                        timeout_ms=of_call)
+                    break
+                except ConnectError as error:
+                    if error.code != Code.DEADLINE_EXCEEDED:
+                        raise
+            seconds = time.monotonic() - began
+            checks.check(
+                f"gateway decision 32: timeout_ms of {name}: a long poll ends before it, {version}",
+                page is not None and not page.entries and 1 < seconds < 10
+                and clients.wire.request.get("connect-timeout-ms") == "3000", (seconds, clients.wire.request))
+
+
+def everything(checks, generated, site, node, peer):
+    """Every procedure by the generated clients, in both codecs."""
+    certificates = {"producer-1": site.certificate("producer-1", name="everything"), peer.zone: peer.certificate}
+    for codec, options in (("proto", {}), ("JSON", {"codec": proto_json_codec()})):
+        clients = {
+            identity: Clients(generated, node, certificate, timeout_ms=60_000, **options)
+            for identity, certificate in certificates.items()}
+
+        def call(identity, service, method, message):
+            request = message_from_json_value(getattr(generated.pb, f"{method}Request"), message)
+            name = re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
+            return message_to_json_value(getattr(clients[identity].of(service), name)(request))
+
+        whole_contract.walk(checks, f"connectrpc {codec}", node, peer, "producer-1", call)
+
+
 def test(checks):
     with Site() as site:
         generated = generate(site.directory)
         requests = Requests(generated)
         pb = generated.pb
         node = site.node("plant-a")
-        node.client("producer-1")
+        peer = site.node("enterprise")
+        whole_contract.prepare(node, peer, "producer-1")
         node.client("producer-2")
         certificate = site.certificate("producer-1")
         other = site.certificate("producer-2")
@@ -265,6 +312,11 @@ def test(checks):
 
         with checks.guard("batches"):
             batch(checks, generated, requests, clients)
+
+        with checks.guard("deadlines"):
+            deadlines(checks, generated, node, certificate, pb)
+        with checks.guard("every procedure"):
+            everything(checks, generated, site, node, peer)
 
         with checks.guard("a restart"):
             before = clients.boundary.append_fact(requests.append("before-restart"))

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 
+import whole_contract
 from contract import error_table
 from support import BOUNDARY, Site, content_digest, fact, main, run, wait_until
 
@@ -89,6 +90,22 @@ def calls(checks, node, curl, flag, version):
         f"{name}: health",
         (health.version, health.json.get("zone"), health.json.get("identity"),
          health.json.get("status")), (version, node.zone, node.identity, "ok"))
+
+
+def everything(checks, site, node, peer):
+    """Every procedure by curl with JSON, over both HTTP versions."""
+    curls = {
+        "producer-1": Curl(node, site.certificate("producer-1", name="everything")),
+        peer.zone: Curl(node, peer.certificate)}
+    for flag in ("--http1.1", "--http2"):
+
+        def call(identity, service, method, message):
+            answer = curls[identity]("--json", json.dumps(message), flag, path=f"/bsfg.v1.{service}/{method}")
+            if answer.status != "200":
+                raise RuntimeError(f"{method}: {answer!r}")
+            return answer.json
+
+        whole_contract.walk(checks, f"curl {flag[2:]}", node, peer, "producer-1", call)
 
 
 def large_bodies(checks, node, curl):
@@ -182,7 +199,8 @@ def test(checks):
     with Site() as site:
         node = site.node("plant-a")
         node.object_limit = "3MiB"
-        node.client("producer-1")
+        peer = site.node("enterprise")
+        whole_contract.prepare(node, peer, "producer-1")
         certificate = site.certificate("producer-1")
         node.start()
         made = node.consumer("producer-1", "curl")
@@ -198,6 +216,8 @@ def test(checks):
             numbers(checks, curl)
         with checks.guard("handshakes"):
             handshakes(checks, site, node, curl)
+        with checks.guard("every procedure"):
+            everything(checks, site, node, peer)
         checks.equal("the node ends with", node.stop(), 0)
 
 

@@ -16,8 +16,9 @@ import threading
 import time
 
 import grpc
+import whole_contract
 from contract import PROTO, error_table
-from google.protobuf import any_pb2  # the type of a detail
+from google.protobuf import any_pb2, json_format  # the type of a detail
 from protobuf_fields import fields
 from support import STREAM, Site, main, wait_until
 
@@ -217,12 +218,31 @@ def pages(checks, pb, requests, boundary):
         (60, True))
 
 
+def everything(checks, pb, stubs, site, node, peer):
+    """Every procedure by the generated stubs."""
+    certificates = {"producer-1": site.certificate("producer-1", name="everything"), peer.zone: peer.certificate}
+    wires = {identity: channel(node, certificate) for identity, certificate in certificates.items()}
+
+    def call(identity, service, method, message):
+        stub = getattr(stubs, f"{service}Stub")(wires[identity])
+        answer = getattr(stub, method)(
+            json_format.ParseDict(message, getattr(pb, f"{method}Request")()), timeout=60)
+        return json_format.MessageToDict(answer)
+
+    try:
+        whole_contract.walk(checks, "grpcio", node, peer, "producer-1", call)
+    finally:
+        for wire in wires.values():
+            wire.close()
+
+
 def test(checks):
     with Site() as site:
         pb, stubs = generate(site.directory)
         requests = Requests(pb)
         node = site.node("plant-a")
-        node.client("producer-1")
+        peer = site.node("enterprise")
+        whole_contract.prepare(node, peer, "producer-1")
         node.client("monitor-1", roles=("monitor",))
         certificate = site.certificate("producer-1")
         node.start()
@@ -248,6 +268,8 @@ def test(checks):
                 reloads(checks, node, pb, requests, boundary)
             with checks.guard("deadlines"):
                 deadlines(checks, pb, boundary)
+        with checks.guard("every procedure"):
+            everything(checks, pb, stubs, site, node, peer)
         with channel(node, site.certificate("monitor-1")) as wire:
             refused(
                 checks, "gateway decision 34: a monitor appends nothing", pb,

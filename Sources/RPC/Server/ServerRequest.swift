@@ -70,7 +70,9 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     func receive(_ bytes: ByteBuffer) {
         guard phase == .readingBody else { return }
         let count = body.count + bytes.readableBytes
-        guard count <= core.limits.bodyBytes else {
+        // The limit is the message's; gRPC's prefix comes on top of it.
+        let prefix = connect.framing == .grpc ? GRPCFrame.headerBytes : 0
+        guard count <= core.limits.bodyBytes + prefix else {
             return finish(.failure(ConnectHead.tooLarge(core.limits)))
         }
         guard hold(Admission.steps(bytes: count)) else {

@@ -40,7 +40,7 @@ struct CursorQuery: AsyncParsableCommand {
         }
         switch output.format {
         case .table: StandardOutput.line(Self.table(pulls, evidence))
-        case .json: StandardOutput.json(.list(pulls.map(Self.json)))
+        case .json: StandardOutput.json(.list(pulls.map { Self.json($0, evidence) }))
         }
     }
 
@@ -49,22 +49,30 @@ struct CursorQuery: AsyncParsableCommand {
             "STREAM", "ORIGIN", "STATE", "SOURCE HEAD#", "NEXT#", "CONFIRMED#", "HERE#", "READERS#")
         func text(_ offset: UInt64?) -> String { offset.map { String($0) } ?? "-" }
         for pull in pulls {
-            let readers = evidence.readers.filter {
-                $0.stream.utf8.elementsEqual(pull.stream.utf8)
-                    && $0.origin.utf8.elementsEqual(pull.origin.utf8) && $0.detached.isEmpty
-            }
             table.row([
                 pull.stream, pull.origin,
                 pull.reason.isEmpty ? pull.state : "\(pull.state) (\(pull.reason))",
                 text(pull.sourceHeadOffset), text(pull.nextOffset), text(pull.confirmedOffset),
-                text(evidence.log(stream: pull.stream, origin: pull.origin)?.headOffset),
-                text(readers.map(\.nextOffset).min()),
+                text(here(pull, evidence)), text(readers(pull, evidence)),
             ])
         }
         return table.text
     }
 
-    static func json(_ pull: NodeEvidence.Pull) -> JSONOutput {
+    /// Where our own log of what is pulled ends.
+    private static func here(_ pull: NodeEvidence.Pull, _ evidence: NodeEvidence) -> UInt64? {
+        evidence.log(stream: pull.stream, origin: pull.origin)?.headOffset
+    }
+
+    /// The lowest offset of our own log that an attached reader still waits for.
+    private static func readers(_ pull: NodeEvidence.Pull, _ evidence: NodeEvidence) -> UInt64? {
+        evidence.readers.filter {
+            $0.stream.utf8.elementsEqual(pull.stream.utf8)
+                && $0.origin.utf8.elementsEqual(pull.origin.utf8) && $0.detached.isEmpty
+        }.map(\.nextOffset).min()
+    }
+
+    static func json(_ pull: NodeEvidence.Pull, _ evidence: NodeEvidence) -> JSONOutput {
         func number(_ offset: UInt64?) -> JSONOutput { offset.map { .unsigned($0) } ?? .null }
         return .object([
             ("peer", .text(pull.peer)), ("stream", .text(pull.stream)),
@@ -73,6 +81,8 @@ struct CursorQuery: AsyncParsableCommand {
             ("source_head_offset", number(pull.sourceHeadOffset)),
             ("next_offset", number(pull.nextOffset)),
             ("confirmed_offset", number(pull.confirmedOffset)),
+            ("here_offset", number(here(pull, evidence))),
+            ("readers_offset", number(readers(pull, evidence))),
         ])
     }
 }

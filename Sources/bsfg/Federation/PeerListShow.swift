@@ -23,7 +23,7 @@ enum PeerOutput {
             ("origins", texts(peer.origins)), ("artifacts", texts(peer.artifacts)),
             ("gate", gate.map { .text($0.mode) } ?? .null),
             ("reason", gate.map { .text($0.reason) } ?? .null),
-            ("pulls", .list(node.pulls(from: peer.id).map(CursorQuery.json))),
+            ("pulls", .list(node.pulls(from: peer.id).map { CursorQuery.json($0, node) })),
         ])
     }
 }
