@@ -129,12 +129,13 @@ import WriteAheadLog
         try slow.write(artifactBytes(1))
         #expect(store.usage.reservedBytes == FileArtifactStore.reservationBytes)
         try store.put(artifactName("a"), artifactBytes(2))
-        // What it does send it holds, and so much ahead, until there is no room.
-        let other = try store.beginUpload(expectedBytes: 230 << 20)
+        // What they do send they hold, and so much ahead, until there is no room for both.
+        let other = try store.beginUpload(expectedBytes: 170 << 20)
+        try other.write(artifactBytes(3))
         let piece = [UInt8](repeating: 1, count: 32 << 20)
         var error: ArtifactError?
         for _ in 0..<7 where error == nil {
-            do throws(ArtifactError) { try other.write(piece) } catch let refusal { error = refusal }
+            do throws(ArtifactError) { try slow.write(piece) } catch let refusal { error = refusal }
         }
         #expect(error?.kind == .full)
         slow.abandon()
