@@ -41,6 +41,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/histories.py", 600),
     ("Tests/EndToEnd/quarantine.py", 1200),
     ("Tests/EndToEnd/gates.py", 1200),
+    ("Tests/EndToEnd/audit.py", 600),
     ("Tests/EndToEnd/flows.py", 600),
     ("Tests/EndToEnd/interaction_diagrams.py", 600),
     ("Tests/EndToEnd/reloads.py", 600),
