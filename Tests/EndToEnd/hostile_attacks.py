@@ -5,6 +5,7 @@ only (one attack, or null). Prints what each kind of attack came to, as JSON:
 
     connected   connections that were made, for the attacks with a certificate: handshakes
     cut         ended by the node while the attack was going on
+    open        not ended when the time of the attacks was over
     answered    answers that were read, errors included
 """
 
@@ -270,7 +271,7 @@ class Attackers:
     def __init__(self, order):
         self.order = order
         self.end = time.monotonic() + order["seconds"]
-        self.outcomes = collections.defaultdict(lambda: {"connected": 0, "cut": 0, "answered": 0})
+        self.outcomes = collections.defaultdict(lambda: {"connected": 0, "cut": 0, "open": 0, "answered": 0})
         self.contexts = {}
 
     def context(self, number, protocol):
@@ -303,7 +304,7 @@ class Attackers:
                 left = max(1, self.end - time.monotonic())
                 await asyncio.wait_for(attack.run(Connection(reader, writer, number, outcome)), left)
             except asyncio.TimeoutError:
-                pass
+                outcome["open"] += writer is not None and time.monotonic() >= self.end
             except (OSError, EOFError, ssl.SSLError):
                 outcome["cut"] += writer is not None
             finally:
