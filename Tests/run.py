@@ -43,6 +43,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/histories.py", 600),
     ("Tests/EndToEnd/quarantine.py", 1200),
     ("Tests/EndToEnd/gates.py", 1200),
+    ("Tests/EndToEnd/audit.py", 600),
     ("Tests/EndToEnd/flows.py", 600),
     ("Tests/EndToEnd/cursor_query.py", 300),
     ("Tests/EndToEnd/interaction_diagrams.py", 600),

@@ -6,6 +6,7 @@ by an operator, and nothing is there twice; confirms by a wrong owner and by a c
 """
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -68,8 +69,8 @@ def source_copied_back(checks):
         wait_until("the line", lambda: events(receiver, "history_accepted"))
         checks.equal(
             "who accepted what, and why, is in the log",
-            [(event["side"], event["reason"]) for event in events(receiver, "history_accepted")],
-            [("receiver", "drill")])
+            [(event["by"], event["side"], event["reason"]) for event in events(receiver, "history_accepted")],
+            [(f"uid:{os.getuid()}", "receiver", "drill")])
 
 
 def settle_confirmed(source, receiver):

@@ -136,8 +136,8 @@ def standard(checks):
         decided = wait_until("the line", lambda: events(receiver, "quarantine_decided"))
         checks.check(
             "who decided and why is in the log",
-            decided and (decided[-1]["decision"], decided[-1]["reason"]) == ("discarded", "a drill"),
-            decided)
+            decided and [decided[-1][key] for key in ("by", "decision", "reason")]
+            == [f"uid:{os.getuid()}", "discarded", "a drill"], decided)
         receiver.kill()
         receiver.start()
         checks.equal("also after a kill", held(receiver), [])

@@ -90,13 +90,13 @@ private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text
         }
     }
 
-    @Test(arguments: [
+    @Test("gateway decision 29: a number that a double cannot keep is refused with its path", arguments: [
         "9007199254740993", "-9007199254740993", "9007199254740994000000000",
         "18446744073709551615",
         "1000000000000000000000", "1e400", "-1e309", "1e-400", "0.0000001e-323", "2e-324",
         "12345678901234567890123456789",
     ])
-    func `a number that a double cannot keep is refused with its path`(number: String) throws {
+    func unrepresentableNumbers(number: String) throws {
         let error = try #require(refusal("{\"values\":[{\"a b\":1},{\"counter\":\(number)}]}"))
         #expect(error.kind == .numberNotRepresentable)
         #expect(error.path == "values[1].counter")
@@ -126,15 +126,16 @@ private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text
         #expect(refusal([0x7B, 0x22] + sequence + Array("\":1}".utf8))?.kind == .invalidUTF8)
     }
 
-    @Test(arguments: [
+    @Test("gateway decision 29: a lone surrogate is refused", arguments: [
         "\\ud800", "\\udc00", "\\ud800\\u0041", "\\ud800x", "\\udbff\\ud800\\udc00", "\\ud83d",
     ])
-    func `a lone surrogate is refused`(escape: String) {
+    func loneSurrogates(escape: String) {
         #expect(refusal("[\"\(escape)\"]")?.kind == .loneSurrogate)
         #expect(refusal("{\"\(escape)\":1}")?.kind == .loneSurrogate)
     }
 
-    @Test func `a name twice is refused however it is spelled`() throws {
+    @Test("gateway decision 29: a name twice is refused however it is spelled; canonically equivalent names are two")
+    func aNameTwiceIsRefused() throws {
         #expect(refusal(#"{"a":1,"b":2,"a":3}"#)?.kind == .duplicateName)
         #expect(refusal(#"{"\u0061":1,"a":1}"#)?.path == "a")
         #expect(refusal(#"{"x":[{"😂":1,"\uD83D\uDE02":1}]}"#)?.kind == .duplicateName)
@@ -143,7 +144,8 @@ private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text
         #expect(try canonical("{\"e\u{301}\":1,\"\u{e9}\":2}") == "{\"e\u{301}\":1,\"\u{e9}\":2}")
     }
 
-    @Test func `depth is limited to 64`() throws {
+    @Test("gateway decision 29: 64 levels pass, 65 do not")
+    func depthIsLimited() throws {
         func nested(_ depth: Int, _ open: String, _ close: String) -> String {
             String(repeating: open, count: depth) + "1" + String(repeating: close, count: depth)
         }

@@ -24,6 +24,8 @@ import Testing
         }
     }
 
+    private let quiet = CertificateWatchMachine.quietMilliseconds
+
     @Test("gateway decision 40: changed files are read once they stay as they are")
     func changedFilesAreReadOnce() throws {
         let files = try Files()
@@ -32,14 +34,28 @@ import Testing
         #expect(machine.look(files.state(), atMilliseconds: 0) == .none)
         try files.write("b", "1")
         #expect(machine.look(files.state(), atMilliseconds: 1) == .none, "it may go on changing")
+        #expect(machine.look(files.state(), atMilliseconds: quiet) == .none)
         try files.write("a", "2")
-        #expect(machine.look(files.state(), atMilliseconds: 2) == .none)
-        #expect(machine.look(files.state(), atMilliseconds: 3) == .reload)
-        #expect(machine.reloaded(failure: nil, atMilliseconds: 4) == .none)
-        #expect(machine.look(files.state(), atMilliseconds: 5) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: quiet + 1) == .none, "it does")
+        #expect(machine.look(files.state(), atMilliseconds: 2 * quiet) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 2 * quiet + 1) == .reload)
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 2 * quiet + 1) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 9 * quiet) == .none)
         // Nobody changes a file when a CRL has had its time.
-        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 6) == .none)
-        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 7) == .reload)
+        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 10 * quiet) == .none)
+        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 11 * quiet) == .reload)
+    }
+
+    @Test("gateway decision 40: a change is read soon enough for a revoked caller to be gone within 2 s")
+    func changedFilesAreReadInTime() throws {
+        let files = try Files()
+        var machine = CertificateWatchMachine(files.state())
+        var now: Int64 = 0
+        #expect(machine.look(files.state(), atMilliseconds: now) == .none)
+        try files.write("a", "1")
+        repeat { now += CertificateWatch.intervalMilliseconds } while
+            machine.look(files.state(), atMilliseconds: now) == .none && now < 60_000
+        #expect(now <= 1_200)
     }
 
     @Test func `files that could not be read at their change are read at the next look`() throws {
@@ -47,11 +63,11 @@ import Testing
         var machine = CertificateWatchMachine(files.state())
         try files.write("a", "1")
         #expect(machine.look(files.state(), atMilliseconds: 0) == .none)
-        #expect(machine.look(files.state(), atMilliseconds: 1) == .reload)
+        #expect(machine.look(files.state(), atMilliseconds: quiet) == .reload)
         machine.postponed()
-        #expect(machine.look(files.state(), atMilliseconds: 2) == .reload)
-        #expect(machine.reloaded(failure: nil, atMilliseconds: 2) == .none)
-        #expect(machine.look(files.state(), atMilliseconds: 3) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: quiet + 1) == .reload)
+        #expect(machine.reloaded(failure: nil, atMilliseconds: quiet + 1) == .none)
+        #expect(machine.look(files.state(), atMilliseconds: 3 * quiet) == .none)
     }
 
     @Test("gateway decision 40: a half-written pair is an alarm after 30 s, once, and its end is told")
@@ -60,7 +76,7 @@ import Testing
         var machine = CertificateWatchMachine(files.state())
         func change(_ text: String, at milliseconds: Int64) throws {
             try files.write("a", text)
-            #expect(machine.look(files.state(), atMilliseconds: milliseconds) == .none)
+            #expect(machine.look(files.state(), atMilliseconds: milliseconds - quiet) == .none)
             #expect(machine.look(files.state(), atMilliseconds: milliseconds) == .reload)
         }
         try change("1", at: 1_000)

@@ -100,6 +100,26 @@ import Testing
         #expect(pair.description.contains("this is not the key of"))
     }
 
+    @Test("gateway decision 42: a file with a chain of 4 certificates is taken, one of 5 refused")
+    func aChainHasAtMostFourCertificates() throws {
+        let node = try Node()
+        try node.issue()
+        let path = URL(fileURLWithPath: "\(node.root)/certs/server.crt")
+        var chain = try Data(contentsOf: path)
+        for count in 2...5 {
+            chain += Data(try CertificateAuthority.make(name: "ca \(count)").certificate.pem)
+            try chain.write(to: path)
+            if count <= 4 {
+                #expect(try NodeCredentials.load(try node.load()).chain.count == count)
+                continue
+            }
+            let refused = try #require(throws: ConfigurationError.self) {
+                try NodeCredentials.load(try node.load())
+            }
+            #expect(refused.description.contains("holds 5 certificates, a chain has at most 4"))
+        }
+    }
+
     @Test("gateway decision 41: listen addresses are named by the certificate")
     func listenAddressesAreNamedByTheCertificate() throws {
         let node = try Node()

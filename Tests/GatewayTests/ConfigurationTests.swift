@@ -91,6 +91,11 @@ import WriteAheadLog
               body_size: 1MiB
               body_rate: 10KiB
               body_memory: 8MiB
+              http2_streams: 18
+              http2_connection_window: 2MiB
+              http2_stream_window: 128KiB
+              peer_ping: 5s
+              peer_unacknowledged: 6s
             log: {level: debug}
             buffers: {index_budget: 64MiB}
             """
@@ -172,6 +177,45 @@ import WriteAheadLog
         #expect(limits.headBytes == 16 << 10 && limits.fieldBytes == 8 << 10)
         #expect(limits.bodyBytes == 1 << 20 && limits.bodyBytesPerSecond == 10 << 10)
         #expect(limits.bodyBudgetBytes == 8 << 20)
+        #expect(limits.http2.concurrentStreams == 18 && limits.http2.streamWindowBytes == 128 << 10)
+        #expect(limits.http2.connectionWindowBytes == 2 << 20)
+        let peer = try #require(node.peers.first)
+        let settings = PeerConnection.settings(peer, HostPort("192.0.2.1:1", allowsPortZero: false)!, node)
+        #expect(settings.pingIntervalMilliseconds == 5_000 && settings.userTimeoutMilliseconds == 6_000)
+    }
+
+    @Test("gateway decision 42: the limits that init writes as comments are the defaults, all of them")
+    func commentedLimitsAreTheDefaults() throws {
+        let text = try NodeTemplate(
+            root: "/r", zone: "enterprise", identity: "i", addresses: ["a"]
+        ).files[0].text
+        let lines = text.split(separator: "\n")
+        let begin = try #require(lines.firstIndex { $0.hasPrefix("# limits:") })
+        let limits = lines[begin...].prefix { $0.hasPrefix("#") }.map { $0.dropFirst(2) }
+            .filter { $0.hasPrefix("limits:") || $0.hasPrefix("  ") }
+        let written = ConfigurationTestFiles.main + limits.joined(separator: "\n") + "\n"
+        let keys = limits.dropFirst().map { $0.split(separator: ":")[0].drop { $0 == " " } }
+        let listed = ConfigurationListing(try ConfigurationTestFiles(main: written).load()).lines
+        let defaults = ConfigurationListing(try ConfigurationTestFiles().load()).lines
+        #expect(listed.filter { $0.key.hasPrefix("limits.") } == defaults.filter { $0.key.hasPrefix("limits.") })
+        #expect(
+            Set(keys.map { "limits.\($0)" })
+                == Set(defaults.map(\.key).filter { $0.hasPrefix("limits.") }))
+    }
+
+    @Test("gateway decision 43: a file of 1 MiB is read, one byte more is refused", arguments: [
+        "bsfg.yaml", "peers.yaml", "cursors.yaml",
+    ])
+    func filesAtTheLimitAndOneAbove(_ name: String) throws {
+        let files = try ConfigurationTestFiles()
+        let path = "\(files.directory)/\(name)"
+        let text = try Data(contentsOf: URL(fileURLWithPath: path))
+        let padding = [UInt8](repeating: UInt8(ascii: "#"), count: (1 << 20) - text.count)
+        try (text + padding).write(to: URL(fileURLWithPath: path))
+        #expect(try files.load().zone == "enterprise")
+        try (text + padding + [UInt8(ascii: "#")]).write(to: URL(fileURLWithPath: path))
+        let problems = try files.problems()
+        #expect(problems.count == 1 && problems[0].contains("has 1048577 bytes, at most 1048576"), "\(problems)")
     }
 
     @Test func aStandardStreamMayDropAndExpire() throws {
@@ -327,6 +371,7 @@ import WriteAheadLog
                 .replacing("# free_space_reserve", with: "free_space_reserve")
                 .replacing("# forward", with: "forward").replacing("# buffers", with: "buffers")
                 .replacing("# profile", with: "profile").replacing("# idemp", with: "idemp")
+                .replacing("# limits:", with: "limits:")
                 .replacing("# client_ca", with: "client_ca").replacing("# admin", with: "admin")
                 .replacing("origins: [] ", with: "origins: [enterprise] ")
         }

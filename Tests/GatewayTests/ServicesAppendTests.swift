@@ -286,7 +286,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `an append that is not answered in time has an unknown outcome`() async throws {
+    @Test("gateway decision 32: an append that is not answered in time has an unknown outcome, to be retried")
+    func lateAppendsHaveAnUnknownOutcome() async throws {
         let bench = try ServicesBench()
         #expect(
             bench.service.timedOut(procedure: Procedure.appendFact.rawValue).reason

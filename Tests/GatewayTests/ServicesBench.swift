@@ -50,24 +50,27 @@ final class ServicesBench: Sendable {
 
         """
 
+    static let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
     static let noCursors = "cursors: []\n"
 
     convenience init(
         main: String = main, peers: String = peers, cursors: String = noCursors,
-        connect: PeerConnection? = nil
+        connect: PeerConnection? = nil, logger: Logger = silent
     ) throws {
         try self.init(
             files: ConfigurationTestFiles(main: main, peers: peers, cursors: cursors),
-            connect: connect)
+            connect: connect, logger: logger)
     }
 
     /// A node over files that are there, after another one was closed.
-    init(files: ConfigurationTestFiles, connect: PeerConnection? = nil) throws {
+    init(
+        files: ConfigurationTestFiles, connect: PeerConnection? = nil, logger: Logger = silent
+    ) throws {
         self.files = files
         configuration = try files.load()
         logs = try StreamLogs(configuration)
         pool = BlockingPool(name: "test-disk", threadCount: 2)
-        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         custody = try NodeCustody(configuration, logger: logger)
         let closures = OperatorClosures(dataDirectory: configuration.dataDirectory)
         let gates = PeerGates(try closures.load())
@@ -100,9 +103,9 @@ final class ServicesBench: Sendable {
                 custody: custody, startedMilliseconds: 1, now: now,
                 server: { RPCServerStatistics() }, listeners: { [] }),
             administration: FederationAdministration(
-                live: live, gates: gates, partitions: partitions, pulls: pulls, now: now,
+                live: live, gates: gates, partitions: partitions, pulls: pulls, custody: custody, now: now,
                 refusals: { RecentRefusals() }
-            ) { () async throws(ServiceError) in
+            ) { (_) async throws(ServiceError) in
                 throw ServiceError(.notImplemented, "this bench has no server to reload")
             },
             notices: NoticeReceiver(gates: gates) { peer in

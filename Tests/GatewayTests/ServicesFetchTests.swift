@@ -152,7 +152,8 @@ import WriteAheadLog
         await bench.close()
     }
 
-    @Test func `a long poll ends with a fact, with its time, or with the deadline`() async throws {
+    @Test("gateway decision 32: a long poll ends with a fact, with its time, or 250 ms before its deadline")
+    func longPollsEnd() async throws {
         let bench = try await bench(facts: 1)
         var head = 1
         let withFact = try await quickest(below: .seconds(5)) {

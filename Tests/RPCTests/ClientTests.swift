@@ -32,6 +32,39 @@ import Testing
         await server.stop()
     }
 
+    /// The kernel's own word for the sockets of this process that lead to a port.
+    private func userTimeouts(toPort port: Int) -> [Int] {
+        (0..<Int32(4_096)).compactMap { descriptor in
+            var address = sockaddr_in()
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let status = withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getpeername(descriptor, $0, &length) }
+            }
+            guard status == 0, address.sin_family == AF_INET, Int(address.sin_port.bigEndian) == port else {
+                return nil
+            }
+            var milliseconds: CUnsignedInt = 0
+            var size = socklen_t(MemoryLayout<CUnsignedInt>.size)
+            guard getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &milliseconds, &size) == 0 else {
+                return nil
+            }
+            return Int(milliseconds)
+        }
+    }
+
+    @Test("gateway decision 42: a connection to a peer has TCP_USER_TIMEOUT, 20 s or what is configured",
+        arguments: [nil, 7_000])
+    func theKernelGivesUpOnWhatIsNotAcknowledged(_ configured: Int?) async throws {
+        let server = try await HTTP2TestServer.start()
+        let client = try server.client { settings in
+            if let configured { settings.userTimeoutMilliseconds = configured }
+        }
+        #expect(try await client.call("/t/Echo", [1]) == [1])
+        #expect(userTimeouts(toPort: server.port) == [configured ?? 20_000])
+        await client.close()
+        await server.stop()
+    }
+
     @Test func moreCallsThanStreamsAllowedWaitTheirTurn() async throws {
         let server = try await HTTP2TestServer.start()
         let client = try server.client()

@@ -38,6 +38,29 @@ import Testing
         #expect(long.kind == .chainTooLong)
     }
 
+    @Test("gateway decision 42: a chain of 4 certificates verifies, one of 5 does not")
+    func chainsHaveAtMostFourCertificates() throws {
+        let pki = try IdentityTestPKI()
+        let authorities = ["root", "one", "two", "three"]
+        for (index, name) in authorities.enumerated() {
+            try pki.authority(name, issuer: index == 0 ? nil : authorities[index - 1])
+        }
+        for (issuer, count) in [("two", 4), ("three", 5)] {
+            try pki.leaf("leaf-\(count)", issuer: issuer)
+            let leaf = try pki.certificate("leaf-\(count)")
+            let anchors = try pki.anchors("root", "one", "two", "three")
+            for direction in [CallDirection.incoming, .outgoing] {
+                if count == 4 {
+                    try anchors.verify(leaf, direction: direction)
+                } else {
+                    let refused = try refusal { try anchors.verify(leaf, direction: direction) }
+                    #expect(refused.kind == .chainTooLong)
+                    #expect(refused.sentence.contains("more than 4 certificates"))
+                }
+            }
+        }
+    }
+
     @Test func aNamesakeOfTheIssuerIsNotTheIssuer() throws {
         let pki = try IdentityTestPKI()
         try pki.authority("one", commonName: "site ca")

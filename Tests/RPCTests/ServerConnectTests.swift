@@ -67,7 +67,7 @@ extension ServerTests {
                 reason: "backpressure", says: "watermark"),
         ]
 
-        @Test(arguments: refusals, ["--http1.1", "--http2"])
+        @Test("gateway decision 30: what is refused, and in which words", arguments: refusals, ["--http1.1", "--http2"])
         func refused(_ refusal: Refusal, _ http: String) async throws {
             let bench = try await Self.shared.value
             let answer = await bench.call(
@@ -134,7 +134,7 @@ extension ServerTests {
             }
         }
 
-        @Test(arguments: ["--http1.1", "--http2"])
+        @Test("gateway decision 30: gzip is taken, and given to who asks for it", arguments: ["--http1.1", "--http2"])
         func gzipBothWays(_ http: String) async throws {
             let bench = try await Self.shared.value
             let content = Array(String(repeating: "0123456789", count: 300_000).utf8)
@@ -195,7 +195,8 @@ extension ServerTests {
             }
         }
 
-        @Test(arguments: ["--http1.1", "--http2"])
+        @Test("gateway decision 32: a deadline does not cancel what was handed over; its outcome is unknown",
+            arguments: ["--http1.1", "--http2"])
         func whatTheServiceDoesNotAnswerInTimeHasAnUnknownOutcome(_ http: String) async throws {
             try await ServerBench.with { bench in
                 let began = Date()
@@ -215,7 +216,8 @@ extension ServerTests {
             }
         }
 
-        @Test func timeoutsAreClamped() async throws {
+        @Test("gateway decision 30: a timeout above the greatest counts as that")
+        func timeoutsAreClamped() async throws {
             try await ServerBench.with({ $0.maximumTimeoutMilliseconds = 200 }) { bench in
                 let answer = await bench.call(
                     "client", ["-H", "Connect-Timeout-Ms: 9999999999"], path: "/test.Echo/Never")

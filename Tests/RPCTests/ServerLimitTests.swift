@@ -25,6 +25,28 @@ extension ServerTests {
             }
         }
 
+        @Test("gateway decision 42: a head has the configured limits over both versions",
+            arguments: ["--http1.1", "--http2"])
+        func headsHaveTheConfiguredLimits(_ http: String) async throws {
+            func fields(_ count: Int, bytes: Int) -> [String] {
+                (0..<count).flatMap { ["-H", "x-\($0): \(String(repeating: "y", count: bytes))"] }
+            }
+            // A name counts with its value: the second's has 3 bytes.
+            let heads = [fields(40, bytes: 1), fields(1, bytes: 1_998), fields(6, bytes: 1_000)]
+            let limits: [@Sendable (inout RPCServerLimits) -> Void] = [
+                { $0.fields = 20 }, { $0.fieldBytes = 2_000 }, { $0.headBytes = 4_000 },
+            ]
+            for (head, limit) in zip(heads, limits) {
+                try await ServerBench.with(limit) { bench in
+                    #expect(await bench.call("client", head, http: http).status == 431)
+                    #expect(await bench.call(http: http).status == 200)
+                }
+                try await ServerBench.with { bench in
+                    #expect(await bench.call("client", head, http: http).status == 200)
+                }
+            }
+        }
+
         @Test("gateway decision 42: requests in flight of all")
         func requestsInFlightOfAll() async throws {
             try await ServerBench.with({ $0.inFlight = 1 }) { bench in

@@ -122,7 +122,7 @@ final class ServerBench: Sendable {
     let socketPath: String
 
     init(
-        expiring: Bool = false, accept: RPCListener.Acceptance = .all,
+        expiring: Bool = false, accept: RPCListener.Acceptance = .all, contextLifetimeSeconds: Int? = nil,
         _ change: (inout RPCServerLimits) -> Void = { _ in }
     ) async throws {
         certificates = try await TestCertificates.shared.value
@@ -139,6 +139,7 @@ final class ServerBench: Sendable {
         configuration.limits.defaultTimeoutMilliseconds = 240_000
         configuration.limits.maximumTimeoutMilliseconds = 240_000
         change(&configuration.limits)
+        if let contextLifetimeSeconds { configuration.contextLifetimeSeconds = contextLifetimeSeconds }
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         server = try RPCServer(
@@ -150,11 +151,12 @@ final class ServerBench: Sendable {
     }
 
     static func with(
-        expiring: Bool = false, accept: RPCListener.Acceptance = .all,
+        expiring: Bool = false, accept: RPCListener.Acceptance = .all, contextLifetimeSeconds: Int? = nil,
         _ change: (inout RPCServerLimits) -> Void = { _ in },
         _ body: (ServerBench) async throws -> Void
     ) async throws {
-        let bench = try await ServerBench(expiring: expiring, accept: accept, change)
+        let bench = try await ServerBench(
+            expiring: expiring, accept: accept, contextLifetimeSeconds: contextLifetimeSeconds, change)
         do {
             try await body(bench)
         } catch {

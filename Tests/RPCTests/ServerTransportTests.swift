@@ -152,6 +152,45 @@ extension ServerTests {
             }
         }
 
+        /// What openssl hears with the ticket in a file, and neither certificate nor key.
+        private func resume(_ session: String, _ bench: ServerBench) async -> String {
+            let request = "GET /health HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n"
+            return await run(
+                "sh",
+                [
+                    "-c",
+                    "(printf '\(request)'; sleep 1) | timeout 240 openssl s_client -quiet "
+                        + "-connect 127.0.0.1:\(bench.port) -sess_in \(session)",
+                ]
+            ).text
+        }
+
+        @Test("gateway decision 36: a context ends by itself after its time, and its tickets with it")
+        func aContextEndsByItself() async throws {
+            let request = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            // The other server's context lasts: that a ticket is not taken any more is about its time.
+            try await ServerBench.with { lasting in
+                try await ServerBench.with(contextLifetimeSeconds: 1) { ending in
+                    var sessions: [String] = []
+                    for bench in [lasting, ending] {
+                        let session = bench.certificates.file("session-\(UUID().uuidString)")
+                        let first = await bench.raw([request], extra: ["-sess_out", session])
+                        #expect(first.text.contains("\"identity\":\"client\""), "\(first.error)")
+                        sessions.append(session)
+                    }
+                    var text = ""
+                    for _ in 0..<60 {
+                        text = await resume(sessions[1], ending)
+                        if !text.contains("identity") { break }
+                    }
+                    #expect(!text.contains("identity"), "\(text)")
+                    #expect(await resume(sessions[0], lasting).contains("\"identity\":\"client\""))
+                    // Who has his certificate with him notices nothing.
+                    #expect(await ending.call().status == 200)
+                }
+            }
+        }
+
         @Test func aReconfigurationIsCheckedWithTheNextRequest() async throws {
             try await ServerBench.with { bench in
                 let released = bench.certificates.file("released-\(UUID().uuidString)")

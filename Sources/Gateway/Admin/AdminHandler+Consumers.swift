@@ -1,5 +1,6 @@
 internal import Buffers
 internal import Facts
+internal import Logging
 internal import RPC
 internal import WriteAheadLog
 
@@ -7,7 +8,7 @@ internal import WriteAheadLog
 extension AdminHandler {
     private static let reasonBytesMaximum = 256
 
-    func detach(_ request: Bsfg_Admin_V1_DetachConsumerRequest)
+    func detach(_ request: Bsfg_Admin_V1_DetachConsumerRequest, by caller: String)
         async throws(ServiceError) -> Bsfg_Admin_V1_DetachConsumerResponse
     {
         try requireReason(request.reason)
@@ -16,6 +17,10 @@ extension AdminHandler {
             try log.cursors.detach(
                 owner: request.owner, name: request.name, reason: request.reason)
         }
+        // The log tells `cursor_detached` itself, also where nobody asked for it.
+        custody.audit(
+            "consumer_detached", by: caller, reason: request.reason,
+            ["owner": "\(request.owner)", "consumer": "\(request.name)"])
         var response = Bsfg_Admin_V1_DetachConsumerResponse()
         let (_, cursor) = try consumer(request.owner, request.name)
         response.consumer = AdminHandler.consumer(cursor, log)
@@ -24,7 +29,7 @@ extension AdminHandler {
 
     /// A peer's cursor goes on where it stood, since the peer knows its own position: what is gone is
     /// a gap for it. An application's may begin anew.
-    func attach(_ request: Bsfg_Admin_V1_AttachConsumerRequest)
+    func attach(_ request: Bsfg_Admin_V1_AttachConsumerRequest, by caller: String)
         async throws(ServiceError) -> Bsfg_Admin_V1_AttachConsumerResponse
     {
         let (log, before) = try consumer(request.owner, request.name)
@@ -43,6 +48,9 @@ extension AdminHandler {
         try await onDisk { () throws(BufferError) in
             try log.cursors.attach(owner: request.owner, name: request.name, nextOffset: start)
         }
+        custody.audit(
+            "consumer_attached", by: caller,
+            ["owner": "\(request.owner)", "consumer": "\(request.name)", "next_offset": "\(start)"])
         var response = Bsfg_Admin_V1_AttachConsumerResponse()
         let (_, cursor) = try consumer(request.owner, request.name)
         response.consumer = AdminHandler.consumer(cursor, log)

@@ -1,6 +1,7 @@
 internal import Buffers
 internal import Facts
 internal import FoundationEssentials
+internal import Logging
 internal import Replication
 internal import RPC
 internal import WriteAheadLog
@@ -25,17 +26,8 @@ struct AdminHandler: AdminCodec, Sendable {
     func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
         switch procedure {
         case .status: try encode(await status(), request)
-        case .createConsumer:
-            try encode(try await createConsumer(try decode(request)), request)
         case .listConsumers: try encode(listConsumers(), request)
         case .peek: try await peek(try decode(request), request)
-        case .redeliver: try encode(try await redeliver(try decode(request)), request)
-        case .detachConsumer: try encode(try await detach(try decode(request)), request)
-        case .attachConsumer: try encode(try await attach(try decode(request)), request)
-        case .acknowledgeAlarm:
-            try encode(
-                try await acknowledgeAlarm(try decode(request), by: request.caller.identity),
-                request)
         case .getFact: try await getFact(try decode(request), request)
         case .queryFacts: try await queryFacts(try decode(request), request)
         case .listQuarantine:
@@ -53,6 +45,13 @@ struct AdminHandler: AdminCodec, Sendable {
         async throws(ServiceError) -> [UInt8]
     {
         switch procedure {
+        case .createConsumer:
+            try encode(try await createConsumer(try decode(request), by: caller), request)
+        case .redeliver: try encode(try await redeliver(try decode(request), by: caller), request)
+        case .detachConsumer: try encode(try await detach(try decode(request), by: caller), request)
+        case .attachConsumer: try encode(try await attach(try decode(request), by: caller), request)
+        case .acknowledgeAlarm:
+            try encode(try await acknowledgeAlarm(try decode(request), by: caller), request)
         case .retryQuarantine:
             try encode(try await retryQuarantine(try decode(request), by: caller), request)
         case .discardQuarantine:
@@ -163,7 +162,7 @@ struct AdminHandler: AdminCodec, Sendable {
         return consumer
     }
 
-    private func createConsumer(_ request: Bsfg_Admin_V1_CreateConsumerRequest)
+    private func createConsumer(_ request: Bsfg_Admin_V1_CreateConsumerRequest, by caller: String)
         async throws(ServiceError) -> Bsfg_Admin_V1_CreateConsumerResponse
     {
         guard FactRules.isConsumerName(request.name) else {
@@ -204,6 +203,13 @@ struct AdminHandler: AdminCodec, Sendable {
             if refusal.reason == .consumerExists { refusal.field = "name" }
             throw refusal
         }
+        custody.audit(
+            "consumer_created", by: caller,
+            [
+                "owner": "\(request.owner)", "consumer": "\(request.name)",
+                "stream": "\(log.stream.name)", "origin": "\(log.origin)", "init_mode": "\(mode)",
+                "next_offset": "\(start)",
+            ])
         var response = Bsfg_Admin_V1_CreateConsumerResponse()
         response.consumer = AdminHandler.consumer(cursor, log)
         return response
@@ -253,8 +259,8 @@ struct AdminHandler: AdminCodec, Sendable {
             request.answerMemory, pool)
     }
 
-    private func redeliver(_ request: Bsfg_Admin_V1_RedeliverRequest) async throws(ServiceError)
-        -> Bsfg_Admin_V1_RedeliverResponse
+    private func redeliver(_ request: Bsfg_Admin_V1_RedeliverRequest, by caller: String)
+        async throws(ServiceError) -> Bsfg_Admin_V1_RedeliverResponse
     {
         let stream = request.stream.isEmpty ? StreamConfiguration.defaultName : request.stream
         let origin = request.origin.isEmpty ? request.peer : request.origin
@@ -265,6 +271,9 @@ struct AdminHandler: AdminCodec, Sendable {
                 "nothing is pulled as \(stream) of \(origin) right now; see bsfg status",
                 field: "stream")
         }
+        custody.audit(
+            "redelivery_asked", by: caller,
+            ["stream": "\(stream)", "origin": "\(origin)", "from_offset": "\(from)"])
         var response = Bsfg_Admin_V1_RedeliverResponse()
         response.fromOffset = from
         return response

@@ -18,6 +18,9 @@ protocol ArtifactSource: Sendable {
 actor ArtifactPrefetch {
     private static let lookEveryMilliseconds = 250
     private static let lookNames = 1_024
+    /// Fetches that come to nothing, of those that one look begins and its fetches' ends go on to: names that nobody
+    /// gives us are as many as a producer makes them.
+    private static let vainFetches = 16
     /// Broken fetches whose bytes are kept to be gone on with; each is an open file.
     private static let partsMaximum = 32
 
@@ -35,6 +38,8 @@ actor ArtifactPrefetch {
     private var parts: [ArtifactName: PartialArtifact] = [:]
     /// Pending names that are still to be looked at before all are looked at again.
     private var pass: ArraySlice<ArtifactName> = []
+    private var vainFetchesLeft = 0
+    private var isStopped = false
     private var loop: Task<Void, Never>?
     private var fetches: [ArtifactName: (peer: String, task: Task<Void, Never>)] = [:]
 
@@ -56,13 +61,14 @@ actor ArtifactPrefetch {
     func start() {
         loop = Task { [weak self] in
             while !Task.isCancelled {
-                await self?.look()
+                await self?.lookAgain()
                 try? await Task.sleep(for: .milliseconds(ArtifactPrefetch.lookEveryMilliseconds))
             }
         }
     }
 
     func stop() async {
+        isStopped = true
         loop?.cancel()
         let all = fetches.values.map(\.task)
         for fetch in all { fetch.cancel() }
@@ -108,29 +114,45 @@ actor ArtifactPrefetch {
 
     // MARK: - Fetching
 
+    private func lookAgain() {
+        vainFetchesLeft = ArtifactPrefetch.vainFetches
+        look()
+    }
+
     private func look() {
         if pass.isEmpty {
             guard store.usage.pending > 0 || !parts.isEmpty else { return }
-            // Names that nobody gives us stay pending, as many as there are: one look is at a few of them.
             pass = store.pendingNames()[...]
             let store = store
             plan.keep { store.entry($0)?.isPending == true }
             parts = parts.filter { store.entry($0.key)?.isPending == true }
         }
-        let looked = pass.prefix(ArtifactPrefetch.lookNames)
-        pass = pass.dropFirst(ArtifactPrefetch.lookNames)
-        if pass.isEmpty { pass = [] }
-        for entry in looked.compactMap({ store.entry($0) }) where entry.isPending {
-            guard let expected = entry.expected, let peer = peer(of: entry),
-                let source = sources[peer], mayAsk(peer), fetches[entry.name] == nil,
-                plan.begin(entry.name, peer: peer, now: now())
+        var left = ArtifactPrefetch.lookNames
+        while left > 0, sources.keys.contains(where: plan.hasPlace), let name = pass.popFirst() {
+            left -= 1
+            guard let entry = store.entry(name), entry.isPending, let expected = entry.expected,
+                let peer = peer(of: entry), let source = sources[peer], mayAsk(peer),
+                fetches[name] == nil, plan.begin(name, peer: peer, now: now())
             else { continue }
-            let name = entry.name
             let task = Task { [self] in
                 let outcome = await fetch(name, expected, source)
                 ended(name, peer, outcome)
             }
             fetches[name] = (peer, task)
+        }
+        if pass.isEmpty { pass = [] }
+    }
+
+    /// The place that a fetch leaves is taken at once while fetches come to something.
+    private func goOn(after outcome: PrefetchPlan.Outcome) {
+        guard !isStopped else { return }
+        switch outcome {
+        case .stored: look()
+        case .missing, .notGranted:
+            guard vainFetchesLeft > 0 else { return }
+            vainFetchesLeft -= 1
+            look()
+        case .unavailable: break
         }
     }
 
@@ -159,6 +181,7 @@ actor ArtifactPrefetch {
         case .unavailable:
             logger.debug("artifact not fetched yet: \(result.why)", metadata: metadata)
         }
+        goOn(after: result.outcome)
     }
 
     private func fetch(

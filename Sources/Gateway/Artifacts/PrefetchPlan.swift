@@ -29,11 +29,16 @@ struct PrefetchPlan: Sendable {
     private var attempts: [ArtifactName: Attempt] = [:]
     private var underWay: [String: Int] = [:]
 
+    /// Whether the peer may be asked for one more at the same time.
+    func hasPlace(_ peer: String) -> Bool {
+        underWay[peer, default: 0] < PrefetchPlan.concurrentPerPeer
+    }
+
     /// Whether a fetch may begin now; if so it counts from here on.
     mutating func begin(_ name: ArtifactName, peer: String, now: Int64) -> Bool {
         let attempt = attempts[name] ?? Attempt()
         guard !attempt.isUnderWay, attempt.nextMilliseconds <= now,
-            underWay[peer, default: 0] < PrefetchPlan.concurrentPerPeer
+            hasPlace(peer)
         else { return false }
         attempts[name, default: Attempt()].isUnderWay = true
         underWay[peer, default: 0] += 1

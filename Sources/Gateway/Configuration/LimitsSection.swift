@@ -11,6 +11,7 @@ extension RPCServerLimits {
             ("in_flight", \.inFlight),
             ("in_flight_per_identity", \.inFlightPerIdentity),
             ("header_fields", \.fields),
+            ("http2_streams", \.http2Streams),
         ]
     }
 
@@ -30,7 +31,24 @@ extension RPCServerLimits {
             ("body_size", \.bodyBytes, (64 << 10)...(64 << 20)),
             ("body_rate", \.bodyBytesPerSecond, 1...(1 << 30)),
             ("body_memory", \.bodyBudgetBytes, (1 << 20)...(16 << 30)),
+            ("http2_connection_window", \.http2ConnectionWindowBytes, (64 << 10)...(64 << 20)),
+            ("http2_stream_window", \.http2StreamWindowBytes, (16 << 10)...(64 << 20)),
         ]
+    }
+
+    private var http2Streams: Int {
+        get { Int(http2.concurrentStreams) }
+        set { http2.concurrentStreams = UInt32(newValue) }
+    }
+
+    private var http2ConnectionWindowBytes: Int {
+        get { Int(http2.connectionWindowBytes) }
+        set { http2.connectionWindowBytes = Int32(newValue) }
+    }
+
+    private var http2StreamWindowBytes: Int {
+        get { Int(http2.streamWindowBytes) }
+        set { http2.streamWindowBytes = UInt32(newValue) }
     }
 
     /// `limits` of `bsfg.yaml`; what is not given keeps its default.

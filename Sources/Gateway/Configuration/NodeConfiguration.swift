@@ -20,6 +20,7 @@ package struct NodeConfiguration: Sendable {
     package var peers: [PeerConfiguration]
     package var cursors: [CursorConfiguration]
     package var limits: RPCServerLimits
+    package var peerLimits = PeerConnectionLimits()
     /// The memory that the key indexes of all logs share.
     package var indexBudgetBytes: Int
     /// What waits in quarantine may take this much.

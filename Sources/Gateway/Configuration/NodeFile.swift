@@ -16,6 +16,7 @@ struct NodeFile {
     private var adminSocketPath = ""
     private var listeners: [ListenerConfiguration] = []
     private var limits = RPCServerLimits()
+    private var peerLimits = PeerConnectionLimits()
     private var logLevel = LogLevel.info
     private var indexBudgetBytes = KeyIndexBudget.defaultBytes
     private var quarantineBytes = NodeConfiguration.quarantineDefaultBytes
@@ -40,6 +41,7 @@ struct NodeFile {
         readClients(&reader, paths)
         if var section = reader.mapping("limits") {
             limits = RPCServerLimits(&section)
+            peerLimits = PeerConnectionLimits(&section)
             section.finish()
         }
         if var section = reader.mapping("buffers") {
@@ -288,6 +290,7 @@ struct NodeFile {
             adminSocketPath: adminSocketPath,
             otherZones: otherZones.map(\.value), streams: streams.map(\.value),
             clients: clients.map(\.value), peers: peers, cursors: cursors, limits: limits,
+            peerLimits: peerLimits,
             indexBudgetBytes: indexBudgetBytes, quarantineBytes: quarantineBytes, logLevel: logLevel,
             artifacts: artifacts ?? (usesArtifacts ? ArtifactConfiguration() : nil))
     }

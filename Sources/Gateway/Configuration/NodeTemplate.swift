@@ -151,6 +151,33 @@ package struct NodeTemplate: Sendable {
         #    streams: [\(StreamConfiguration.defaultName)]
         #    origins: [\(zone), plant-b]  # whose facts; default: this zone's own only
 
+        # What one caller, or all of them, may make this node hold; these are the defaults.
+        # limits:
+        #   connections: 512
+        #   connections_per_identity: 64
+        #   unauthenticated_connections: 64
+        #   unauthenticated_connections_per_address: 8
+        #   administration_connections: 64
+        #   in_flight: 1024
+        #   in_flight_per_identity: 256
+        #   handshake: 10s
+        #   head: 10s
+        #   write_stall: 30s
+        #   idle: 2m
+        #   head_size: 32KiB
+        #   header_field_size: 16KiB
+        #   header_fields: 64
+        #   body_size: 12MiB
+        #   body_rate: 1KiB              # a second, after the first ten
+        #   body_memory: 64MiB           # of the bodies and answers of all requests together
+        #   http2_streams: 128
+        #   http2_connection_window: 1MiB
+        #   http2_stream_window: 256KiB
+        # A connection to a peer on which nothing comes is asked after peer_ping, and given up when what
+        # was sent is not acknowledged for peer_unacknowledged.
+        #   peer_ping: 10s
+        #   peer_unacknowledged: 20s
+
         log: {level: info}
 
         """

@@ -4,6 +4,9 @@ internal import Logging
 
 /// Partitions that the operator asks for: durable first, then in force.
 actor Partitions {
+    /// Who ends a partition whose time is over.
+    private static let clock = "clock"
+
     private let gates: PeerGates
     private let file: OperatorClosures
     private let pool: BlockingPool
@@ -19,19 +22,21 @@ actor Partitions {
     }
 
     /// Returns when no page of the peer is in flight.
-    /// - Parameter onlyOpen: what is closed already stays as it is.
+    /// - Parameters:
+    ///   - caller: who asked for it.
+    ///   - onlyOpen: what is closed already stays as it is.
     /// - Throws: `gateClosed` for a gate that is closed already, where it had to be open.
-    func close(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool = false)
-        async throws(ServiceError)
-    {
-        try await put(closure, onlyOpen: onlyOpen)
+    func close(
+        _ closure: Bsfg_Admin_V1_OperatorClosure, by caller: String, onlyOpen: Bool = false
+    ) async throws(ServiceError) {
+        try await put(closure, by: caller, onlyOpen: onlyOpen)
         // A slow page of this peer holds up nobody else's change.
         await gates.served(closure.peer)
     }
 
-    private func put(_ closure: Bsfg_Admin_V1_OperatorClosure, onlyOpen: Bool)
-        async throws(ServiceError)
-    {
+    private func put(
+        _ closure: Bsfg_Admin_V1_OperatorClosure, by caller: String, onlyOpen: Bool
+    ) async throws(ServiceError) {
         await beginChange()
         defer { endChange() }
         let standing = gates.closures.first { $0.peer.utf8.elementsEqual(closure.peer.utf8) }
@@ -46,15 +51,17 @@ actor Partitions {
             "partition",
             metadata: [
                 "event": "operator_partition", "peer": "\(closure.peer)",
-                "reason": "\(closure.reason)", "until_unix_ms": "\(closure.untilUnixMs)",
+                "by": "\(caller)", "reason": "\(closure.reason)", "until_unix_ms": "\(closure.untilUnixMs)",
             ])
         await gates.close(closure)
     }
 
-    /// - Parameter isMeant: which closure is to end; another one stands.
+    /// - Parameters:
+    ///   - caller: who asked for it.
+    ///   - isMeant: which closure is to end; another one stands.
     /// - Returns: false when the gate was not closed, or stays so.
     func open(
-        _ peer: String, why: String,
+        _ peer: String, by caller: String, why: String,
         where isMeant: @Sendable (Bsfg_Admin_V1_OperatorClosure) -> Bool = { _ in true }
     ) async throws(ServiceError) -> Bool {
         await beginChange()
@@ -66,7 +73,9 @@ actor Partitions {
         try await store(closures.filter { $0.peer != peer })
         logger.notice(
             "reconcile",
-            metadata: ["event": "operator_reconcile", "peer": "\(peer)", "reason": "\(why)"])
+            metadata: [
+                "event": "operator_reconcile", "peer": "\(peer)", "by": "\(caller)", "reason": "\(why)",
+            ])
         return await gates.open(peer)
     }
 
@@ -74,7 +83,7 @@ actor Partitions {
     func endThoseDue(at now: Int64) async {
         for closure in gates.closures where closure.untilUnixMs > 0 && closure.untilUnixMs <= now {
             do throws(ServiceError) {
-                _ = try await open(closure.peer, why: "its time is over") { $0 == closure }
+                _ = try await open(closure.peer, by: Self.clock, why: "its time is over") { $0 == closure }
             } catch {
                 // It stays closed and is tried again with the next look.
                 logger.error("the partition of \(closure.peer) cannot end: \(error.message)")

@@ -109,7 +109,8 @@ package final class GatewayNode: Sendable {
     }
 
     /// Reads the configuration again and puts it in force, or says in the log why not.
-    package func reload() async { _ = try? await reloader.reload() }
+    /// - Parameter caller: who asked for it.
+    package func reload(by caller: String) async { _ = try? await reloader.reload(by: caller) }
 
     /// Waits for what the node cannot go on after; nil when the task is cancelled.
     package func failure() async -> NodeError? { await watch.failure() }

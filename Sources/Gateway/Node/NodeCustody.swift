@@ -40,13 +40,14 @@ struct NodeCustody: Sendable {
     }
 
     /// What an operator decided, for those who come after.
+    /// - Parameter reason: nil where none is asked for.
     func audit(
-        _ event: String, by caller: String, reason: String, _ metadata: Logger.Metadata
+        _ event: String, by caller: String, reason: String? = nil, _ metadata: Logger.Metadata
     ) {
-        logger.notice(
-            "\(event.split(separator: "_").joined(separator: " "))",
-            metadata: metadata.merging([
-                "event": "\(event)", "by": "\(caller)", "reason": "\(reason)",
-            ]) { $1 })
+        var all = metadata
+        all["event"] = "\(event)"
+        all["by"] = "\(caller)"
+        if let reason { all["reason"] = "\(reason)" }
+        logger.notice("\(event.split(separator: "_").joined(separator: " "))", metadata: all)
     }
 }

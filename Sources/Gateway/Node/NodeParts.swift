@@ -75,8 +75,8 @@ struct NodeParts: Sendable {
         certificateWatch = CertificateWatch(
             credentials.fileState, live: live, reloader: reloader, pool: pool, logger: logger)
         administration = FederationAdministration(
-            live: live, gates: gates, partitions: partitions, pulls: pulls, now: now,
+            live: live, gates: gates, partitions: partitions, pulls: pulls, custody: custody, now: now,
             refusals: { server()?.recentRefusals ?? RecentRefusals() }
-        ) { () async throws(ServiceError) in try await reloader.reload() }
+        ) { (caller) async throws(ServiceError) in try await reloader.reload(by: caller) }
     }
 }

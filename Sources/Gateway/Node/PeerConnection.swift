@@ -28,15 +28,23 @@ extension PeerConnection {
         _ credentials: NodeCredentials
     ) throws(NodeError) -> RPCClient {
         do throws(RPCClientError) {
-            var settings = RPCClientConfiguration(host: endpoint.host, port: endpoint.port)
-            settings.acceptsLZ4 = peer.compression == .lz4
             let client = try RPCClient(
-                settings, tls: try tls(peer, credentials), verifier: verifier(peer, credentials))
+                settings(peer, endpoint, configuration), tls: try tls(peer, credentials),
+                verifier: verifier(peer, credentials))
             credentials.outgoing.add(client, peer: peer.id)
             return client
         } catch {
             throw NodeError("no connection to \(peer.id) can be set up: \(error)")
         }
+    }
+
+    static func settings(
+        _ peer: PeerConfiguration, _ endpoint: HostPort, _ configuration: NodeConfiguration
+    ) -> RPCClientConfiguration {
+        var settings = RPCClientConfiguration(host: endpoint.host, port: endpoint.port)
+        settings.acceptsLZ4 = peer.compression == .lz4
+        configuration.peerLimits.apply(to: &settings)
+        return settings
     }
 
     /// Everything from memory: what was read and checked together is used together.

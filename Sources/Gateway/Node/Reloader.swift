@@ -95,23 +95,24 @@ actor Reloader {
     }
 
     /// Reads the files again.
+    /// - Parameter caller: who asked for it.
     /// - Returns: what changed.
     /// - Throws: why they are not put in force, and the node goes on as before; or what is still to be done
     ///   of what is in force now.
-    func reload() async throws(ServiceError) -> ConfigurationChanges {
+    func reload(by caller: String) async throws(ServiceError) -> ConfigurationChanges {
         let applied: Applied
         do throws(ServiceError) {
             applied = try await apply(.configuration)
         } catch {
             logger.error(
                 "configuration not reloaded, the one in force stays: \(error.message)",
-                metadata: ["event": "configuration_refused"])
+                metadata: ["event": "configuration_refused", "by": "\(caller)"])
             throw error
         }
         logger.notice(
             "configuration reloaded",
             metadata: [
-                "event": "configuration_reloaded", "generation": "\(live.generation)",
+                "event": "configuration_reloaded", "by": "\(caller)", "generation": "\(live.generation)",
                 "changes": "\(applied.changes.changes.map(\.key).joined(separator: " "))",
             ])
         if let error = tell(applied.shortfall) { throw error }

@@ -15,7 +15,7 @@ package enum NodeServing {
             let node = node
             ready(try await node.start())
             let signals = signals.signals
-            let reloads = Task { for await _ in signals { await node.reload() } }
+            let reloads = Task { for await _ in signals { await node.reload(by: "SIGHUP") } }
             defer { reloads.cancel() }
             let failure = await withTaskGroup(of: NodeError?.self) { group in
                 group.addTask {

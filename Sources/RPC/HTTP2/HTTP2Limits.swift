@@ -1,5 +1,6 @@
-/// What one HTTP/2 connection may cost us. Every number is a setting; the values here are the
-/// defaults of a server, and of a client where it receives.
+/// What one HTTP/2 connection may cost us; the values here are the defaults of a server, and of a client where
+/// it receives. A server takes streams, windows, the head's limits and the time of a stall from its
+/// configuration; the others are against floods only, and no setting (decision 0067).
 package struct HTTP2Limits: Sendable {
     /// Streams the other side may have open at once.
     package var concurrentStreams: UInt32 = 128

@@ -325,6 +325,10 @@ final class ConnectionGate: ChannelDuplexHandler {
         let pipeline = context.pipeline.syncOperations
         if alpn == "h2" {
             var limits = core.limits.http2
+            // A head has the same limits over both versions.
+            limits.headBytes = core.limits.headBytes
+            limits.fieldBytes = core.limits.fieldBytes
+            limits.headFields = core.limits.fields
             limits.stallMilliseconds = core.limits.writeStallMilliseconds
             limits.stallBytes = UInt64(
                 core.limits.bodyBytesPerSecond * limits.stallMilliseconds / 1_000)

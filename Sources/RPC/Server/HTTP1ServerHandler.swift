@@ -173,23 +173,28 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
         let isTooLarge: Bool =
             error is ByteToMessageDecoderError.PayloadTooLargeError
             || (error as? HTTPParserError) == .headerOverflow
-        let refusal =
+        phase = .ending
+        keepsAlive = false
+        respond(
             isTooLarge
-            ? ServiceError(
+                ? headIsTooLarge
+                : .failure(
+                    ServiceError(
+                        .malformedRequest, "The request is not HTTP/1.1 as RFC 9112 has it (\(error)); "
+                            + "send it correctly over a new connection.")), mailbox)
+        phase = .discarding
+        timer?.arm(milliseconds: limits.discardMilliseconds)
+    }
+
+    private var headIsTooLarge: ConnectAnswer {
+        var answer = ConnectAnswer.failure(
+            ServiceError(
                 .tooLarge,
                 "The request's head is above its limit of \(limits.headBytes) bytes, "
                     + "\(limits.fieldBytes) in a field, \(limits.fields) fields; send fewer or "
-                    + "shorter headers.")
-            : ServiceError(
-                .malformedRequest, "The request is not HTTP/1.1 as RFC 9112 has it (\(error)); "
-                    + "send it correctly over a new connection.")
-        phase = .ending
-        keepsAlive = false
-        var answer = ConnectAnswer.failure(refusal)
-        if isTooLarge { answer.status = 431 }
-        respond(answer, mailbox)
-        phase = .discarding
-        timer?.arm(milliseconds: limits.discardMilliseconds)
+                    + "shorter headers."))
+        answer.status = 431
+        return answer
     }
 
     // MARK: Requests
@@ -236,6 +241,11 @@ final class HTTP1ServerHandler: ChannelDuplexHandler {
             head.version == .http1_1
             && request.header("expect")?.lowercased() == "100-continue"
         isHead = head.method == .HEAD
+        // The decoder holds a name and a value to the limit, each for itself.
+        if request.headers.contains(where: { $0.name.utf8.count + $0.value.utf8.count > limits.fieldBytes }) {
+            phase = .receiving(EmptySink())
+            return respond(headIsTooLarge, mailbox)
+        }
         if head.version == .http1_1, request.header("host") == nil {
             phase = .receiving(EmptySink())
             return respond(

@@ -200,13 +200,13 @@ import WriteAheadLog
         let names = (0..<8).map { "peer-\($0)" }
         for _ in 0..<10 {
             try await withThrowingTaskGroup(of: Void.self) { group in
-                for name in names { group.addTask { try await bench.partitions.close(closure(name)) } }
+                for name in names { group.addTask { try await bench.partitions.close(closure(name), by: "test") } }
                 try await group.waitForAll()
             }
             #expect(try file.load().map(\.peer) == names)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for name in names.dropFirst() {
-                    group.addTask { _ = try await bench.partitions.open(name, why: "over") }
+                    group.addTask { _ = try await bench.partitions.open(name, by: "test", why: "over") }
                 }
                 try await group.waitForAll()
             }

@@ -29,7 +29,7 @@ import Testing
         let stopped = Flag()
         let reload = Task { () -> Bool in
             do {
-                _ = try await bench.reloader.reload()
+                _ = try await bench.reloader.reload(by: "test")
                 return true
             } catch {
                 return false
@@ -63,7 +63,7 @@ import Testing
             bench.heard.connections.withLock { $0 = connections }
             var message: String?
             do throws(ServiceError) {
-                _ = try await bench.reloader.reload()
+                _ = try await bench.reloader.reload(by: "test")
             } catch {
                 message = error.message
             }
@@ -86,12 +86,12 @@ import Testing
         // Where the second log is to be stands something else.
         let place = "\(bench.directory)/data/store/facts.late"
         try Data("a file".utf8).write(to: URL(fileURLWithPath: place))
-        await #expect(throws: ServiceError.self) { try await bench.reloader.reload() }
+        await #expect(throws: ServiceError.self) { try await bench.reloader.reload(by: "test") }
         #expect(bench.live.generation == 1 && bench.heard.opened.withLock { $0 } == [])
         try FileManager.default.removeItem(atPath: place)
-        _ = try await bench.reloader.reload()
+        _ = try await bench.reloader.reload(by: "test")
         #expect(bench.heard.opened.withLock { $0 } == ["facts.early", "facts.late"])
-        _ = try await bench.reloader.reload()
+        _ = try await bench.reloader.reload(by: "test")
         #expect(bench.heard.opened.withLock { $0 }.count == 2, "each is told once")
         await bench.close()
     }
@@ -111,7 +111,7 @@ import Testing
             }
             isFinished.raise()
         }
-        for _ in 0..<40 { _ = try await bench.reloader.reload() }
+        for _ in 0..<40 { _ = try await bench.reloader.reload(by: "test") }
         isOver.raise()
         try await eventually("the end") { isFinished.isRaised }
         #expect(!isTorn.isRaised)

@@ -1,5 +1,6 @@
 internal import Buffers
 internal import Facts
+internal import Logging
 internal import Replication
 internal import RPC
 
@@ -12,21 +13,23 @@ struct FederationAdministration: AdminCodec, Sendable {
     let gates: PeerGates
     let partitions: Partitions
     let pulls: Pulls
+    let custody: NodeCustody
     let now: @Sendable () -> Int64
     let refusals: @Sendable () -> RecentRefusals
-    /// Reads the files again and puts them in force.
-    let reload: @Sendable () async throws(ServiceError) -> ConfigurationChanges
+    /// Reads the files again and puts them in force, for whom is told.
+    let reload: @Sendable (String) async throws(ServiceError) -> ConfigurationChanges
 
     func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
+        let caller = request.caller.identity
         switch procedure {
         case .listGates:
             var response = Bsfg_Admin_V1_ListGatesResponse()
             response.gates = gates.status()
             return try encode(response, request)
-        case .partition: return try encode(try await partition(try decode(request)), request)
-        case .reconcile: return try encode(try await reconcile(try decode(request)), request)
-        case .startPeer: return try encode(try await startPeer(try decode(request)), request)
-        case .reload: return try encode(try await reloadConfiguration(), request)
+        case .partition: return try encode(try await partition(try decode(request), by: caller), request)
+        case .reconcile: return try encode(try await reconcile(try decode(request), by: caller), request)
+        case .startPeer: return try encode(try await startPeer(try decode(request), by: caller), request)
+        case .reload: return try encode(try await reloadConfiguration(by: caller), request)
         case .showConfiguration: return try encode(showConfiguration(), request)
         case .listRefusals: return try encode(listRefusals(try decode(request)), request)
         default: preconditionFailure("\(procedure.rawValue) is not administration of federation")
@@ -35,8 +38,8 @@ struct FederationAdministration: AdminCodec, Sendable {
 
     // MARK: - Gates
 
-    private func partition(_ request: Bsfg_Admin_V1_PartitionRequest) async throws(ServiceError)
-        -> Bsfg_Admin_V1_PartitionResponse
+    private func partition(_ request: Bsfg_Admin_V1_PartitionRequest, by caller: String)
+        async throws(ServiceError) -> Bsfg_Admin_V1_PartitionResponse
     {
         try requirePeer(request.peer)
         guard !request.reason.isEmpty else {
@@ -56,19 +59,21 @@ struct FederationAdministration: AdminCodec, Sendable {
         closure.reason = request.reason
         closure.sinceUnixMs = now()
         closure.untilUnixMs = request.forMs > 0 ? closure.sinceUnixMs + request.forMs : 0
-        try await partitions.close(closure, onlyOpen: request.onlyOpen)
+        try await partitions.close(closure, by: caller, onlyOpen: request.onlyOpen)
         var response = Bsfg_Admin_V1_PartitionResponse()
         response.gate = gates.status(of: request.peer)
         return response
     }
 
-    private func reconcile(_ request: Bsfg_Admin_V1_ReconcileRequest) async throws(ServiceError)
-        -> Bsfg_Admin_V1_ReconcileResponse
+    private func reconcile(_ request: Bsfg_Admin_V1_ReconcileRequest, by caller: String)
+        async throws(ServiceError) -> Bsfg_Admin_V1_ReconcileResponse
     {
         // A closure may be left of a peer that is not configured any more.
         if gates.refusal(to: request.peer) == nil { try requirePeer(request.peer) }
         var response = Bsfg_Admin_V1_ReconcileResponse()
-        response.wasClosed = try await partitions.open(request.peer, why: "the operator asked for it") {
+        response.wasClosed = try await partitions.open(
+            request.peer, by: caller, why: "the operator asked for it"
+        ) {
             request.onlyReason.isEmpty || $0.reason.utf8.elementsEqual(request.onlyReason.utf8)
         }
         response.gate = gates.status(of: request.peer)
@@ -114,8 +119,8 @@ struct FederationAdministration: AdminCodec, Sendable {
 
     // MARK: - Pulls that wait for the operator
 
-    private func startPeer(_ request: Bsfg_Admin_V1_StartPeerRequest) async throws(ServiceError)
-        -> Bsfg_Admin_V1_StartPeerResponse
+    private func startPeer(_ request: Bsfg_Admin_V1_StartPeerRequest, by caller: String)
+        async throws(ServiceError) -> Bsfg_Admin_V1_StartPeerResponse
     {
         try requirePeer(request.peer)
         let chosen = pulls.pulls(
@@ -132,6 +137,14 @@ struct FederationAdministration: AdminCodec, Sendable {
         }
         let held = chosen.filter(\.isHeld)
         await pulls.startHeld(held)
+        for pull in held {
+            custody.audit(
+                "pull_started", by: caller,
+                [
+                    "peer": "\(request.peer)", "stream": "\(pull.configuration.stream)",
+                    "origin": "\(pull.configuration.origin)",
+                ])
+        }
         response.pulls = held.map { pull in
             var started = Bsfg_Admin_V1_StartedPull()
             started.stream = pull.configuration.stream
@@ -171,8 +184,10 @@ struct FederationAdministration: AdminCodec, Sendable {
 
     // MARK: - Configuration
 
-    private func reloadConfiguration() async throws(ServiceError) -> Bsfg_Admin_V1_ReloadResponse {
-        let changes = try await reload()
+    private func reloadConfiguration(by caller: String)
+        async throws(ServiceError) -> Bsfg_Admin_V1_ReloadResponse
+    {
+        let changes = try await reload(caller)
         var response = Bsfg_Admin_V1_ReloadResponse()
         response.generation = live.generation
         response.changes = changes.changes.map { change in

@@ -5,7 +5,7 @@ internal import Synchronization
 
 /// Puts changed certificates, keys, CA files and CRLs in force by itself.
 final class CertificateWatch: Sendable {
-    private static let intervalMilliseconds: Int64 = 1_000
+    static let intervalMilliseconds: Int64 = 200
 
     /// Of the files that are in force at the start.
     private let first: CertificateFileState

@@ -4,6 +4,11 @@ struct CertificateWatchMachine: Sendable {
     /// How long files may be unusable, as between the two halves of a new pair, before it is an alarm.
     static let patienceMilliseconds: Int64 = 30_000
 
+    /// How long files have to stay as they are before they are read: who writes several, or a long one, is
+    /// mostly done by then. With a look's interval and the reading it is still within the two seconds that a
+    /// revoked caller may stay.
+    static let quietMilliseconds: Int64 = 800
+
     enum Action: Sendable, Equatable {
         case none
         case reload
@@ -15,6 +20,8 @@ struct CertificateWatchMachine: Sendable {
     /// What was in the files when they were last put in force or refused; nil when nobody read them then.
     private var tried: CertificateFileState?
     private var seen: CertificateFileState
+    /// When `seen` was first seen so; nil for what was there before the first look.
+    private var seenSinceMilliseconds: Int64?
     private var failure: (sentence: String, sinceMilliseconds: Int64)?
     private var hasAlarmed = false
 
@@ -24,11 +31,12 @@ struct CertificateWatchMachine: Sendable {
         seen = state
     }
 
-    /// A look at the files. They are read when they have stayed as they are from one look to the next, so
-    /// that files which change together are mostly read together.
+    /// A look at the files. They are read when they have stayed as they are for a while, so that files which
+    /// change together are mostly read together, and few are read half-written.
     mutating func look(_ state: CertificateFileState, atMilliseconds now: Int64) -> Action {
-        defer { seen = state }
-        if state != tried, state == seen {
+        if state != seen { (seen, seenSinceMilliseconds) = (state, now) }
+        let isQuiet = seenSinceMilliseconds.map { now - $0 >= Self.quietMilliseconds } ?? true
+        if state != tried, isQuiet {
             tried = state
             return .reload
         }

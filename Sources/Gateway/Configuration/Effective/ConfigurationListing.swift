@@ -80,6 +80,9 @@ package struct ConfigurationListing: Sendable {
         for (key, path, _) in RPCServerLimits.sizes {
             add("limits.\(key)", Quantity.bytesText(limits[keyPath: path]))
         }
+        for (key, path) in PeerConnectionLimits.times {
+            add("limits.\(key)", Quantity.millisecondsText(configuration.peerLimits[keyPath: path]))
+        }
     }
 
     private mutating func add(_ stream: StreamConfiguration) {
