@@ -220,6 +220,19 @@ def half_a_pair(checks, site, node, certificate):
     checks.check("gateway decision 40: the whole pair is in force", serial(server) != before)
 
 
+def misplaced_list(checks, site, node):
+    """A CRL where nobody looks for it does not pass unnoticed."""
+    other, place = site.directory / "other", node.root / "certs" / "other.crl"
+    run("ca", "init", "--dir", other)
+    run("ca", "revoke", "--serial", "AB", "--ca", other)
+    place.write_bytes((other / "ca.crl").read_bytes())
+    run("config", "reload", "--socket", node.socket)
+    checks.eventually(
+        "revocation: a CRL that no CA file is beside is warned about",
+        lambda: f"the CRL {place.resolve()} is not in force" in node.errors.read_text())
+    place.unlink()
+
+
 def authorised(checks, site, node, certificate):
     """An entry that goes closes the connection at once; its certificate alone opens nothing."""
     caller = Caller(node, certificate)
@@ -306,6 +319,8 @@ def test(checks):
             rotation(checks, site, node, certificates[2])
         with checks.guard("half a pair"):
             half_a_pair(checks, site, node, certificates[2])
+        with checks.guard("a misplaced list"):
+            misplaced_list(checks, site, node)
         with checks.guard("authorised"):
             authorised(checks, site, node, certificates[2])
         checks.equal("the node ends with", node.stop(), 0)

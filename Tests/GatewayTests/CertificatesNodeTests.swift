@@ -29,6 +29,13 @@ import Testing
                 force: true)
         }
 
+        /// As the configuration names it.
+        var realRoot: String { URL(fileURLWithPath: root).resolvingSymlinksInPath().path }
+
+        func putRevocations(_ list: RevocationList, _ name: String) throws {
+            try CertificateFiles.write(list.pem, to: "\(root)/certs/\(name)", mode: 0o644, force: true)
+        }
+
         func write(_ name: String, _ text: String) throws {
             try text.write(toFile: "\(root)/config/\(name)", atomically: true, encoding: .utf8)
         }
@@ -132,6 +139,52 @@ import Testing
         let early = try NodeCredentials.load(configuration, atSeconds: leaf.notBefore - 10).warnings
         #expect(
             early.contains { $0.contains("is not valid before \(UTCText.text(leaf.notBefore))") })
+    }
+
+    @Test func `a CRL is checked before the first entry is trusted by its CA`() throws {
+        let node = try Node()
+        try node.issue()
+        let configuration = try node.load()
+        #expect(NodeCredentials.watchedFiles(configuration).contains { $0.hasSuffix("/certs/ca.crl") })
+        try "garbage".write(
+            toFile: "\(node.root)/certs/ca.crl", atomically: true, encoding: .utf8)
+        #expect(throws: ConfigurationError.self) { try NodeCredentials.load(configuration) }
+        try node.putRevocations(try node.authority.revoke(serials: ["AB"], previous: nil), "ca.crl")
+        #expect(try NodeCredentials.load(configuration).revocation.entries.count == 1)
+        #expect(CertificateReport.make(configuration).certificates.contains { $0.role == "crl" })
+    }
+
+    @Test func `a CRL beside the wrong CA file is told its place`() throws {
+        let node = try Node()
+        try node.issue()
+        let plant = try CertificateAuthority.make(name: "plant ca")
+        try CertificateFiles.write(
+            plant.certificate.pem, to: "\(node.root)/certs/plant-b-ca.crt", mode: 0o644, force: true)
+        try node.write(
+            "peers.yaml",
+            """
+            peers:
+              - id: plant-b
+                identity: plant-b-bsfg
+                authorized: true
+                ca: ../certs/plant-b-ca.crt
+            """)
+        let configuration = try node.load()
+        let list = try plant.revoke(serials: ["AB"], previous: nil)
+        try node.putRevocations(list, "ca.crl")
+        let wrong = try #require(throws: ConfigurationError.self) { try NodeCredentials.load(configuration) }
+        #expect(wrong.description.contains("is not signed by a CA of"))
+        #expect(wrong.description.hasSuffix("this one's place is \(node.realRoot)/certs/plant-b-ca.crl"))
+        try FileManager.default.removeItem(atPath: "\(node.root)/certs/ca.crl")
+        try node.putRevocations(list, "plant.crl")
+        let warnings = try NodeCredentials.load(configuration).warnings
+        #expect(
+            warnings.count == 1 && warnings[0].contains("/certs/plant.crl is not in force")
+                && warnings[0].hasSuffix("put it at \(node.realRoot)/certs/plant-b-ca.crl"), "\(warnings)")
+        try FileManager.default.moveItem(
+            atPath: "\(node.root)/certs/plant.crl", toPath: "\(node.root)/certs/plant-b-ca.crl")
+        let placed = try NodeCredentials.load(configuration)
+        #expect(placed.warnings == [] && placed.revocation.entries.count == 1)
     }
 
     @Test func entriesAreAnchoredAtTheirOwnAuthorities() throws {

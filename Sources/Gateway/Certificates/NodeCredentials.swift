@@ -41,11 +41,13 @@ package struct NodeCredentials: Sendable {
             let (chain, keyPEM) = try ownPair(configuration)
             let trust = trustFiles(configuration)
             let authorities = try AuthorityFiles(trust)
-            var revocation = RevocationFiles(dataDirectory: configuration.dataDirectory)
+            var revocation = RevocationFiles(
+                dataDirectory: configuration.dataDirectory, known: authorities)
             let verifier = try IdentityVerifier(
                 entries: try entries(configuration, authorities, &revocation, now),
                 nameKinds: configuration.tls.identityFrom,
                 generation: generation)
+            revocation.warnUnused(in: trust, configuration.tls.certificateFile)
             let anchors = try ownAnchors(trust, authorities, revocation)
             return NodeCredentials(
                 chain: chain, keyPEM: keyPEM, verifier: verifier, revocation: revocation,
@@ -178,6 +180,8 @@ package struct NodeCredentials: Sendable {
     static func watchedFiles(_ configuration: NodeConfiguration) -> [String] {
         let tls = configuration.tls
         var files = Set([tls.certificateFile, tls.keyFile] + trustFiles(configuration))
+        files.formUnion(RevocationFiles.files(tls.authorityFiles, tls.revocation))
+        files.formUnion(RevocationFiles.files(tls.clientAuthorityFiles, tls.clientRevocation))
         for peer in configuration.peers {
             files.formUnion(RevocationFiles.files(peer.authorityFiles, peer.revocation))
         }
@@ -206,6 +210,10 @@ package struct NodeCredentials: Sendable {
             anchors[key] = loaded
             return loaded
         }
+        // Also while no entry is trusted by them: a CRL that cannot be used is found out when it comes, and
+        // not when the first entry does.
+        _ = try load(configuration.tls.authorityFiles, configuration.tls.revocation)
+        _ = try load(configuration.tls.clientAuthorityFiles, configuration.tls.clientRevocation)
         var entries: [IdentityVerifier.Entry] = []
         for peer in configuration.peers {
             entries.append(
