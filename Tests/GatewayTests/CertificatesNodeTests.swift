@@ -22,9 +22,12 @@ import Testing
         func load() throws -> NodeConfiguration { try NodeConfiguration.load(directory: root) }
 
         func issue(
-            _ identity: String = "plant-a-bsfg", addresses: [String] = ["127.0.0.1"]
+            _ identity: String = "plant-a-bsfg", addresses: [String] = ["127.0.0.1"], days: Int = 365,
+            by issuer: CertificateAuthority? = nil, atSeconds now: Int64 = Int64(time(nil))
         ) throws {
-            try authority.issue(CertificateRequest(identity: identity, addresses: addresses)).write(
+            try (issuer ?? authority).issue(
+                CertificateRequest(identity: identity, addresses: addresses, days: days), atSeconds: now
+            ).write(
                 directory: "\(root)/certs", name: "server", authority: authority.certificate,
                 force: true)
         }
@@ -139,6 +142,49 @@ import Testing
         let early = try NodeCredentials.load(configuration, atSeconds: leaf.notBefore - 10).warnings
         #expect(
             early.contains { $0.contains("is not valid before \(UTCText.text(leaf.notBefore))") })
+    }
+
+    @Test("gateway decision 40: a pair that others would refuse does not take the place of the one in force")
+    func aPairThatOthersWouldRefuseStaysOut() throws {
+        let node = try Node()
+        try node.issue()
+        let configuration = try node.load()
+        let good = try NodeCredentials.load(configuration)
+        let now = Int64(time(nil))
+        let day: Int64 = 86_400
+        func reload(_ inForce: NodeCredentials, days: Int64 = 0) throws -> NodeCredentials {
+            try NodeCredentials.load(
+                configuration, generation: 2, replacing: inForce, atSeconds: now + days * day)
+        }
+        func expectRefused(days: Int64 = 0, _ why: String) throws {
+            let error = try #require(throws: ConfigurationError.self) { try reload(good, days: days) }
+            #expect(error.description.contains(why), "\(error)")
+            #expect(error.description.contains("/server.crt: ") && error.description.contains("in force stays"))
+        }
+        try node.issue(days: 1)
+        let short = try NodeCredentials.load(configuration)
+        try expectRefused(days: 2, "it expired at")
+        #expect(try reload(good).leaf.serial == short.leaf.serial, "before its end it may")
+        // A start may, and what else changed does not wait when the pair in force has had its time.
+        #expect(try NodeCredentials.load(configuration, atSeconds: now + 2 * day).warnings.count == 1)
+        #expect(try reload(short, days: 2).leaf.serial == short.leaf.serial)
+
+        try node.issue(atSeconds: now + 10 * day)
+        try expectRefused("it is valid from")
+        let foreign = try CertificateAuthority.make(name: "foreign ca")
+        try node.issue(by: foreign)
+        try expectRefused("which is not in \(configuration.tls.authorityFiles[0])")
+        // A node whose own CA is in no file here cannot tell who accepts its next certificate either.
+        let unanchored = try NodeCredentials.load(configuration)
+        try node.issue(by: foreign)
+        #expect(try reload(unanchored).leaf.serial != unanchored.leaf.serial)
+
+        try node.issue()
+        let revoked = try NodeCredentials.load(configuration)
+        try node.putRevocations(
+            try node.authority.revoke(serials: [revoked.leaf.serial], previous: nil), "ca.crl")
+        try expectRefused("was revoked at")
+        #expect(try reload(revoked).revocation.entries.count == 1, "the CRL does not wait for a new pair")
     }
 
     @Test func `a CRL is checked before the first entry is trusted by its CA`() throws {

@@ -17,6 +17,8 @@ package struct NodeCredentials: Sendable {
     package let serverTLS: RPCServerTLS
     /// Of the files just before they were read: whatever changes from then on is a change.
     let fileState: CertificateFileState
+    /// Whether our own chain leads to a CA that is trusted here, whatever its dates and usages are.
+    let isAnchored: Bool
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
@@ -27,12 +29,12 @@ package struct NodeCredentials: Sendable {
         _ configuration: NodeConfiguration, generation: UInt64 = 1,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
-        try load(configuration, generation: generation, outgoing: OutgoingClients(), atSeconds: now)
+        try load(configuration, generation: generation, replacing: nil, atSeconds: now)
     }
 
-    /// - Parameter outgoing: of the credentials that these are to replace.
+    /// - Parameter replaced: those in force, whose pair gives way only to one that others will accept.
     static func load(
-        _ configuration: NodeConfiguration, generation: UInt64, outgoing: OutgoingClients,
+        _ configuration: NodeConfiguration, generation: UInt64, replacing replaced: NodeCredentials?,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
         let seen = CertificateFileState(watchedFiles(configuration), staleLists: 0)
@@ -49,15 +51,20 @@ package struct NodeCredentials: Sendable {
                 generation: generation)
             revocation.warnUnused(in: trust, configuration.tls.certificateFile)
             let anchors = try ownAnchors(trust, authorities, revocation)
+            let check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
+            if let replaced, let obstacle = check.obstacle(anchors: anchors, replacing: replaced) {
+                throw refused(
+                    configuration.tls.certificateFile,
+                    "\(obstacle); the pair in force stays until there is a better one")
+            }
             return NodeCredentials(
                 chain: chain, keyPEM: keyPEM, verifier: verifier, revocation: revocation,
-                outgoing: outgoing,
+                outgoing: replaced?.outgoing ?? OutgoingClients(),
                 serverTLS: RPCServerTLS(
                     certificateChain: chain, privateKey: keyPEM, trustRoots: anchors.certificates),
                 fileState: seen.with(staleLists: revocation.staleCount(atSeconds: now)),
-                warnings: OwnCertificateCheck(
-                    configuration: configuration, leaf: chain[0], now: now
-                ).warnings(anchors: anchors) + revocation.warnings)
+                isAnchored: check.isAnchored(anchors),
+                warnings: check.warnings(anchors: anchors) + revocation.warnings)
         } catch let error as ConfigurationError {
             throw error
         } catch let error as CertificateError {

@@ -160,10 +160,10 @@ actor Reloader {
         }
         let before = live.current
         let generation = verifier.generation + 1
-        let (logs, faults, server, outgoing) = (logs, faults, server(), credentials.outgoing)
+        let (logs, faults, server, inForce) = (logs, faults, server(), credentials)
         let connect = connect
         let prepared = try await onDisk { () throws(ServiceError) in
-            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server, connect)
+            try Reloader.prepare(scope, before, generation, inForce, logs, faults, server, connect)
         }
         // From here on it is in force: what fails now is done by the next reload.
         let (trustBefore, trustNow) = (TrustDigests(credentials), TrustDigests(prepared.credentials))
@@ -192,7 +192,7 @@ actor Reloader {
             unrenewedPeers.insert(peer.id)
         }
         return Applied(
-            changes: prepared.changes, shortfall: await follow(prepared, scope, outgoing))
+            changes: prepared.changes, shortfall: await follow(prepared, scope, inForce.outgoing))
     }
 
     /// Lets everything that calls follow what is in force. What fails is done by the next reload.
@@ -261,7 +261,7 @@ actor Reloader {
     /// Everything that may fail; what the logs keep is in force when the rest has not failed. Blocks.
     private static func prepare(
         _ scope: Scope, _ before: NodeConfiguration, _ generation: UInt64,
-        _ outgoing: OutgoingClients, _ logs: StreamLogs, _ faults: FaultPoints,
+        _ inForce: NodeCredentials, _ logs: StreamLogs, _ faults: FaultPoints,
         _ server: RPCServer?, _ connect: Connect
     ) throws(ServiceError) -> Prepared {
         do {
@@ -274,7 +274,7 @@ actor Reloader {
                 to: ConfigurationListing(configuration).lines)
             if let refusal = changes.refusal { throw NodeError(refusal) }
             let credentials = try NodeCredentials.load(
-                configuration, generation: generation, outgoing: outgoing)
+                configuration, generation: generation, replacing: inForce)
             for peer in configuration.peers {
                 guard let endpoint = peer.endpoint else { continue }
                 // Made and let go: what cannot be made now is found out before anything changes.
