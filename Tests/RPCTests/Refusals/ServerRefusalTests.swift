@@ -84,6 +84,18 @@ extension ServerTests {
             }
         }
 
+        @Test("A caller that refuses us is told by its alert, not by where the TLS library was built")
+        func refusedByTheCaller() async throws {
+            try await ServerBench.with { bench in
+                _ = await bench.curl(
+                    "client", ["--http1.1", "--cacert", bench.certificates.file("otherca.crt")])
+                try await eventually { bench.server.recentRefusals.lastNumber == 1 }
+                let refusal = try #require(bench.server.recentRefusals.newest(1).first)
+                #expect(refusal.reason == "refused_by_caller")
+                #expect(refusal.sentence == "the caller refused our certificate (alert 48, unknown CA)")
+            }
+        }
+
         @Test("A scanner that speaks no TLS is counted, and nobody's refusal")
         func scanner() async throws {
             try await ServerBench.with { bench in
