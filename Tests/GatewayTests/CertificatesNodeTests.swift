@@ -82,6 +82,7 @@ import Testing
                     try NodeCredentials.load(try node.load())
                 }
                 #expect(refused.description.contains("run chmod 600 "))
+                #expect(refused.problems[0].sentence.hasPrefix("has mode 06"), "the file stands before it")
                 let report = CertificateReport.make(try node.load())
                 #expect(report.warnings.count == 1, "\(report.warnings)")
                 #expect(report.warnings[0].contains("run chmod 600 "))
@@ -93,6 +94,7 @@ import Testing
 
     @Test func pairAndIdentityMustAgreeWithTheConfiguration() throws {
         let node = try Node()
+        try node.authority.write(directory: "\(node.root)/ca", force: false)
         try node.issue("plant-b-bsfg")
         let other = try #require(throws: ConfigurationError.self) {
             try NodeCredentials.load(try node.load())
@@ -108,6 +110,61 @@ import Testing
             try NodeCredentials.load(try node.load())
         }
         #expect(pair.description.contains("this is not the key of"))
+    }
+
+    @Test func `a site's own CA renews, and a CA of ours only what it made`() throws {
+        let node = try Node()
+        let site = try CertificateAuthority.make(name: "site ca")
+        func advice() throws -> String {
+            try CertificateFiles.write(
+                try PrivateKey.generate(.p256).pem(), to: "\(node.root)/certs/server.key", mode: 0o600,
+                force: true)
+            let error = try #require(throws: ConfigurationError.self) {
+                try NodeCredentials.load(try node.load())
+            }
+            return try #require(error.command)
+        }
+        try node.authority.write(directory: "\(node.root)/ca", force: false)
+        try node.issue()
+        #expect(
+            try advice() == "bsfg cert issue --ca \(node.realRoot)/ca --identity plant-a-bsfg "
+                + "--address 127.0.0.1 --out \(node.realRoot)/certs --force")
+        try node.issue(by: site)
+        #expect(
+            try advice() == "bsfg cert csr --identity plant-a-bsfg --address 127.0.0.1 "
+                + "--out \(node.realRoot)/certs, and when its CA has signed the request: "
+                + "bsfg cert import FILE --out \(node.realRoot)/certs")
+        try FileManager.default.removeItem(atPath: "\(node.root)/ca")
+        #expect(try advice().hasPrefix("bsfg cert csr "))
+        try node.issue(by: site)
+        let configuration = try node.load()
+        let end = try NodeCredentials.load(configuration).leaf.notAfter
+        let expired = try NodeCredentials.load(configuration, atSeconds: end + 1).warnings
+        #expect(expired[0].contains("peers will refuse it: bsfg cert csr "), "\(expired)")
+    }
+
+    @Test func `a missing CA file is asked for where it comes from`() throws {
+        let node = try Node()
+        try node.authority.write(directory: "\(node.root)/ca", force: false)
+        try node.issue()
+        func refusal() throws -> ConfigurationError {
+            try #require(throws: ConfigurationError.self) { try NodeCredentials.load(try node.load()) }
+        }
+        try FileManager.default.removeItem(atPath: "\(node.root)/certs/ca.crt")
+        #expect(
+            try refusal().command == "cp \(node.realRoot)/ca/ca.crt \(node.realRoot)/certs/ca.crt")
+        try node.issue()
+        try node.write(
+            "peers.yaml",
+            """
+            peers:
+              - id: plant-b
+                identity: plant-b-bsfg
+                authorized: true
+                ca: ../certs/plant-b-ca.crt
+            """)
+        let missing = try refusal()
+        #expect(missing.command == nil && missing.description.contains("the CA certificate of the peer plant-b"))
     }
 
     @Test("gateway decision 41: listen addresses are named by the certificate")

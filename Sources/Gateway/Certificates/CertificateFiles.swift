@@ -29,6 +29,11 @@ package enum CertificateFiles {
 
     package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+    /// Whether it is not there, and not only out of reach for this user.
+    static func isMissing(_ path: String) -> Bool {
+        access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)
+    }
+
     /// What is in a directory, in order; nothing where it cannot be read. Blocks.
     static func names(in directory: String) -> [String] {
         guard let stream = opendir(directory) else { return [] }

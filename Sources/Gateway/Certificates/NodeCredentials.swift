@@ -50,7 +50,7 @@ package struct NodeCredentials: Sendable {
                 nameKinds: configuration.tls.identityFrom,
                 generation: generation)
             revocation.warnUnused(in: trust, configuration.tls.certificateFile)
-            let anchors = try ownAnchors(trust, authorities, revocation)
+            let anchors = try ownAnchors(configuration, authorities, revocation)
             let check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
             if let replaced, let obstacle = check.obstacle(anchors: anchors, replacing: replaced) {
                 throw refused(
@@ -82,26 +82,6 @@ package struct NodeCredentials: Sendable {
             command: command)
     }
 
-    /// The commands that make a node's certificates, as `init` prints them and `serve` repeats
-    /// them.
-    package static func authorityCommand(_ configuration: NodeConfiguration) -> String {
-        let root = ConfigurationPaths(directory: configuration.directory).root
-        return "bsfg ca init --dir \(shellQuoted("\(root)/ca"))"
-    }
-
-    package static func certificateCommand(_ configuration: NodeConfiguration) -> String {
-        let root = ConfigurationPaths(directory: configuration.directory).root
-        let addresses = configuration.listeners.map(\.address.host).filter {
-            IPAddress($0)?.isUnspecified != true
-        }
-        let named = addresses.isEmpty ? ["ADDRESS"] : addresses
-        let out = ConfigurationPaths.parent(configuration.tls.certificateFile)
-        return "bsfg cert issue --ca \(shellQuoted("\(root)/ca")) "
-            + "--identity \(shellQuoted(configuration.identity)) "
-            + named.map { "--address \($0) " }.joined()
-            + "--out \(shellQuoted(out))"
-    }
-
     private static func requireFiles(
         _ configuration: NodeConfiguration
     ) throws(ConfigurationError) {
@@ -117,15 +97,33 @@ package struct NodeCredentials: Sendable {
                     ? issue : "\(authorityCommand(configuration)), then: \(issue)")
         }
         for path in trustFiles(configuration) where !CertificateFiles.exists(path) {
-            throw refused(
-                path,
-                "the file does not exist; copy the CA certificate that its entries are to be "
-                    + "trusted by there",
-                command: certificateCommand(configuration))
+            throw missingAuthority(path, configuration)
         }
-        if let sentence = PrivateKey.exposure(file: tls.keyFile) {
-            throw refused(tls.keyFile, sentence, command: nil)
+        if let exposure = PrivateKey.exposureWords(file: tls.keyFile) {
+            throw refused(tls.keyFile, exposure)
         }
+    }
+
+    /// Nothing here makes another zone's CA, and a new pair of ours would not help.
+    private static func missingAuthority(
+        _ path: String, _ configuration: NodeConfiguration
+    ) -> ConfigurationError {
+        func isIn(_ files: [String]) -> Bool { files.contains { $0.utf8.elementsEqual(path.utf8) } }
+        let own = "\(ConfigurationPaths(directory: configuration.directory).root)/ca/"
+            + CertificateAuthority.certificateName
+        if isIn(configuration.tls.authorityFiles), CertificateFiles.exists(own) {
+            return refused(
+                path, "the file does not exist; it holds the CA certificate that this zone is trusted by",
+                command: "cp \(shellQuoted(own)) \(shellQuoted(path))")
+        }
+        let holder = configuration.peers.first { isIn($0.authorityFiles) }
+        return refused(
+            path,
+            holder.map {
+                "the file does not exist; copy the CA certificate of the peer \($0.id) there, or correct 'ca' of "
+                    + "its entry in peers.yaml"
+            }
+                ?? "the file does not exist; copy the CA certificate that its entries are to be trusted by there")
     }
 
     private static func ownPair(
@@ -146,7 +144,7 @@ package struct NodeCredentials: Sendable {
             throw refused(
                 tls.keyFile,
                 "this is not the key of \(tls.certificateFile); put the pair in place together",
-                command: certificateCommand(configuration) + " --force")
+                command: renewalCommand(configuration))
         }
         let names = try chain[0].names().filter { tls.identityFrom.contains($0.kind) }
         guard names.contains(where: { $0.matches(identity: configuration.identity) }) else {
@@ -155,7 +153,7 @@ package struct NodeCredentials: Sendable {
                 tls.certificateFile,
                 "the certificate names \(shown.isEmpty ? "nobody" : shown), bsfg.yaml says "
                     + "identity '\(configuration.identity)'; correct one of them",
-                command: certificateCommand(configuration) + " --force")
+                command: renewalCommand(configuration))
         }
         return (chain, keyPEM)
     }
@@ -173,14 +171,16 @@ package struct NodeCredentials: Sendable {
         return files
     }
 
-    /// What others know us by, as far as their CRLs are here: who is refused looks at itself first.
+    /// What others know us by, as far as their CRLs are here: who is refused looks at itself first. The
+    /// place for a CA of ours is `tls.ca`: in a peer's file it could vouch for that peer.
     private static func ownAnchors(
-        _ files: [String], _ authorities: AuthorityFiles, _ revocation: RevocationFiles
+        _ configuration: NodeConfiguration, _ authorities: AuthorityFiles, _ revocation: RevocationFiles
     ) throws(CertificateError) -> TrustAnchors {
         var lists = RevocationLists()
         for entry in revocation.entries { lists.take(entry.list, of: entry.authority) }
         return try TrustAnchors(
-            certificates: authorities.certificates(files), names: files, revocation: lists)
+            certificates: authorities.certificates(trustFiles(configuration)),
+            names: configuration.tls.authorityFiles, revocation: lists)
     }
 
     /// Everything that a change of means other certificates, other trust or other CRLs.

@@ -50,11 +50,11 @@ struct OwnCertificateCheck {
             found.append(
                 "\(file) expired at \(UTCText.text(leaf.notAfter)), this clock says "
                     + "\(UTCText.text(now)); peers will refuse it: "
-                    + "\(NodeCredentials.certificateCommand(configuration)) --force")
+                    + "\(NodeCredentials.renewalCommand(configuration))")
         } else if daysLeft < Self.daysLeftMinimum {
             found.append(
                 "\(file) expires in \(daysLeft) days, at \(UTCText.text(leaf.notAfter)); replace "
-                    + "it with: \(NodeCredentials.certificateCommand(configuration)) --force")
+                    + "it with: \(NodeCredentials.renewalCommand(configuration))")
         }
         for direction in [CallDirection.incoming, .outgoing] {
             do {
