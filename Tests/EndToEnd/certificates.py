@@ -257,6 +257,12 @@ def unusable_pairs(checks, site, node, certificate):
             served_serial(node, certificate) == before and words in told and "stays" in told, told)
         reload = subprocess.run(
             [BSFG, "config", "reload", "--socket", str(node.socket)], capture_output=True, text=True)
+        status = subprocess.run(
+            [BSFG, "status", "--socket", str(node.socket), "-o", "json"], capture_output=True, text=True)
+        shown = json.loads(status.stdout)["certificate"]
+        checks.check(
+            f"status: the certificate in force, and why the one that is {name} is not",
+            status.returncode == 1 and shown["serial"] == before and words in shown["refused_files"], shown)
         checks.check(
             f"gateway decision 40: a reload says so when it is {name}",
             reload.returncode != 0 and words in reload.stderr, reload)
@@ -267,9 +273,15 @@ def unusable_pairs(checks, site, node, certificate):
     told = node.errors.read_text()[known:]
     checks.check("gateway decision 40: a node starts with an expired certificate, and warns",
                  f"{server}.crt expired at" in told, told)
+    status = subprocess.run(
+        [BSFG, "status", "--socket", str(node.socket)], capture_output=True, text=True)
+    checks.check("status: an expired certificate in force", status.returncode == 1 and "EXPIRED at" in status.stdout,
+                 status)
     for end, content in good.items():
         server.with_suffix(end).write_bytes(content)
     wait_until("the good pair", lambda: served_serial(node, certificate) == before)
+    status = run("status", "--socket", node.socket)
+    checks.check("status: how long it lasts", f"certificate {before}: until 2" in status, status)
 
 
 def misplaced_list(checks, site, node):

@@ -31,6 +31,8 @@ actor Reloader {
     private let opened: @Sendable ([StreamLog]) -> Void
     /// In force.
     private var credentials: NodeCredentials
+    /// Why what lies in the certificate files is not in force; nil when it is.
+    private(set) var refusedFiles: String?
     /// Logs that `opened` was told of, or that were there before.
     private var toldLogs: Set<StreamLog.Name>
     /// Peers whose calls are not yet all made as their entries in force say.
@@ -94,6 +96,9 @@ actor Reloader {
         credentials.revocation.staleCount(atSeconds: GatewayNode.nowMilliseconds() / 1_000)
     }
 
+    /// Our own certificate in force.
+    var leaf: X509Certificate { credentials.leaf }
+
     /// Reads the files again.
     /// - Returns: what changed.
     /// - Throws: why they are not put in force, and the node goes on as before; or what is still to be done
@@ -143,6 +148,7 @@ actor Reloader {
                 ])
             _ = tell(applied.shortfall)
         } catch {
+            if error.reason != .overloaded { refusedFiles = error.message }
             logger.warning(
                 "changed certificate files are not in force: \(error.message)",
                 metadata: ["event": "certificates_refused"])
@@ -173,6 +179,7 @@ actor Reloader {
                 trustBefore.differs(trustNow, in: $0)
             })
         credentials = prepared.credentials
+        refusedFiles = nil
         verifier.replace(
             with: prepared.credentials.verifier, changed: entriesChanged.union(trustChanged),
             reverified: prepared.reverification.answers
