@@ -14,10 +14,17 @@ struct CertificateLine {
     private var daysLeft: Int64 { (notAfter - now) / 86_400 }
 
     /// Whether the others refuse it, or will when it has had its time and its successor is not taken.
-    var isWrong: Bool { now < notBefore || now >= notAfter || !certificate.refusedFiles.isEmpty }
+    var isWrong: Bool {
+        isOutOfDate || !certificate.refusedFiles.isEmpty || !certificate.problem.isEmpty
+    }
+
+    private var isOutOfDate: Bool { now < notBefore || now >= notAfter }
 
     var lines: [String] {
         var found = ["certificate \(certificate.serial): \(validity)"]
+        if !certificate.problem.isEmpty && !isOutOfDate {
+            found.append("ALARM certificate: others refuse it: \(certificate.problem)")
+        }
         if !certificate.refusedFiles.isEmpty {
             found.append(
                 "ALARM certificate: what lies in the files is not in force, since \(certificate.refusedFiles)")
@@ -40,6 +47,7 @@ struct CertificateLine {
             ("not_before", .text(UTCText.text(notBefore))),
             ("not_after", .text(UTCText.text(notAfter))),
             ("days_left", .integer(daysLeft)),
+            ("problem", certificate.problem.isEmpty ? .null : .text(certificate.problem)),
             ("refused_files", certificate.refusedFiles.isEmpty ? .null : .text(certificate.refusedFiles)),
         ])
     }

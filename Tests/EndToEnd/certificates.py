@@ -358,6 +358,10 @@ def peers(checks, site):
     wait_until("the pull ends", lambda: pull()["state"] == "unavailable")
     wait_until("why", lambda: "was revoked at" in pull().get("sentence", ""))
     checks.check("gateway decision 40: a revoked source is not pulled from, and it says why", True)
+    wait_until("its own copy of the CRL", lambda: plant.status()["certificate"].get("problem"))
+    status = subprocess.run([BSFG, "status", "--socket", str(plant.socket)], capture_output=True, text=True)
+    checks.check(
+        "status: a node that is revoked says so", status.returncode == 1 and "was revoked at" in status.stdout, status)
     status = subprocess.run(
         [BSFG, "cert", "status", "--config", str(plant.root / "config")], capture_output=True, text=True)
     checks.check(

@@ -178,7 +178,8 @@ import Testing
         #expect(failed.step == .tls && !failed.isGood && probe.error?.transportKind == .tls)
         #expect(failed.text.contains("'CN = \(certificate)'") && failed.text.contains(words), "\(failed.text)")
         #expect(
-            failed.text.contains("issued by 'CN = ca', valid from 20") && failed.text.hasSuffix("(\(reason))"),
+            failed.text.contains("issued by 'CN = ca'") && failed.text.contains("valid from 20")
+                && failed.text.hasSuffix("(\(reason))"),
             "\(failed.text)")
         let connected = probe.results.first { $0.step == .tcp }
         #expect(connected?.text == "connected to 127.0.0.1:\(server.configuration().port)")

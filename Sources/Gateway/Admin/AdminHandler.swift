@@ -98,13 +98,16 @@ struct AdminHandler: AdminCodec, Sendable {
     }
 
     private func certificate(_ reloader: Reloader) async -> Bsfg_Admin_V1_NodeCertificate {
-        let leaf = await reloader.leaf
+        let credentials = await reloader.credentials
+        let leaf = credentials.leaf
         var status = Bsfg_Admin_V1_NodeCertificate()
         status.subject = leaf.subject
         status.serial = leaf.serial
         status.notBeforeUnixMs = leaf.notBefore * 1_000
         status.notAfterUnixMs = leaf.notAfter * 1_000
         status.refusedFiles = await reloader.refusedFiles ?? ""
+        let problem = try? await pool.run { () throws(BufferError) in credentials.ownProblem() }
+        status.problem = problem ?? ""
         return status
     }
 

@@ -155,6 +155,9 @@ package nonisolated struct Bsfg_Admin_V1_NodeCertificate: Sendable {
   /// why what lies in the files is not in force; empty: it is
   package var refusedFiles: String = String()
 
+  /// why others refuse it, as far as is known here
+  package var problem: String = String()
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1010,7 +1013,7 @@ nonisolated extension Bsfg_Admin_V1_QuarantineUsage: SwiftProtobuf.Message, Swif
 
 nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".NodeCertificate"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}subject\0\u{1}serial\0\u{3}not_before_unix_ms\0\u{3}not_after_unix_ms\0\u{3}refused_files\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}subject\0\u{1}serial\0\u{3}not_before_unix_ms\0\u{3}not_after_unix_ms\0\u{3}refused_files\0\u{1}problem\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1023,6 +1026,7 @@ nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, Swif
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.notBeforeUnixMs) }()
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.notAfterUnixMs) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.refusedFiles) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.problem) }()
       default: break
       }
     }
@@ -1044,6 +1048,9 @@ nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, Swif
     if !self.refusedFiles.isEmpty {
       try visitor.visitSingularStringField(value: self.refusedFiles, fieldNumber: 5)
     }
+    if !self.problem.isEmpty {
+      try visitor.visitSingularStringField(value: self.problem, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1053,6 +1060,7 @@ nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, Swif
     if lhs.notBeforeUnixMs != rhs.notBeforeUnixMs {return false}
     if lhs.notAfterUnixMs != rhs.notAfterUnixMs {return false}
     if lhs.refusedFiles != rhs.refusedFiles {return false}
+    if lhs.problem != rhs.problem {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -17,12 +17,26 @@ package struct NodeCredentials: Sendable {
     package let serverTLS: RPCServerTLS
     /// Of the files just before they were read: whatever changes from then on is a change.
     let fileState: CertificateFileState
+    /// What our own certificate is looked at with, as others will.
+    private let anchors: TrustAnchors
     /// Whether our own chain leads to a CA that is trusted here, whatever its dates and usages are.
     let isAnchored: Bool
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
     package var leaf: X509Certificate { chain[0] }
+
+    /// Why others refuse our certificate now, as far as the files here know. Blocks.
+    func ownProblem(atSeconds now: Int64 = Int64(time(nil))) -> String? {
+        for direction in [CallDirection.incoming, .outgoing] {
+            do throws(CertificateRefusal) {
+                try anchors.verify(leaf, direction: direction, atSeconds: now)
+            } catch where error.kind != .unknownIssuer || isAnchored {
+                return error.sentence
+            } catch {}
+        }
+        return nil
+    }
 
     /// `generation` rises with every reload.
     package static func load(
@@ -63,7 +77,7 @@ package struct NodeCredentials: Sendable {
                 serverTLS: RPCServerTLS(
                     certificateChain: chain, privateKey: keyPEM, trustRoots: anchors.certificates),
                 fileState: seen.with(staleLists: revocation.staleCount(atSeconds: now)),
-                isAnchored: check.isAnchored(anchors),
+                anchors: anchors, isAnchored: check.isAnchored(anchors),
                 warnings: check.warnings(anchors: anchors) + revocation.warnings)
         } catch let error as ConfigurationError {
             throw error

@@ -30,7 +30,7 @@ actor Reloader {
     /// Told of logs that were opened.
     private let opened: @Sendable ([StreamLog]) -> Void
     /// In force.
-    private var credentials: NodeCredentials
+    private(set) var credentials: NodeCredentials
     /// Why what lies in the certificate files is not in force; nil when it is.
     private(set) var refusedFiles: String?
     /// Logs that `opened` was told of, or that were there before.
@@ -95,9 +95,6 @@ actor Reloader {
     var staleLists: Int {
         credentials.revocation.staleCount(atSeconds: GatewayNode.nowMilliseconds() / 1_000)
     }
-
-    /// Our own certificate in force.
-    var leaf: X509Certificate { credentials.leaf }
 
     /// Reads the files again.
     /// - Returns: what changed.

@@ -21,8 +21,10 @@ struct ServerCertificateDiagnosis: Sendable {
         } catch {
             return .transport(
                 kind: .tls,
-                sentence: "\(endpoint): \(error.sentence); issued by '\(leaf.issuer)', valid from "
-                    + "\(UTCText.text(leaf.notBefore)) to \(UTCText.text(leaf.notAfter)) "
+                sentence: "\(endpoint): \(error.sentence); "
+                    // Who issued it is said already where that is what is wrong.
+                    + (error.kind == .unknownIssuer ? "" : "it was issued by '\(leaf.issuer)', ")
+                    + "valid from \(UTCText.text(leaf.notBefore)) to \(UTCText.text(leaf.notAfter)) "
                     + "(\(error.kind.rawValue))")
         }
     }
