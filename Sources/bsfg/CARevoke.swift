@@ -8,9 +8,10 @@ extension CACommand {
             commandName: "revoke",
             abstract: "Revokes certificates and signs the CA's next CRL, DIR/ca.crl.",
             discussion: """
-                A node uses the CRL beside its CA file: copy DIR/ca.crl to each node as certs/ca.crl (or what \
-                'crl' names). It is in force within seconds and ends the open connections of whom it \
-                revokes. Without a certificate or serial the same list is signed for longer.
+                A node uses the CRL beside its CA file, under that file's name: copy DIR/ca.crl to \
+                certs/ca.crl at home, and to certs/plant-a-ca.crl on a node that has this CA as \
+                plant-a-ca.crt (or to what 'crl' names there). It is in force within seconds and ends the \
+                open connections of whom it revokes. Without a certificate or serial the same list is signed for longer.
                 """)
 
         @Argument(help: ArgumentHelp("Certificates to revoke.", valueName: "FILE"))
@@ -34,7 +35,9 @@ extension CACommand {
                 StandardOutput.line(
                     "wrote \(path): CRL \(list.number?.description ?? "") of '\(list.issuer)' revokes "
                         + "\(list.revokedCount), current until "
-                        + "\(UTCText.text(list.nextUpdate ?? 0)); copy it beside the ca.crt of each node")
+                        + "\(UTCText.text(list.nextUpdate ?? 0)); copy it to each node that trusts this CA, "
+                        + "beside the CA's file and under its name: ca.crl for ca.crt, plant-a-ca.crl for "
+                        + "plant-a-ca.crt")
             }
         }
     }

@@ -7,7 +7,7 @@ struct StatusCommand: AsyncParsableCommand {
         commandName: "status",
         abstract: "Shows a node: its logs, what it pulls, its consumers and whom it refused.",
         discussion: """
-            Over --endpoint only what every listed identity may see: zone, state, and our roles \
+            Its certificate stands there as it is in force, with why newer files are not. Over --endpoint only what every listed identity may see: zone, state, and our roles \
             there. Exit status 1 when something has stopped, is blocked or degraded.
             """)
 
@@ -32,6 +32,7 @@ struct StatusCommand: AsyncParsableCommand {
             status.streams.contains { !$0.state.utf8.elementsEqual("writing".utf8) }
             || status.streams.contains(where: \.alarm)
             || status.pulls.contains { $0.state.utf8.elementsEqual("blocked".utf8) }
+            || status.hasCertificate && CertificateLine(certificate: status.certificate).isWrong
         if isStopped { throw CommandFailure(.failure, "") }
     }
 
@@ -77,6 +78,9 @@ struct StatusCommand: AsyncParsableCommand {
             "zone \(status.zone), identity \(status.identity), release \(status.release), since "
                 + UTCText.text(status.startedAtUnixMs / 1_000))
         StandardOutput.line("listening on \(status.listeners.joined(separator: ", "))")
+        if status.hasCertificate {
+            for line in CertificateLine(certificate: status.certificate).lines { StandardOutput.line(line) }
+        }
         var logs = Table(
             "STREAM", "ORIGIN", "ROLE", "FIRST#", "HEAD#", "EPOCH#", "FILL#", "PROFILE", "GATE",
             "GAPS#", "STATE")
@@ -192,6 +196,10 @@ struct StatusCommand: AsyncParsableCommand {
             ("artifacts", status.hasArtifacts ? ArtifactListing.json(status.artifacts) : .null),
             ("consumers", .list(status.consumers.map(ConsumerCommand.json))),
             ("server", json(status.server)),
+            (
+                "certificate",
+                status.hasCertificate ? CertificateLine(certificate: status.certificate).json : .null
+            ),
         ])
     }
 

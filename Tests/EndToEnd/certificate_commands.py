@@ -159,6 +159,29 @@ def durable_revocation(checks, directory):
         and steps[-1][1].endswith(f"<{authority}>"), calls + done.stderr)
 
 
+def hidden_authority(checks, directory):
+    """A CA that this user may not look at is not one that does not exist."""
+    authority = directory / "hidden"
+    run("ca", "init", "--dir", authority)
+    issue = ["cert", "issue", "--ca", str(authority), "--identity", "x", "--out", str(directory / "hidden-out")]
+    options = {}
+    if os.geteuid() == 0:
+        # The directory of this test is root's, too: nobody gets that far.
+        options = {"user": 65534, "group": 65534, "extra_groups": []}
+    else:
+        authority.chmod(0)
+    try:
+        done = subprocess.run([BSFG, *issue], capture_output=True, text=True, **options)
+    except PermissionError:
+        checks.skip("issue: a CA that is out of reach", "nobody may not run the binary")
+        return
+    finally:
+        authority.chmod(0o700)
+    checks.check(
+        "issue: a CA that is out of reach is not said to be missing",
+        done.returncode == 1 and "as the owner of" in done.stderr and "ca init" not in done.stderr, done.stderr)
+
+
 def node_commands(checks, site, node, certificate):
     """inspect, verify, status and the modes of keys."""
     config = node.root / "config"
@@ -245,6 +268,8 @@ def test(checks):
             holders(checks, site.directory)
         with checks.guard("a durable revocation"):
             durable_revocation(checks, site.directory)
+        with checks.guard("a hidden CA"):
+            hidden_authority(checks, site.directory)
         node = site.node("plant-a")
         node.client("one")
         certificate = site.certificate("one")

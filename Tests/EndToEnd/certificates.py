@@ -266,6 +266,83 @@ def revoked_and_told(checks, site, node):
     closes_in_time(checks, "a CRL and SIGHUP", node, caller, "four", began)
 
 
+def unusable_pairs(checks, site, node, certificate):
+    """A pair that others would refuse does not take the place of a good one; the node starts with it."""
+    server, elsewhere = node.root / "certs" / "server", site.directory / "unusable"
+    run("cert", "issue", "--ca", site.authority_directory, "--identity", node.identity,
+        "--address", "127.0.0.1", "--out", node.root / "certs", "--force")
+    wait_until("the pair before", lambda: served_serial(node, certificate) == serial(server))
+    before, good = serial(server), {end: server.with_suffix(end).read_bytes() for end in (".crt", ".key")}
+    elsewhere.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-new", "-key", server.with_suffix(".key"), "-subj", f"/CN={node.identity}", "-out",
+         elsewhere / "request"], check=True, capture_output=True)
+    run("ca", "init", "--dir", elsewhere / "ca")
+
+    def sign(name, usage, days, authority):
+        extensions = elsewhere / f"{name}.ext"
+        extensions.write_text(
+            f"extendedKeyUsage={usage}\nsubjectAltName=DNS:{node.identity},IP:127.0.0.1\n")
+        subprocess.run(
+            ["openssl", "x509", "-req", "-in", elsewhere / "request", "-CA", authority / "ca.crt", "-CAkey",
+             authority / "ca.key", "-days", str(days), "-extfile", extensions, "-out", elsewhere / f"{name}.crt"],
+            check=True, capture_output=True)
+
+    sign("expired", "serverAuth,clientAuth", -1, site.authority_directory)
+    sign("foreign", "serverAuth,clientAuth", 30, elsewhere / "ca")
+    sign("half", "serverAuth", 30, site.authority_directory)
+    for name, words in (
+            ("expired", "it expired at"), ("foreign", "add that CA's certificate there"),
+            ("half", "clientAuth")):
+        known = len(events(node, "certificates_refused"))
+        server.with_suffix(".crt").write_bytes((elsewhere / f"{name}.crt").read_bytes())
+        wait_until("the refusal", lambda: len(events(node, "certificates_refused")) > known)
+        told = events(node, "certificates_refused")[-1]["message"]
+        checks.check(
+            f"gateway decision 40: the pair in force stays when the new one is {name}",
+            served_serial(node, certificate) == before and words in told and "stays" in told, told)
+        reload = subprocess.run(
+            [BSFG, "config", "reload", "--socket", str(node.socket)], capture_output=True, text=True)
+        status = subprocess.run(
+            [BSFG, "status", "--socket", str(node.socket), "-o", "json"], capture_output=True, text=True)
+        shown = json.loads(status.stdout)["certificate"]
+        checks.check(
+            f"status: the certificate in force, and why the one that is {name} is not",
+            status.returncode == 1 and shown["serial"] == before and words in shown["refused_files"], shown)
+        checks.check(
+            f"gateway decision 40: a reload says so when it is {name}",
+            reload.returncode != 0 and words in reload.stderr, reload)
+    node.stop()
+    server.with_suffix(".crt").write_bytes((elsewhere / "expired.crt").read_bytes())
+    known = len(node.errors.read_text())
+    node.start()
+    told = node.errors.read_text()[known:]
+    checks.check("gateway decision 40: a node starts with an expired certificate, and warns",
+                 f"{server}.crt expired at" in told, told)
+    status = subprocess.run(
+        [BSFG, "status", "--socket", str(node.socket)], capture_output=True, text=True)
+    checks.check("status: an expired certificate in force", status.returncode == 1 and "EXPIRED at" in status.stdout,
+                 status)
+    for end, content in good.items():
+        server.with_suffix(end).write_bytes(content)
+    wait_until("the good pair", lambda: served_serial(node, certificate) == before)
+    status = run("status", "--socket", node.socket)
+    checks.check("status: how long it lasts", f"certificate {before}: until 2" in status, status)
+
+
+def misplaced_list(checks, site, node):
+    """A CRL where nobody looks for it does not pass unnoticed."""
+    other, place = site.directory / "other", node.root / "certs" / "other.crl"
+    run("ca", "init", "--dir", other)
+    run("ca", "revoke", "--serial", "AB", "--ca", other)
+    place.write_bytes((other / "ca.crl").read_bytes())
+    run("config", "reload", "--socket", node.socket)
+    checks.eventually(
+        "revocation: a CRL that no CA file is beside is warned about",
+        lambda: f"the CRL {place.resolve()} is not in force" in node.errors.read_text())
+    place.unlink()
+
+
 def authorised(checks, site, node, identity, certificate, what, change):
     """An entry that goes, or is not authorised any more, closes the connection at once; its certificate alone
     opens nothing, and a session that was handed out before neither. `change` takes the entries of the node."""
@@ -347,6 +424,10 @@ def peers(checks, site):
     wait_until("the pull ends", lambda: pull()["state"] == "unavailable")
     wait_until("why", lambda: "was revoked at" in pull().get("sentence", ""))
     checks.check("gateway decision 40: a revoked source is not pulled from, and it says why", True)
+    wait_until("its own copy of the CRL", lambda: plant.status()["certificate"].get("problem"))
+    status = subprocess.run([BSFG, "status", "--socket", str(plant.socket)], capture_output=True, text=True)
+    checks.check(
+        "status: a node that is revoked says so", status.returncode == 1 and "was revoked at" in status.stdout, status)
     status = subprocess.run(
         [BSFG, "cert", "status", "--config", str(plant.root / "config")], capture_output=True, text=True)
     checks.check(
@@ -374,6 +455,10 @@ def test(checks):
             rotation(checks, site, node, certificates[2])
         with checks.guard("half a pair"):
             half_a_pair(checks, site, node, certificates[2])
+        with checks.guard("unusable pairs"):
+            unusable_pairs(checks, site, node, certificates[2])
+        with checks.guard("a misplaced list"):
+            misplaced_list(checks, site, node)
         with checks.guard("authorised"):
             authorised(
                 checks, site, node, "three", certificates[2], "a client's entry goes", remove_client)

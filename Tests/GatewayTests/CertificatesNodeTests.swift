@@ -22,11 +22,21 @@ import Testing
         func load() throws -> NodeConfiguration { try NodeConfiguration.load(directory: root) }
 
         func issue(
-            _ identity: String = "plant-a-bsfg", addresses: [String] = ["127.0.0.1"]
+            _ identity: String = "plant-a-bsfg", addresses: [String] = ["127.0.0.1"], days: Int = 365,
+            by issuer: CertificateAuthority? = nil, atSeconds now: Int64 = Int64(time(nil))
         ) throws {
-            try authority.issue(CertificateRequest(identity: identity, addresses: addresses)).write(
+            try (issuer ?? authority).issue(
+                CertificateRequest(identity: identity, addresses: addresses, days: days), atSeconds: now
+            ).write(
                 directory: "\(root)/certs", name: "server", authority: authority.certificate,
                 force: true)
+        }
+
+        /// As the configuration names it.
+        var realRoot: String { URL(fileURLWithPath: root).resolvingSymlinksInPath().path }
+
+        func putRevocations(_ list: RevocationList, _ name: String) throws {
+            try CertificateFiles.write(list.pem, to: "\(root)/certs/\(name)", mode: 0o644, force: true)
         }
 
         func write(_ name: String, _ text: String) throws {
@@ -72,6 +82,7 @@ import Testing
                     try NodeCredentials.load(try node.load())
                 }
                 #expect(refused.description.contains("run chmod 600 "))
+                #expect(refused.problems[0].sentence.hasPrefix("has mode 06"), "the file stands before it")
                 let report = CertificateReport.make(try node.load())
                 #expect(report.warnings.count == 1, "\(report.warnings)")
                 #expect(report.warnings[0].contains("run chmod 600 "))
@@ -83,6 +94,7 @@ import Testing
 
     @Test func pairAndIdentityMustAgreeWithTheConfiguration() throws {
         let node = try Node()
+        try node.authority.write(directory: "\(node.root)/ca", force: false)
         try node.issue("plant-b-bsfg")
         let other = try #require(throws: ConfigurationError.self) {
             try NodeCredentials.load(try node.load())
@@ -120,6 +132,61 @@ import Testing
         }
     }
 
+    @Test func `a site's own CA renews, and a CA of ours only what it made`() throws {
+        let node = try Node()
+        let site = try CertificateAuthority.make(name: "site ca")
+        func advice() throws -> String {
+            try CertificateFiles.write(
+                try PrivateKey.generate(.p256).pem(), to: "\(node.root)/certs/server.key", mode: 0o600,
+                force: true)
+            let error = try #require(throws: ConfigurationError.self) {
+                try NodeCredentials.load(try node.load())
+            }
+            return try #require(error.command)
+        }
+        try node.authority.write(directory: "\(node.root)/ca", force: false)
+        try node.issue()
+        #expect(
+            try advice() == "bsfg cert issue --ca \(node.realRoot)/ca --identity plant-a-bsfg "
+                + "--address 127.0.0.1 --out \(node.realRoot)/certs --force")
+        try node.issue(by: site)
+        #expect(
+            try advice() == "bsfg cert csr --identity plant-a-bsfg --address 127.0.0.1 "
+                + "--out \(node.realRoot)/certs, and when its CA has signed the request: "
+                + "bsfg cert import FILE --out \(node.realRoot)/certs")
+        try FileManager.default.removeItem(atPath: "\(node.root)/ca")
+        #expect(try advice().hasPrefix("bsfg cert csr "))
+        try node.issue(by: site)
+        let configuration = try node.load()
+        let end = try NodeCredentials.load(configuration).leaf.notAfter
+        let expired = try NodeCredentials.load(configuration, atSeconds: end + 1).warnings
+        #expect(expired[0].contains("peers will refuse it: bsfg cert csr "), "\(expired)")
+    }
+
+    @Test func `a missing CA file is asked for where it comes from`() throws {
+        let node = try Node()
+        try node.authority.write(directory: "\(node.root)/ca", force: false)
+        try node.issue()
+        func refusal() throws -> ConfigurationError {
+            try #require(throws: ConfigurationError.self) { try NodeCredentials.load(try node.load()) }
+        }
+        try FileManager.default.removeItem(atPath: "\(node.root)/certs/ca.crt")
+        #expect(
+            try refusal().command == "cp \(node.realRoot)/ca/ca.crt \(node.realRoot)/certs/ca.crt")
+        try node.issue()
+        try node.write(
+            "peers.yaml",
+            """
+            peers:
+              - id: plant-b
+                identity: plant-b-bsfg
+                authorized: true
+                ca: ../certs/plant-b-ca.crt
+            """)
+        let missing = try refusal()
+        #expect(missing.command == nil && missing.description.contains("the CA certificate of the peer plant-b"))
+    }
+
     @Test("gateway decision 41: listen addresses are named by the certificate")
     func listenAddressesAreNamedByTheCertificate() throws {
         let node = try Node()
@@ -152,6 +219,95 @@ import Testing
         let early = try NodeCredentials.load(configuration, atSeconds: leaf.notBefore - 10).warnings
         #expect(
             early.contains { $0.contains("is not valid before \(UTCText.text(leaf.notBefore))") })
+    }
+
+    @Test("gateway decision 40: a pair that others would refuse does not take the place of the one in force")
+    func aPairThatOthersWouldRefuseStaysOut() throws {
+        let node = try Node()
+        try node.issue()
+        let configuration = try node.load()
+        let good = try NodeCredentials.load(configuration)
+        let now = Int64(time(nil))
+        let day: Int64 = 86_400
+        func reload(_ inForce: NodeCredentials, days: Int64 = 0) throws -> NodeCredentials {
+            try NodeCredentials.load(
+                configuration, generation: 2, replacing: inForce, atSeconds: now + days * day)
+        }
+        func expectRefused(days: Int64 = 0, _ why: String) throws {
+            let error = try #require(throws: ConfigurationError.self) { try reload(good, days: days) }
+            #expect(error.description.contains(why), "\(error)")
+            #expect(error.description.contains("/server.crt: ") && error.description.contains("in force stays"))
+        }
+        try node.issue(days: 1)
+        let short = try NodeCredentials.load(configuration)
+        try expectRefused(days: 2, "it expired at")
+        #expect(try reload(good).leaf.serial == short.leaf.serial, "before its end it may")
+        // A start may, and what else changed does not wait when the pair in force has had its time.
+        #expect(try NodeCredentials.load(configuration, atSeconds: now + 2 * day).warnings.count == 1)
+        #expect(try reload(short, days: 2).leaf.serial == short.leaf.serial)
+
+        try node.issue(atSeconds: now + 10 * day)
+        try expectRefused("it is valid from")
+        let foreign = try CertificateAuthority.make(name: "foreign ca")
+        try node.issue(by: foreign)
+        try expectRefused("which is not in \(configuration.tls.authorityFiles[0])")
+        // A node whose own CA is in no file here cannot tell who accepts its next certificate either.
+        let unanchored = try NodeCredentials.load(configuration)
+        try node.issue(by: foreign)
+        #expect(try reload(unanchored).leaf.serial != unanchored.leaf.serial)
+
+        try node.issue()
+        let revoked = try NodeCredentials.load(configuration)
+        try node.putRevocations(
+            try node.authority.revoke(serials: [revoked.leaf.serial], previous: nil), "ca.crl")
+        try expectRefused("was revoked at")
+        #expect(try reload(revoked).revocation.entries.count == 1, "the CRL does not wait for a new pair")
+    }
+
+    @Test func `a CRL is checked before the first entry is trusted by its CA`() throws {
+        let node = try Node()
+        try node.issue()
+        let configuration = try node.load()
+        #expect(NodeCredentials.watchedFiles(configuration).contains { $0.hasSuffix("/certs/ca.crl") })
+        try "garbage".write(
+            toFile: "\(node.root)/certs/ca.crl", atomically: true, encoding: .utf8)
+        #expect(throws: ConfigurationError.self) { try NodeCredentials.load(configuration) }
+        try node.putRevocations(try node.authority.revoke(serials: ["AB"], previous: nil), "ca.crl")
+        #expect(try NodeCredentials.load(configuration).revocation.entries.count == 1)
+        #expect(CertificateReport.make(configuration).certificates.contains { $0.role == "crl" })
+    }
+
+    @Test func `a CRL beside the wrong CA file is told its place`() throws {
+        let node = try Node()
+        try node.issue()
+        let plant = try CertificateAuthority.make(name: "plant ca")
+        try CertificateFiles.write(
+            plant.certificate.pem, to: "\(node.root)/certs/plant-b-ca.crt", mode: 0o644, force: true)
+        try node.write(
+            "peers.yaml",
+            """
+            peers:
+              - id: plant-b
+                identity: plant-b-bsfg
+                authorized: true
+                ca: ../certs/plant-b-ca.crt
+            """)
+        let configuration = try node.load()
+        let list = try plant.revoke(serials: ["AB"], previous: nil)
+        try node.putRevocations(list, "ca.crl")
+        let wrong = try #require(throws: ConfigurationError.self) { try NodeCredentials.load(configuration) }
+        #expect(wrong.description.contains("is not signed by a CA of"))
+        #expect(wrong.description.hasSuffix("this one's place is \(node.realRoot)/certs/plant-b-ca.crl"))
+        try FileManager.default.removeItem(atPath: "\(node.root)/certs/ca.crl")
+        try node.putRevocations(list, "plant.crl")
+        let warnings = try NodeCredentials.load(configuration).warnings
+        #expect(
+            warnings.count == 1 && warnings[0].contains("/certs/plant.crl is not in force")
+                && warnings[0].hasSuffix("put it at \(node.realRoot)/certs/plant-b-ca.crl"), "\(warnings)")
+        try FileManager.default.moveItem(
+            atPath: "\(node.root)/certs/plant.crl", toPath: "\(node.root)/certs/plant-b-ca.crl")
+        let placed = try NodeCredentials.load(configuration)
+        #expect(placed.warnings == [] && placed.revocation.entries.count == 1)
     }
 
     @Test func entriesAreAnchoredAtTheirOwnAuthorities() throws {

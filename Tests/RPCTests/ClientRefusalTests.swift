@@ -162,6 +162,30 @@ import Testing
         await server.stop()
     }
 
+    @Test("The probe names the one thing that is wrong with the server's certificate, its issuer and its dates",
+        arguments: [
+            ("expired-server", "ca", "it expired at", "expired"),
+            ("server", "other-ca", "which is not in the-ca-file", "unknown_issuer"),
+        ])
+    func probeNamesWhatIsWrong(
+        certificate: String, trusted: String, words: String, reason: String
+    ) async throws {
+        let server = try await HTTP2TestServer.start(certificate: certificate)
+        var tls = HTTP2TestCertificates.shared.client(trusting: trusted)
+        tls.trustNames = ["the-ca-file"]
+        let probe = await PeerProbe.run(server.configuration(), tls: tls, verifier: { _ in nil })
+        let failed = try #require(probe.results.last)
+        #expect(failed.step == .tls && !failed.isGood && probe.error?.transportKind == .tls)
+        #expect(failed.text.contains("'CN = \(certificate)'") && failed.text.contains(words), "\(failed.text)")
+        #expect(
+            failed.text.contains("issued by 'CN = ca'") && failed.text.contains("valid from 20")
+                && failed.text.hasSuffix("(\(reason))"),
+            "\(failed.text)")
+        let connected = probe.results.first { $0.step == .tcp }
+        #expect(connected?.text == "connected to 127.0.0.1:\(server.configuration().port)")
+        await server.stop()
+    }
+
     @Test func probeNamesTheStepThatFails() async throws {
         let server = try await HTTP2TestServer.start()
         let certificates = HTTP2TestCertificates.shared

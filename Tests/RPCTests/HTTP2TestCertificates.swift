@@ -18,6 +18,7 @@ struct HTTP2TestCertificates: Sendable {
         issue("server", authority: "ca", usage: "serverAuth,clientAuth", days: 10)
         issue("client", authority: "ca", usage: "clientAuth,serverAuth", days: 10)
         issue("stranger", authority: "other-ca", usage: "clientAuth", days: 10)
+        issue("expired-server", authority: "ca", usage: "serverAuth,clientAuth", days: -1)
         issue("expired", authority: "ca", usage: "clientAuth", days: -1)
     }
 
@@ -76,12 +77,14 @@ struct HTTP2TestCertificates: Sendable {
             trustRoots: bytes("\(authority).crt"))
     }
 
-    func serverContext(protocols: [String] = ["h2"]) throws -> NIOSSLContext {
+    func serverContext(
+        protocols: [String] = ["h2"], certificate: String = "server"
+    ) throws -> NIOSSLContext {
         var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: try NIOSSLCertificate.fromPEMBytes(bytes("server.crt"))
+            certificateChain: try NIOSSLCertificate.fromPEMBytes(bytes("\(certificate).crt"))
                 .map { .certificate($0) },
             privateKey: .privateKey(
-                try NIOSSLPrivateKey(bytes: bytes("server.key"), format: .pem)))
+                try NIOSSLPrivateKey(bytes: bytes("\(certificate).key"), format: .pem)))
         configuration.minimumTLSVersion = .tlsv13
         configuration.certificateVerification = .noHostnameVerification
         configuration.trustRoots = .certificates(

@@ -159,9 +159,11 @@ struct HTTP2TestServer: Sendable {
     }
 
     static func start(
-        limits: HTTP2Limits = HTTP2Limits(), port: Int = 0, protocols: [String] = ["h2"]
+        limits: HTTP2Limits = HTTP2Limits(), port: Int = 0, protocols: [String] = ["h2"],
+        certificate: String = "server"
     ) async throws -> HTTP2TestServer {
-        let context = try HTTP2TestCertificates.shared.serverContext(protocols: protocols)
+        let context = try HTTP2TestCertificates.shared.serverContext(
+            protocols: protocols, certificate: certificate)
         let log = HTTP2TestLog()
         let connections = Connections()
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)

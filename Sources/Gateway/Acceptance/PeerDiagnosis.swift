@@ -1,3 +1,5 @@
+internal import RPC
+
 /// One thing that is wrong between a node and a peer, what is likely behind it, and what to do next.
 package struct PeerDiagnosis: Sendable, Equatable {
     package var finding: String
@@ -48,7 +50,7 @@ package struct PeerDiagnosis: Sendable, Equatable {
 
     private static func diagnose(_ reach: PeerReach, _ peer: String, _ zone: String) -> [PeerDiagnosis] {
         if let step = reach.failedStep {
-            let (cause, next) = likely(step.name, reach.failure, peer, zone)
+            let (cause, next) = likely(step, reach.failure, peer, zone)
             return [PeerDiagnosis(finding: reach.obstacle ?? step.sentence, cause: cause, next: next)]
         }
         var found: [PeerDiagnosis] = []
@@ -78,10 +80,13 @@ package struct PeerDiagnosis: Sendable, Equatable {
         return found
     }
 
-    private static func likely(_ step: String, _ failure: String?, _ peer: String, _ zone: String)
-        -> (cause: String, next: String)
-    {
-        switch step {
+    private static func likely(
+        _ step: PeerReach.Step, _ failure: String?, _ peer: String, _ zone: String
+    ) -> (cause: String, next: String) {
+        // The reason for which we refused its certificate ends the sentence.
+        let refusal = CertificateRefusal.Kind.allCases.first { step.sentence.hasSuffix("(\($0.rawValue))") }
+        if let refusal { return likely(refusal, peer) }
+        return switch step.name {
         case "dns": ("the name is not known to this machine", "getent hosts NAME, then correct the endpoint")
         case "tcp":
             failure == "refused"
@@ -94,12 +99,53 @@ package struct PeerDiagnosis: Sendable, Equatable {
             )
         case "identity":
             (
-                "its certificate has another name, or is of a CA that its entry does not have",
+                "its certificate is not what its entry in peers.yaml says",
                 "compare identity and ca of the entry \(peer) in peers.yaml with bsfg cert status there"
             )
         default:
             (
                 "\(peer) does not accept us", "on \(peer): compare its entry of \(zone) with our certificate"
+            )
+        }
+    }
+
+    /// Why a server's certificate is not taken, by what we found wrong with it.
+    private static func likely(
+        _ refusal: CertificateRefusal.Kind, _ peer: String
+    ) -> (cause: String, next: String) {
+        let status = "on \(peer): bsfg cert status --config DIR"
+        return switch refusal {
+        case .revoked:
+            (
+                "the certificate that \(peer) shows was revoked by its CA",
+                "on \(peer): issue a new certificate with bsfg cert issue --force, or bsfg cert csr and cert import"
+            )
+        case .revocationUnknown:
+            (
+                "there is no current CRL of its CA here, and 'crl: required' asks for one",
+                "bsfg cert status --config DIR, then put the current CRL of the CA of \(peer) in place"
+            )
+        case .expired, .notYetValid:
+            (
+                "the certificate of \(peer) is out of date, or one of the two clocks is wrong",
+                "timedatectl status, on both; \(status), and issue a new certificate there"
+            )
+        case .unknownIssuer, .untrusted, .chainTooLong:
+            (
+                "the certificate of \(peer) is of a CA that its entry does not have",
+                "compare ca of the entry \(peer) in peers.yaml with the CA there; \(status)"
+            )
+        case .wrongUsage, .unsupportedKey, .malformed:
+            ("the certificate of \(peer) is not one for a node", "\(status), and issue a new certificate there")
+        case .noMatchingIdentity, .ambiguousIdentity, .identityMismatch:
+            (
+                "the certificate there has another name than the entry \(peer)",
+                "compare identity and endpoint of the entry \(peer) in peers.yaml with bsfg cert status there"
+            )
+        case .notAuthorised:
+            (
+                "the entry \(peer) in peers.yaml says authorized: false",
+                "say authorized: true there if it is to be pulled from, then: bsfg config reload"
             )
         }
     }

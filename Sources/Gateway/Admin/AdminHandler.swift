@@ -20,6 +20,8 @@ struct AdminHandler: AdminCodec, Sendable {
     let listeners: @Sendable () -> [String]
     /// Nil where the configuration has no artifacts.
     var artifacts: NodeArtifacts?
+    /// Tells which certificate is in force; nil where nothing is served.
+    var reloader: Reloader?
 
     var configuration: NodeConfiguration { live.current }
 
@@ -89,8 +91,23 @@ struct AdminHandler: AdminCodec, Sendable {
         response.quarantine.count = UInt64(quarantine.count)
         response.quarantine.bytes = quarantine.bytes
         response.quarantine.capacityBytes = quarantine.capacityBytes
+        if let reloader { response.certificate = await certificate(reloader) }
         if let artifacts { response.artifacts = AdminHandler.usage(artifacts.store.usage) }
         return response
+    }
+
+    private func certificate(_ reloader: Reloader) async -> Bsfg_Admin_V1_NodeCertificate {
+        let credentials = await reloader.credentials
+        let leaf = credentials.leaf
+        var status = Bsfg_Admin_V1_NodeCertificate()
+        status.subject = leaf.subject
+        status.serial = leaf.serial
+        status.notBeforeUnixMs = leaf.notBefore * 1_000
+        status.notAfterUnixMs = leaf.notAfter * 1_000
+        status.refusedFiles = await reloader.refusedFiles ?? ""
+        let problem = try? await pool.run { () throws(BufferError) in credentials.ownProblem() }
+        status.problem = problem ?? ""
+        return status
     }
 
     private func stream(_ log: StreamLog) -> Bsfg_Admin_V1_StreamStatus {

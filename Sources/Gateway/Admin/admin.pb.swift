@@ -105,6 +105,15 @@ package nonisolated struct Bsfg_Admin_V1_StatusResponse: @unchecked Sendable {
   /// Clears the value of `quarantine`. Subsequent reads from it will return its default value.
   package mutating func clearQuarantine() {_uniqueStorage()._quarantine = nil}
 
+  package var certificate: Bsfg_Admin_V1_NodeCertificate {
+    get {_storage._certificate ?? Bsfg_Admin_V1_NodeCertificate()}
+    set {_uniqueStorage()._certificate = newValue}
+  }
+  /// Returns true if `certificate` has been explicitly set.
+  package var hasCertificate: Bool {_storage._certificate != nil}
+  /// Clears the value of `certificate`. Subsequent reads from it will return its default value.
+  package mutating func clearCertificate() {_uniqueStorage()._certificate = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -123,6 +132,31 @@ package nonisolated struct Bsfg_Admin_V1_QuarantineUsage: Sendable {
   package var bytes: UInt64 = 0
 
   package var capacityBytes: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// The node's own, as it is in force.
+package nonisolated struct Bsfg_Admin_V1_NodeCertificate: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var subject: String = String()
+
+  package var serial: String = String()
+
+  package var notBeforeUnixMs: Int64 = 0
+
+  package var notAfterUnixMs: Int64 = 0
+
+  /// why what lies in the files is not in force; empty: it is
+  package var refusedFiles: String = String()
+
+  /// why others refuse it, as far as is known here
+  package var problem: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -792,7 +826,7 @@ nonisolated extension Bsfg_Admin_V1_StatusRequest: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}identity\0\u{1}release\0\u{3}started_at_unix_ms\0\u{1}listeners\0\u{1}streams\0\u{1}consumers\0\u{1}pulls\0\u{1}server\0\u{2}\u{15}artifacts\0\u{1}quarantine\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}zone\0\u{1}identity\0\u{1}release\0\u{3}started_at_unix_ms\0\u{1}listeners\0\u{1}streams\0\u{1}consumers\0\u{1}pulls\0\u{1}server\0\u{2}\u{15}artifacts\0\u{1}quarantine\0\u{1}certificate\0")
 
   fileprivate class _StorageClass {
     var _zone: String = String()
@@ -806,6 +840,7 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
     var _server: Bsfg_Admin_V1_ServerStatus? = nil
     var _artifacts: Bsfg_Admin_V1_ArtifactUsage? = nil
     var _quarantine: Bsfg_Admin_V1_QuarantineUsage? = nil
+    var _certificate: Bsfg_Admin_V1_NodeCertificate? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -827,6 +862,7 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
       _server = source._server
       _artifacts = source._artifacts
       _quarantine = source._quarantine
+      _certificate = source._certificate
     }
   }
 
@@ -856,6 +892,7 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
         case 9: try { try decoder.decodeSingularMessageField(value: &_storage._server) }()
         case 30: try { try decoder.decodeSingularMessageField(value: &_storage._artifacts) }()
         case 31: try { try decoder.decodeSingularMessageField(value: &_storage._quarantine) }()
+        case 32: try { try decoder.decodeSingularMessageField(value: &_storage._certificate) }()
         default: break
         }
       }
@@ -901,6 +938,9 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
       try { if let v = _storage._quarantine {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 31)
       } }()
+      try { if let v = _storage._certificate {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 32)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -921,6 +961,7 @@ nonisolated extension Bsfg_Admin_V1_StatusResponse: SwiftProtobuf.Message, Swift
         if _storage._server != rhs_storage._server {return false}
         if _storage._artifacts != rhs_storage._artifacts {return false}
         if _storage._quarantine != rhs_storage._quarantine {return false}
+        if _storage._certificate != rhs_storage._certificate {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -965,6 +1006,61 @@ nonisolated extension Bsfg_Admin_V1_QuarantineUsage: SwiftProtobuf.Message, Swif
     if lhs.count != rhs.count {return false}
     if lhs.bytes != rhs.bytes {return false}
     if lhs.capacityBytes != rhs.capacityBytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".NodeCertificate"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}subject\0\u{1}serial\0\u{3}not_before_unix_ms\0\u{3}not_after_unix_ms\0\u{3}refused_files\0\u{1}problem\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.subject) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.notBeforeUnixMs) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.notAfterUnixMs) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.refusedFiles) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.problem) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.subject.isEmpty {
+      try visitor.visitSingularStringField(value: self.subject, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularStringField(value: self.serial, fieldNumber: 2)
+    }
+    if self.notBeforeUnixMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.notBeforeUnixMs, fieldNumber: 3)
+    }
+    if self.notAfterUnixMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.notAfterUnixMs, fieldNumber: 4)
+    }
+    if !self.refusedFiles.isEmpty {
+      try visitor.visitSingularStringField(value: self.refusedFiles, fieldNumber: 5)
+    }
+    if !self.problem.isEmpty {
+      try visitor.visitSingularStringField(value: self.problem, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Bsfg_Admin_V1_NodeCertificate, rhs: Bsfg_Admin_V1_NodeCertificate) -> Bool {
+    if lhs.subject != rhs.subject {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.notBeforeUnixMs != rhs.notBeforeUnixMs {return false}
+    if lhs.notAfterUnixMs != rhs.notAfterUnixMs {return false}
+    if lhs.refusedFiles != rhs.refusedFiles {return false}
+    if lhs.problem != rhs.problem {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

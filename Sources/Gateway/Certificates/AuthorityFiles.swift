@@ -10,6 +10,12 @@ struct AuthorityFiles: Sendable {
         for file in files { certificatesByFile[Array(file.utf8)] = try X509Certificate.all(file: file) }
     }
 
+    /// The files with a certificate of which `condition` holds, in the order of their names.
+    func files(_ condition: (X509Certificate) -> Bool) -> [String] {
+        certificatesByFile.filter { $0.value.contains(where: condition) }
+            .map { String(decoding: $0.key, as: UTF8.self) }.sorted()
+    }
+
     /// - Parameter files: some of those that were read.
     func certificates(_ files: [String]) -> [X509Certificate] {
         files.flatMap { file in

@@ -69,6 +69,11 @@ package struct CertificateAuthority: Sendable {
 
     static func checkFiles(directory: String) throws(CertificateError) {
         for name in [certificateName, keyName] where !CertificateFiles.exists("\(directory)/\(name)") {
+            guard CertificateFiles.isMissing("\(directory)/\(name)") else {
+                throw CertificateError(
+                    "\(directory)/\(name) cannot be looked at by this user; run the command as the owner of "
+                        + "\(directory), or as root")
+            }
             throw CertificateError(
                 "\(directory)/\(name) does not exist; make a CA with: bsfg ca init --dir \(directory)")
         }

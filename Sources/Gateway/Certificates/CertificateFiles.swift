@@ -29,6 +29,26 @@ package enum CertificateFiles {
 
     package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+    /// Whether it is not there, and not only out of reach for this user.
+    static func isMissing(_ path: String) -> Bool {
+        access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)
+    }
+
+    /// What is in a directory, in order; nothing where it cannot be read. Blocks.
+    static func names(in directory: String) -> [String] {
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var found: [String] = []
+        while let entry = readdir(stream) {
+            withUnsafePointer(to: &entry.pointee.d_name) { name in
+                name.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) {
+                    found.append(String(cString: $0))
+                }
+            }
+        }
+        return found.sorted()
+    }
+
     /// Makes a directory, and those above it.
     package static func makeDirectory(
         _ path: String, mode: UInt32 = 0o755, owner: FileOwner = .ofDirectory

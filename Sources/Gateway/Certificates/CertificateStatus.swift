@@ -98,7 +98,7 @@ package struct CertificateReport: Sendable {
             do {
                 let check = OwnCertificateCheck(configuration: configuration, leaf: leaf, now: now)
                 warnings += check.warnings(
-                    anchors: try TrustAnchors(certificates: anchors, names: trust))
+                    anchors: try TrustAnchors(certificates: anchors, names: configuration.tls.authorityFiles))
             } catch {
                 warnings.append(error.sentence)
             }
@@ -112,7 +112,7 @@ package struct CertificateReport: Sendable {
         } catch {
             for problem in error.problems {
                 unreadable[problem.file] = nil
-                guard !warnings.contains(problem.sentence) else { continue }
+                guard !warnings.contains("\(problem.file) \(problem.sentence)") else { continue }
                 warnings.append("\(problem.file): \(problem.sentence)")
             }
             if let command = error.command {

@@ -17,22 +17,38 @@ package struct NodeCredentials: Sendable {
     package let serverTLS: RPCServerTLS
     /// Of the files just before they were read: whatever changes from then on is a change.
     let fileState: CertificateFileState
+    /// What our own certificate is looked at with, as others will.
+    private let anchors: TrustAnchors
+    /// Whether our own chain leads to a CA that is trusted here, whatever its dates and usages are.
+    let isAnchored: Bool
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
     package var leaf: X509Certificate { chain[0] }
+
+    /// Why others refuse our certificate now, as far as the files here know. Blocks.
+    func ownProblem(atSeconds now: Int64 = Int64(time(nil))) -> String? {
+        for direction in [CallDirection.incoming, .outgoing] {
+            do throws(CertificateRefusal) {
+                try anchors.verify(leaf, direction: direction, atSeconds: now)
+            } catch where error.kind != .unknownIssuer || isAnchored {
+                return error.sentence
+            } catch {}
+        }
+        return nil
+    }
 
     /// `generation` rises with every reload.
     package static func load(
         _ configuration: NodeConfiguration, generation: UInt64 = 1,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
-        try load(configuration, generation: generation, outgoing: OutgoingClients(), atSeconds: now)
+        try load(configuration, generation: generation, replacing: nil, atSeconds: now)
     }
 
-    /// - Parameter outgoing: of the credentials that these are to replace.
+    /// - Parameter replaced: those in force, whose pair gives way only to one that others will accept.
     static func load(
-        _ configuration: NodeConfiguration, generation: UInt64, outgoing: OutgoingClients,
+        _ configuration: NodeConfiguration, generation: UInt64, replacing replaced: NodeCredentials?,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
         let seen = CertificateFileState(watchedFiles(configuration), staleLists: 0)
@@ -41,21 +57,28 @@ package struct NodeCredentials: Sendable {
             let (chain, keyPEM) = try ownPair(configuration)
             let trust = trustFiles(configuration)
             let authorities = try AuthorityFiles(trust)
-            var revocation = RevocationFiles(dataDirectory: configuration.dataDirectory)
+            var revocation = RevocationFiles(
+                dataDirectory: configuration.dataDirectory, known: authorities)
             let verifier = try IdentityVerifier(
                 entries: try entries(configuration, authorities, &revocation, now),
                 nameKinds: configuration.tls.identityFrom,
                 generation: generation)
-            let anchors = try ownAnchors(trust, authorities, revocation)
+            revocation.warnUnused(in: trust, configuration.tls.certificateFile)
+            let anchors = try ownAnchors(configuration, authorities, revocation)
+            let check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
+            if let replaced, let obstacle = check.obstacle(anchors: anchors, replacing: replaced) {
+                throw refused(
+                    configuration.tls.certificateFile,
+                    "\(obstacle); the pair in force stays until there is a better one")
+            }
             return NodeCredentials(
                 chain: chain, keyPEM: keyPEM, verifier: verifier, revocation: revocation,
-                outgoing: outgoing,
+                outgoing: replaced?.outgoing ?? OutgoingClients(),
                 serverTLS: RPCServerTLS(
                     certificateChain: chain, privateKey: keyPEM, trustRoots: anchors.certificates),
                 fileState: seen.with(staleLists: revocation.staleCount(atSeconds: now)),
-                warnings: OwnCertificateCheck(
-                    configuration: configuration, leaf: chain[0], now: now
-                ).warnings(anchors: anchors) + revocation.warnings)
+                anchors: anchors, isAnchored: check.isAnchored(anchors),
+                warnings: check.warnings(anchors: anchors) + revocation.warnings)
         } catch let error as ConfigurationError {
             throw error
         } catch let error as CertificateError {
@@ -73,26 +96,6 @@ package struct NodeCredentials: Sendable {
             command: command)
     }
 
-    /// The commands that make a node's certificates, as `init` prints them and `serve` repeats
-    /// them.
-    package static func authorityCommand(_ configuration: NodeConfiguration) -> String {
-        let root = ConfigurationPaths(directory: configuration.directory).root
-        return "bsfg ca init --dir \(shellQuoted("\(root)/ca"))"
-    }
-
-    package static func certificateCommand(_ configuration: NodeConfiguration) -> String {
-        let root = ConfigurationPaths(directory: configuration.directory).root
-        let addresses = configuration.listeners.map(\.address.host).filter {
-            IPAddress($0)?.isUnspecified != true
-        }
-        let named = addresses.isEmpty ? ["ADDRESS"] : addresses
-        let out = ConfigurationPaths.parent(configuration.tls.certificateFile)
-        return "bsfg cert issue --ca \(shellQuoted("\(root)/ca")) "
-            + "--identity \(shellQuoted(configuration.identity)) "
-            + named.map { "--address \($0) " }.joined()
-            + "--out \(shellQuoted(out))"
-    }
-
     private static func requireFiles(
         _ configuration: NodeConfiguration
     ) throws(ConfigurationError) {
@@ -108,15 +111,33 @@ package struct NodeCredentials: Sendable {
                     ? issue : "\(authorityCommand(configuration)), then: \(issue)")
         }
         for path in trustFiles(configuration) where !CertificateFiles.exists(path) {
-            throw refused(
-                path,
-                "the file does not exist; copy the CA certificate that its entries are to be "
-                    + "trusted by there",
-                command: certificateCommand(configuration))
+            throw missingAuthority(path, configuration)
         }
-        if let sentence = PrivateKey.exposure(file: tls.keyFile) {
-            throw refused(tls.keyFile, sentence, command: nil)
+        if let exposure = PrivateKey.exposureWords(file: tls.keyFile) {
+            throw refused(tls.keyFile, exposure)
         }
+    }
+
+    /// Nothing here makes another zone's CA, and a new pair of ours would not help.
+    private static func missingAuthority(
+        _ path: String, _ configuration: NodeConfiguration
+    ) -> ConfigurationError {
+        func isIn(_ files: [String]) -> Bool { files.contains { $0.utf8.elementsEqual(path.utf8) } }
+        let own = "\(ConfigurationPaths(directory: configuration.directory).root)/ca/"
+            + CertificateAuthority.certificateName
+        if isIn(configuration.tls.authorityFiles), CertificateFiles.exists(own) {
+            return refused(
+                path, "the file does not exist; it holds the CA certificate that this zone is trusted by",
+                command: "cp \(shellQuoted(own)) \(shellQuoted(path))")
+        }
+        let holder = configuration.peers.first { isIn($0.authorityFiles) }
+        return refused(
+            path,
+            holder.map {
+                "the file does not exist; copy the CA certificate of the peer \($0.id) there, or correct 'ca' of "
+                    + "its entry in peers.yaml"
+            }
+                ?? "the file does not exist; copy the CA certificate that its entries are to be trusted by there")
     }
 
     private static func ownPair(
@@ -137,7 +158,7 @@ package struct NodeCredentials: Sendable {
             throw refused(
                 tls.keyFile,
                 "this is not the key of \(tls.certificateFile); put the pair in place together",
-                command: certificateCommand(configuration) + " --force")
+                command: renewalCommand(configuration))
         }
         let names = try chain[0].names().filter { tls.identityFrom.contains($0.kind) }
         guard names.contains(where: { $0.matches(identity: configuration.identity) }) else {
@@ -146,7 +167,7 @@ package struct NodeCredentials: Sendable {
                 tls.certificateFile,
                 "the certificate names \(shown.isEmpty ? "nobody" : shown), bsfg.yaml says "
                     + "identity '\(configuration.identity)'; correct one of them",
-                command: certificateCommand(configuration) + " --force")
+                command: renewalCommand(configuration))
         }
         return (chain, keyPEM)
     }
@@ -164,20 +185,24 @@ package struct NodeCredentials: Sendable {
         return files
     }
 
-    /// What others know us by, as far as their CRLs are here: who is refused looks at itself first.
+    /// What others know us by, as far as their CRLs are here: who is refused looks at itself first. The
+    /// place for a CA of ours is `tls.ca`: in a peer's file it could vouch for that peer.
     private static func ownAnchors(
-        _ files: [String], _ authorities: AuthorityFiles, _ revocation: RevocationFiles
+        _ configuration: NodeConfiguration, _ authorities: AuthorityFiles, _ revocation: RevocationFiles
     ) throws(CertificateError) -> TrustAnchors {
         var lists = RevocationLists()
         for entry in revocation.entries { lists.take(entry.list, of: entry.authority) }
         return try TrustAnchors(
-            certificates: authorities.certificates(files), names: files, revocation: lists)
+            certificates: authorities.certificates(trustFiles(configuration)),
+            names: configuration.tls.authorityFiles, revocation: lists)
     }
 
     /// Everything that a change of means other certificates, other trust or other CRLs.
     static func watchedFiles(_ configuration: NodeConfiguration) -> [String] {
         let tls = configuration.tls
         var files = Set([tls.certificateFile, tls.keyFile] + trustFiles(configuration))
+        files.formUnion(RevocationFiles.files(tls.authorityFiles, tls.revocation))
+        files.formUnion(RevocationFiles.files(tls.clientAuthorityFiles, tls.clientRevocation))
         for peer in configuration.peers {
             files.formUnion(RevocationFiles.files(peer.authorityFiles, peer.revocation))
         }
@@ -206,6 +231,10 @@ package struct NodeCredentials: Sendable {
             anchors[key] = loaded
             return loaded
         }
+        // Also while no entry is trusted by them: a CRL that cannot be used is found out when it comes, and
+        // not when the first entry does.
+        _ = try load(configuration.tls.authorityFiles, configuration.tls.revocation)
+        _ = try load(configuration.tls.clientAuthorityFiles, configuration.tls.clientRevocation)
         var entries: [IdentityVerifier.Entry] = []
         for peer in configuration.peers {
             entries.append(

@@ -9,8 +9,35 @@ struct OwnCertificateCheck {
     let leaf: X509Certificate
     let now: Int64
 
-    /// Nothing here keeps a node from serving: its own zone goes on working with an old
-    /// certificate.
+    /// Why another pair is not to take the place of the one in force: others would refuse it, and the one
+    /// before may still be good. Nil where it may.
+    func obstacle(anchors: TrustAnchors, replacing replaced: NodeCredentials) -> String? {
+        // What else changed must not wait for a new pair when ours has had its time, or is revoked.
+        guard leaf.fingerprint != replaced.leaf.fingerprint else { return nil }
+        for direction in [CallDirection.incoming, .outgoing] {
+            do throws(CertificateRefusal) {
+                try anchors.verify(leaf, direction: direction, atSeconds: now)
+            } catch {
+                // Where no CA of ours is trusted here, nobody here can say who will accept us.
+                if error.kind == .unknownIssuer && !replaced.isAnchored { continue }
+                return error.sentence
+            }
+        }
+        return nil
+    }
+
+    func isAnchored(_ anchors: TrustAnchors) -> Bool {
+        do throws(CertificateRefusal) {
+            try anchors.verify(
+                leaf, direction: .incoming, atSeconds: max(leaf.notBefore, min(now, leaf.notAfter - 1)))
+            return true
+        } catch {
+            return error.kind != .unknownIssuer
+        }
+    }
+
+    /// Nothing here keeps a node from starting: its own zone goes on working with an old
+    /// certificate. A running node keeps the pair it has instead.
     func warnings(anchors: TrustAnchors) -> [String] {
         var found: [String] = []
         let file = configuration.tls.certificateFile
@@ -23,11 +50,11 @@ struct OwnCertificateCheck {
             found.append(
                 "\(file) expired at \(UTCText.text(leaf.notAfter)), this clock says "
                     + "\(UTCText.text(now)); peers will refuse it: "
-                    + "\(NodeCredentials.certificateCommand(configuration)) --force")
+                    + "\(NodeCredentials.renewalCommand(configuration))")
         } else if daysLeft < Self.daysLeftMinimum {
             found.append(
                 "\(file) expires in \(daysLeft) days, at \(UTCText.text(leaf.notAfter)); replace "
-                    + "it with: \(NodeCredentials.certificateCommand(configuration)) --force")
+                    + "it with: \(NodeCredentials.renewalCommand(configuration))")
         }
         for direction in [CallDirection.incoming, .outgoing] {
             do {

@@ -62,12 +62,17 @@ package final class PrivateKey: @unchecked Sendable {
     /// What to run when others than the owner can read a key file; nil when they cannot. A group
     /// may read it only when the owner is root, as the packaged service has it.
     package static func exposure(file path: String) -> String? {
+        exposureWords(file: path).map { "\(path) \($0)" }
+    }
+
+    /// The same without the file's name, for where that stands before it.
+    static func exposureWords(file path: String) -> String? {
         var information = stat()
         guard stat(path, &information) == 0 else { return nil }
         let mode = information.st_mode & 0o777
         let allowed: mode_t = information.st_uid == 0 ? 0o750 : 0o700
         guard mode & ~allowed != 0 else { return nil }
-        return "\(path) has mode \(octal(mode)) and can be read by others: run chmod 600 \(path)"
+        return "has mode \(octal(mode)) and can be read by others: run chmod 600 \(path)"
     }
 
     private static func octal(_ mode: mode_t) -> String {

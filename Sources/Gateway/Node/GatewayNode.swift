@@ -67,7 +67,8 @@ package final class GatewayNode: Sendable {
                 live: access.live, logs: logs, pulls: pulls, pool: pool, waits: waits,
                 custody: custody, startedMilliseconds: GatewayNode.nowMilliseconds(), now: now,
                 server: { bound.server.withLock { $0?.statistics } ?? RPCServerStatistics() },
-                listeners: { bound.addresses.withLock { $0 } }, artifacts: parts.artifacts),
+                listeners: { bound.addresses.withLock { $0 } }, artifacts: parts.artifacts,
+                reloader: parts.reloader),
             administration: parts.administration, notices: parts.noticeReceiver,
             artifacts: parts.artifacts?.service(access),
             streaming: parts.artifacts?.streaming(access))

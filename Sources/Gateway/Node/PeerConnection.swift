@@ -55,6 +55,7 @@ extension PeerConnection {
         return RPCClientTLS(
             certificateChain: credentials.chain.flatMap(\.pem), privateKey: credentials.keyPEM,
             trustRoots: entry?.anchors.certificates.flatMap(\.pem) ?? [],
+            trustNames: entry?.anchors.names ?? [],
             // A name that could be a host's is told, so that a listener can choose by it.
             serverName: peer.identity.contains(".") ? peer.identity : nil)
     }

@@ -30,7 +30,9 @@ actor Reloader {
     /// Told of logs that were opened.
     private let opened: @Sendable ([StreamLog]) -> Void
     /// In force.
-    private var credentials: NodeCredentials
+    private(set) var credentials: NodeCredentials
+    /// Why what lies in the certificate files is not in force; nil when it is.
+    private(set) var refusedFiles: String?
     /// Logs that `opened` was told of, or that were there before.
     private var toldLogs: Set<StreamLog.Name>
     /// Peers whose calls are not yet all made as their entries in force say.
@@ -144,6 +146,7 @@ actor Reloader {
                 ])
             _ = tell(applied.shortfall)
         } catch {
+            if error.reason != .overloaded { refusedFiles = error.message }
             logger.warning(
                 "changed certificate files are not in force: \(error.message)",
                 metadata: ["event": "certificates_refused"])
@@ -161,10 +164,10 @@ actor Reloader {
         }
         let before = live.current
         let generation = verifier.generation + 1
-        let (logs, faults, server, outgoing) = (logs, faults, server(), credentials.outgoing)
+        let (logs, faults, server, inForce) = (logs, faults, server(), credentials)
         let connect = connect
         let prepared = try await onDisk { () throws(ServiceError) in
-            try Reloader.prepare(scope, before, generation, outgoing, logs, faults, server, connect)
+            try Reloader.prepare(scope, before, generation, inForce, logs, faults, server, connect)
         }
         // From here on it is in force: what fails now is done by the next reload.
         let (trustBefore, trustNow) = (TrustDigests(credentials), TrustDigests(prepared.credentials))
@@ -174,6 +177,7 @@ actor Reloader {
                 trustBefore.differs(trustNow, in: $0)
             })
         credentials = prepared.credentials
+        refusedFiles = nil
         verifier.replace(
             with: prepared.credentials.verifier, changed: entriesChanged.union(trustChanged),
             reverified: prepared.reverification.answers
@@ -193,7 +197,7 @@ actor Reloader {
             unrenewedPeers.insert(peer.id)
         }
         return Applied(
-            changes: prepared.changes, shortfall: await follow(prepared, scope, outgoing))
+            changes: prepared.changes, shortfall: await follow(prepared, scope, inForce.outgoing))
     }
 
     /// Lets everything that calls follow what is in force. What fails is done by the next reload.
@@ -262,7 +266,7 @@ actor Reloader {
     /// Everything that may fail; what the logs keep is in force when the rest has not failed. Blocks.
     private static func prepare(
         _ scope: Scope, _ before: NodeConfiguration, _ generation: UInt64,
-        _ outgoing: OutgoingClients, _ logs: StreamLogs, _ faults: FaultPoints,
+        _ inForce: NodeCredentials, _ logs: StreamLogs, _ faults: FaultPoints,
         _ server: RPCServer?, _ connect: Connect
     ) throws(ServiceError) -> Prepared {
         do {
@@ -275,7 +279,7 @@ actor Reloader {
                 to: ConfigurationListing(configuration).lines)
             if let refusal = changes.refusal { throw NodeError(refusal) }
             let credentials = try NodeCredentials.load(
-                configuration, generation: generation, outgoing: outgoing)
+                configuration, generation: generation, replacing: inForce)
             for peer in configuration.peers {
                 guard let endpoint = peer.endpoint else { continue }
                 // Made and let go: what cannot be made now is found out before anything changes.

@@ -256,6 +256,8 @@ extension ClientCore: HTTP2ClientHandlerOwner {
         check(leaf, handler) { handler.verified() }
     }
 
+    func wasShown(leaf: [UInt8], _ handler: HTTP2ClientHandler) { self.leaf = leaf }
+
     func isReady(_ handler: HTTP2ClientHandler) {
         let isReplacement = handler === replacement
         if isReplacement { replacement = nil }

@@ -7,6 +7,8 @@ internal import NIOTLS
 protocol HTTP2ClientHandlerOwner: AnyObject {
     /// TLS is done; the answer comes by `verified` or `fail`.
     func verify(leaf: [UInt8], _ handler: HTTP2ClientHandler)
+    /// The handshake failed after the server had shown this.
+    func wasShown(leaf: [UInt8], _ handler: HTTP2ClientHandler)
     func isReady(_ handler: HTTP2ClientHandler)
     /// No new calls here; those under way go on.
     func isGoingAway(_ handler: HTTP2ClientHandler)
@@ -201,9 +203,15 @@ final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        fail(
-            TransportFailure.connected(
-                error, to: endpoint, handshakeDone: state != .handshake))
+        let failure = TransportFailure.connected(
+            error, to: endpoint, handshakeDone: state != .handshake)
+        // Not with an alert: who sends one has not proved that what it showed is its own.
+        if state == .handshake, failure.transportKind == .tls,
+            let leaf = try? context.pipeline.syncOperations.nioSSL_peerCertificate()?.toDERBytes()
+        {
+            owner?.wasShown(leaf: leaf, self)
+        }
+        fail(failure)
     }
 
     func channelInactive(context: ChannelHandlerContext) {

@@ -101,7 +101,7 @@ package struct PeerProbe: Sendable {
                 .connectTimeout(.milliseconds(Int64(configuration.connectTimeoutMilliseconds)))
                 .connect(host: configuration.host, port: configuration.port)
                 .get()
-            let address = channel.remoteAddress?.description ?? configuration.authority
+            let address = channel.remoteAddress.flatMap(Self.text) ?? configuration.authority
             try? await channel.close()
             pass(.tcp, start, "connected to \(address)")
         } catch {
@@ -111,6 +111,12 @@ package struct PeerProbe: Sendable {
                     error, to: configuration.authority,
                     timeoutMilliseconds: configuration.connectTimeoutMilliseconds))
         }
+    }
+
+    /// An address as it is written in a configuration.
+    private static func text(_ address: SocketAddress) -> String? {
+        guard let host = address.ipAddress, let port = address.port else { return nil }
+        return address.protocol == .inet6 ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
     private mutating func call(
@@ -134,7 +140,10 @@ package struct PeerProbe: Sendable {
         } catch {
             if health != nil { throw error }
             await finish(client)
-            throw failCall(error, start)
+            let explained = serverCertificate.flatMap {
+                ServerCertificateDiagnosis(tls: tls).explain(error, configuration.authority, leafDER: $0)
+            }
+            throw failCall(explained ?? error, start)
         }
     }
 

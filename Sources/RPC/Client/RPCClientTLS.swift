@@ -7,16 +7,19 @@ package struct RPCClientTLS: Sendable {
     package var privateKey: [UInt8]
     /// Every certificate that a server's may chain to.
     package var trustRoots: [UInt8]
+    /// The files they came from, for sentences.
+    package var trustNames: [String]
     /// Sent as SNI; only where the server's identity is a host name.
     package var serverName: String?
 
     package init(
         certificateChain: [UInt8], privateKey: [UInt8], trustRoots: [UInt8],
-        serverName: String? = nil
+        trustNames: [String] = ["our CA file"], serverName: String? = nil
     ) {
         self.certificateChain = certificateChain
         self.privateKey = privateKey
         self.trustRoots = trustRoots
+        self.trustNames = trustNames
         self.serverName = serverName
     }
 

@@ -21,6 +21,25 @@ struct TLSAlert: Equatable, Sendable {
 
     /// BoringSSL's error numbers in an error of NIOSSL.
     static func boringNumbers(_ error: any Error) -> [UInt32] {
+        boringStack(error).compactMap { entry in
+            let words = entry.description.split(separator: " ")
+            return words.count > 1 && words[0] == "Error:" ? UInt32(words[1]) : nil
+        }
+    }
+
+    /// What BoringSSL calls an error, without where in its source it was found: that is the path of a build.
+    /// Nil where it is none of its errors.
+    static func boringText(_ error: any Error) -> String? {
+        let texts = boringStack(error).map { entry in
+            // "Error: NUMBER error:HEX:library:function:REASON at FILE:LINE"
+            let words = entry.description.split(separator: ":")
+            guard words.count > 5 else { return entry.description }
+            return String(words[5].split(separator: " ").first ?? words[5])
+        }
+        return texts.isEmpty ? nil : texts.joined(separator: ", ")
+    }
+
+    private static func boringStack(_ error: any Error) -> [BoringSSLInternalError] {
         let boring: BoringSSLError? =
             switch error {
             case NIOSSLError.handshakeFailed(let inner), NIOSSLError.shutdownFailed(let inner):
@@ -28,14 +47,9 @@ struct TLSAlert: Equatable, Sendable {
             case let direct as BoringSSLError: direct
             default: nil
             }
-        let stack: [BoringSSLInternalError] =
-            switch boring {
-            case .sslError(let stack), .unknownError(let stack): stack
-            default: []
-            }
-        return stack.compactMap { entry in
-            let words = entry.description.split(separator: " ")
-            return words.count > 1 && words[0] == "Error:" ? UInt32(words[1]) : nil
+        return switch boring {
+        case .sslError(let stack), .unknownError(let stack): stack
+        default: []
         }
     }
 

@@ -56,7 +56,9 @@ enum TransportFailure {
             return closed("\(endpoint) closed the connection at once; check that it is a node")
         default:
             return .transport(
-                kind: .unreachable, sentence: "cannot connect to \(endpoint): \(text(error))")
+                kind: .unreachable,
+                sentence: "cannot connect to \(endpoint): \(text(error)); check that the endpoint is the "
+                    + "address and port of a node")
         }
     }
 
@@ -101,8 +103,8 @@ enum TransportFailure {
         let sentence =
             if reasons.contains(BoringReason.certificateVerifyFailed) {
                 "the certificate of \(endpoint) does not verify: it is not of a CA in our trust "
-                    + "file, is expired or not yet valid, or is not meant for servers; compare "
-                    + "the CA files and both clocks"
+                    + "file, is expired or not yet valid, or is not meant for servers; "
+                    + "'bsfg peer probe' says which"
             } else if reasons.contains(BoringReason.wrongVersionNumber) {
                 "\(endpoint) does not speak TLS; check the port"
             } else if isUncleanEnd(error) || text(error).contains("EOF") {
@@ -146,6 +148,7 @@ enum TransportFailure {
 
     static func text(_ error: any Error) -> String {
         if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
+        if let text = TLSAlert.boringText(error) { return text }
         return String(describing: error)
     }
 }

@@ -152,7 +152,7 @@ final class ConnectionGate: ChannelDuplexHandler {
         guard failure == .badCertificate,
             let leaf = try? context.pipeline.syncOperations.nioSSL_peerCertificate(),
             let bytes = try? leaf.toDERBytes()
-        else { return failed(failure, "\(cause)") }
+        else { return failed(failure, HandshakeFailure.explanation(cause)) }
         let (core, address) = (core, address)
         let fingerprint = SHA256.hash(bytes).hexadecimal
         let queued = core.verification.submit {
@@ -163,7 +163,7 @@ final class ConnectionGate: ChannelDuplexHandler {
         }
         if !queued {
             core.tellHandshakeFailed(
-                failure, "\(cause)", fingerprint: fingerprint, address: address)
+                failure, HandshakeFailure.explanation(cause), fingerprint: fingerprint, address: address)
         }
     }
 

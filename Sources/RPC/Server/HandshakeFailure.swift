@@ -54,6 +54,12 @@ enum HandshakeFailure: String, Sendable, CaseIterable {
         return .other
     }
 
+    /// What the TLS library calls it, in words that mean something to who reads them.
+    static func explanation(_ error: BoringSSLError) -> String {
+        if let alert = TLSAlert(error) { return "alert \(alert.number), \(alert.name)" }
+        return TLSAlert.boringText(error) ?? "\(error)"
+    }
+
     /// BoringSSL's reason words, the more telling first.
     private static let words: [(String, HandshakeFailure)] = [
         ("PEER_DID_NOT_RETURN_A_CERTIFICATE", .noCertificate),

@@ -164,6 +164,21 @@ struct PreflightAndPlanTests {
         #expect(findings().first?.hasPrefix("we refused plant-a: unknown_ca at ") == true)
     }
 
+    @Test("A peer whose certificate we refuse is diagnosed by what is wrong with it", arguments: [
+        ("revoked", "was revoked by its CA", "issue a new certificate"),
+        ("expired", "out of date", "timedatectl"), ("unknown_issuer", "of a CA that its entry does not have", "ca of"),
+        ("identity_mismatch", "has another name", "compare identity"),
+    ])
+    func refusedPeer(reason: String, cause: String, next: String) throws {
+        var reach = AcceptanceFixtures.reach
+        reach.steps = [PeerReach.Step(name: "identity", isGood: false, sentence: "it is refused (\(reason))")]
+        reach.failure = "identity"
+        let found = PeerDiagnosis.diagnose([], reach: reach, node: nil, plan: good.plan)
+        let first = try #require(found.first)
+        #expect(first.cause.contains(cause) && first.next.contains(next), "\(first)")
+        #expect((reason == "revoked") == first.cause.contains("revoked"))
+    }
+
     @Test("A diagnosis names the likely cause and the next command, the nearest first")
     func diagnosis() {
         var reach = AcceptanceFixtures.reach

@@ -84,6 +84,26 @@ extension ServerTests {
             }
         }
 
+        @Test("A caller that refuses us is told by its alert, not by where the TLS library was built")
+        func refusedByTheCaller() async throws {
+            try await ServerBench.with { bench in
+                func bytes(_ name: String) throws -> [UInt8] {
+                    try SmallFile.read(bench.certificates.file(name), bytesMaximum: 1 << 16)
+                }
+                let client = try RPCClient(
+                    RPCClientConfiguration(host: "127.0.0.1", port: bench.port),
+                    tls: RPCClientTLS(
+                        certificateChain: try bytes("client.crt"), privateKey: try bytes("client.key"),
+                        trustRoots: try bytes("otherca.crt")), verifier: { _ in nil })
+                _ = try? await client.get("/health")
+                await client.close()
+                try await eventually { bench.server.recentRefusals.lastNumber == 1 }
+                let refusal = try #require(bench.server.recentRefusals.newest(1).first)
+                #expect(refusal.reason == "refused_by_caller")
+                #expect(refusal.sentence == "the caller refused our certificate (alert 48, unknown CA)")
+            }
+        }
+
         @Test("A scanner that speaks no TLS is counted, and nobody's refusal")
         func scanner() async throws {
             try await ServerBench.with { bench in

@@ -30,7 +30,9 @@ package struct PreflightCriteria {
 
     private var credentials: Criterion {
         if let problem = evidence.credentialsProblem {
-            return .failed("certificate", "3.1", problem, command: evidence.certificateCommand)
+            return .failed(
+                "certificate", "3.1", problem,
+                command: evidence.certificate == nil ? evidence.certificateCommand : evidence.renewalCommand)
         }
         return .passed("certificate", "3.1", "certificate, key and identity belong together")
     }
@@ -56,7 +58,7 @@ package struct PreflightCriteria {
             return .failed(
                 "usage", "3.1",
                 "\(certificate.file) may not be used as \(lacking.joined(separator: " and "))",
-                command: evidence.certificateCommand)
+                command: evidence.renewalCommand)
         }
         return .passed("usage", "3.1", "it may be used by a server and by a client")
     }
@@ -65,7 +67,7 @@ package struct PreflightCriteria {
         guard let certificate = evidence.certificate else { return missing("validity", "3.3") }
         let until = UTCText.text(certificate.notAfter)
         let clock = "this clock says \(UTCText.text(evidence.now))"
-        let command = "\(evidence.certificateCommand) --force"
+        let command = evidence.renewalCommand
         if evidence.now < certificate.notBefore {
             return .failed(
                 "validity", "3.3",

@@ -26,6 +26,8 @@ package struct PreflightEvidence: Sendable, Equatable {
     package var revocations: [RevocationFile] = []
     /// What issues a new certificate.
     package var certificateCommand = ""
+    /// What makes the next one in place of the one that is there.
+    package var renewalCommand = ""
     /// Whether the kernel says so of the wall clock.
     package var isClockSynchronised = false
     package var dataDirectory = ""

@@ -61,7 +61,7 @@ package struct PeerLink: Sendable {
         }
         tls = RPCClientTLS(
             certificateChain: credentials.chain.flatMap(\.pem), privateKey: credentials.keyPEM,
-            trustRoots: anchors.certificates.flatMap(\.pem),
+            trustRoots: anchors.certificates.flatMap(\.pem), trustNames: anchors.names,
             serverName: IPAddress(endpoint.host) == nil ? endpoint.host : nil)
         self.timeoutMilliseconds = timeoutMilliseconds
     }

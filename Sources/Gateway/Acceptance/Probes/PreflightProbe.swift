@@ -33,6 +33,7 @@ package struct PreflightProbe: Sendable {
         var evidence = PreflightEvidence(peer: peer, now: Int64(time(nil)), plan: plan)
         evidence.approval = approval
         evidence.certificateCommand = NodeCredentials.certificateCommand(configuration)
+        evidence.renewalCommand = NodeCredentials.renewalCommand(configuration)
         evidence.serveCommand = "bsfg serve --config \(shellQuoted(configuration.directory))"
         lookAtCertificates(&evidence)
         evidence.isClockSynchronised = bsfg_clock_synchronised() == 1

@@ -15,9 +15,13 @@ struct RevocationFiles: Sendable {
     let kept: KeptRevocations
     private(set) var warnings: [String] = []
     private var entriesByAuthority: [[UInt8]: Entry] = [:]
+    /// All CA files of the configuration, to say where a CRL in the wrong place belongs.
+    private let known: AuthorityFiles?
+    private var filesLookedAt: Set<String> = []
 
-    init(dataDirectory: String) {
+    init(dataDirectory: String, known: AuthorityFiles? = nil) {
         kept = KeptRevocations(dataDirectory: dataDirectory)
+        self.known = known
     }
 
     /// In the order of their CAs' fingerprints.
@@ -49,6 +53,7 @@ struct RevocationFiles: Sendable {
             remember(list, authority, kept.path(authority))
         }
         for file in Self.files(authorityFiles, configured) {
+            filesLookedAt.insert(file)
             guard CertificateFiles.exists(file) else {
                 if !configured.files.isEmpty || configured.isRequired { warnMissing(file, configured) }
                 continue
@@ -58,7 +63,8 @@ struct RevocationFiles: Sendable {
                 guard !signers.isEmpty else {
                     throw CertificateError(
                         "\(file): the CRL of '\(list.issuer)' is not signed by a CA of "
-                            + "\(authorityFiles.joined(separator: ", ")); put the CRL of that CA there")
+                            + "\(authorityFiles.joined(separator: ", ")); put the CRL of that CA there"
+                            + (place(of: list, but: file).map { ", this one's place is \($0)" } ?? ""))
                 }
                 for authority in signers {
                     if lists.take(list, of: authority) {
@@ -75,6 +81,30 @@ struct RevocationFiles: Sendable {
             }
         }
         return lists
+    }
+
+    /// Warns about CRLs that lie beside the certificates and revoke nothing, since no entry looks at them: who
+    /// put one there believes that it is in force. Blocks.
+    mutating func warnUnused(in authorityFiles: [String], _ certificateFile: String) {
+        let directories = Set((authorityFiles + [certificateFile]).map(ConfigurationPaths.parent))
+        for directory in directories.sorted() {
+            for file in CertificateFiles.names(in: directory).map({ "\(directory)/\($0)" })
+            where file.hasSuffix(".crl") && !filesLookedAt.contains(file) { warnUnused(file) }
+        }
+    }
+
+    private mutating func warnUnused(_ file: String) {
+        let places = ((try? RevocationList.all(file: file)) ?? []).compactMap { place(of: $0, but: file) }
+        let better = places.first { filesLookedAt.contains($0) }
+        warn(
+            "the CRL \(file) is not in force, since the configuration looks for none there; "
+                + (better.map { "put it at \($0)" } ?? "name it with 'crl' if it is to be, or remove it"))
+    }
+
+    /// Where a CRL is looked for by default: beside the file of the CA that signed it.
+    private func place(of list: RevocationList, but file: String) -> String? {
+        known?.files { list.isSigned(by: $0) }.map(RevocationConfiguration.fileBeside)
+            .first { !$0.utf8.elementsEqual(file.utf8) }
     }
 
     private mutating func remember(
