@@ -63,6 +63,9 @@ package final class StreamLogs: Sendable {
     package init(_ configuration: NodeConfiguration) throws(NodeError) {
         lock = try StreamLogs.lock(configuration.dataDirectory)
         indexBudget = KeyIndexBudget(maximumBytes: configuration.indexBudgetBytes)
+        let present = LogsOfDirectory(configuration.dataDirectory)
+        if let refusal = present.refusal(configuration) { throw NodeError(refusal) }
+        try present.claim(configuration)
         _ = try openMissing(configuration)
     }
 
@@ -146,6 +149,10 @@ package final class StreamLogs: Sendable {
             let log = try Log.open(directory: directory, options: options)
             return StreamLog(stream: stream, origin: origin, log: log, isStore: isStore)
         } catch {
+            if case .profileMismatch(let stored, let asked) = error {
+                throw NodeError(
+                    LogsOfDirectory.profileRefusal(stream, stored: stored.name, asked: asked.name, directory))
+            }
             throw NodeError(error.sentence)
         }
     }

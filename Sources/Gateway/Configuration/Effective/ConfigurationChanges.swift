@@ -8,6 +8,8 @@ package struct ConfigurationChanges: Sendable {
         package var after: String?
         /// Whether a running node takes it.
         package var isLive: Bool
+        /// Whether no restart takes it either: the logs that are there were made with it.
+        package var isForLife = false
     }
 
     package let changes: [Change]
@@ -31,6 +33,10 @@ package struct ConfigurationChanges: Sendable {
                     key: line.key, before: nil, after: line.value,
                     isLive: Self.isLive(line.key, knownStreams, isRemoved: false)))
         }
+        let keepsDirectory = !changes.contains { $0.key.utf8.elementsEqual("data".utf8) }
+        for index in changes.indices where keepsDirectory && !changes[index].isLive {
+            changes[index].isForLife = Self.isForLife(changes[index])
+        }
         self.changes = changes
     }
 
@@ -38,6 +44,11 @@ package struct ConfigurationChanges: Sendable {
 
     /// Why a running node cannot take the changes, in one sentence; nil when it can.
     package var refusal: String? {
+        if let change = changes.first(where: \.isForLife), let before = change.before {
+            let isZone = change.key.utf8.elementsEqual("zone".utf8)
+            return "\(change.key) is for life, since there are logs of it; nothing was changed: put \(before) back, "
+                + "or use \(isZone ? "another data directory" : "a new stream name")"
+        }
         let fixed = changes.filter { !$0.isLive }.map(\.key)
         guard !fixed.isEmpty else { return nil }
         let shown = fixed.prefix(5).joined(separator: ", ")
@@ -55,6 +66,13 @@ package struct ConfigurationChanges: Sendable {
         guard knownStreams.contains(stream) else { return true }
         let word = key.split(separator: ".").last.map(String.init) ?? ""
         return !isRemoved && liveStreamKeys.contains(word)
+    }
+
+    /// A zone and a stream's profile: a log keeps what it was made with. A stream that goes is a restart's matter.
+    private static func isForLife(_ change: Change) -> Bool {
+        guard change.before != nil, change.after != nil else { return false }
+        if change.key.utf8.elementsEqual("zone".utf8) { return true }
+        return stream(change.key) != nil && change.key.utf8.reversed().starts(with: ".profile".utf8.reversed())
     }
 
     private static let liveKeys = ["zones", "tls.crl", "tls.client_crl"]
