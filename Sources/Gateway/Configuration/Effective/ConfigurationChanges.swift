@@ -51,9 +51,25 @@ package struct ConfigurationChanges: Sendable {
         }
         let fixed = changes.filter { !$0.isLive }.map(\.key)
         guard !fixed.isEmpty else { return nil }
+        // The section's keys come with the first grant, and nobody wrote them.
+        let keys = fixed.allSatisfy { $0.utf8.starts(with: "artifacts.".utf8) }
+        if keys, let grant = firstBucket {
+            return "\(grant) is this node's first use of artifacts, and their store is made at a start; nothing was "
+                + "changed: restart the node, or take it back"
+        }
         let shown = fixed.prefix(5).joined(separator: ", ")
         return "\(shown)\(fixed.count > 5 ? " and \(fixed.count - 5) more" : "") can only change with a "
             + "restart of the node; nothing was changed: restart it, or take \(fixed.count > 1 ? "them" : "it") back"
+    }
+
+    /// The key by which a node that had no artifact store comes to need one; nil where that is not what changes.
+    private var firstBucket: String? {
+        let section = changes.filter { $0.key.utf8.starts(with: "artifacts.".utf8) }
+        guard section.allSatisfy({ $0.before == nil }) else { return nil }
+        return changes.first { change in
+            (change.key.hasSuffix(".artifacts") && change.after != "[]" || change.key.hasSuffix(".artifact_references"))
+                && change.after != nil
+        }?.key
     }
 
     /// Everything of peers, clients and cursors, which CRLs count, what streams keep, and new streams.
