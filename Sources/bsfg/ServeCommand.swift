@@ -11,14 +11,11 @@ struct ServeCommand: AsyncParsableCommand {
             standard output once it does.
             """)
 
-    @Option(help: "The directory with bsfg.yaml, peers.yaml and cursors.yaml.")
-    var config: String
+    @OptionGroup var directory: ConfigCommand.Directory
 
     func run() async throws {
         let reloads = await ReloadSignals.trap()
-        let configuration = try CommandFailure.wrap {
-            try NodeConfiguration.load(directory: config)
-        }
+        let configuration = try directory.load()
         let credentials = try CommandFailure.wrap { try NodeCredentials.load(configuration) }
         let level = Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }

@@ -7,14 +7,12 @@ extension NodeConfiguration {
     package static let cursorsFile = "cursors.yaml"
 
     /// Reads and checks the three files of `directory`, or of `directory/config` where `init` put
-    /// them. Everything that is wrong is reported at once, except across files: those checks need
+    /// them. The path of `bsfg.yaml` itself stands for its directory. Everything that is wrong is reported at once, except across files: those checks need
     /// files that are right by themselves.
     package static func load(
         directory given: String
     ) throws(ConfigurationError) -> NodeConfiguration {
-        let nested = "\(given)/config"
-        let isRoot = !exists("\(given)/\(mainFile)") && exists("\(nested)/\(mainFile)")
-        let directory = isRoot ? nested : given
+        let directory = filesDirectory(given)
         let paths = ConfigurationPaths(directory: directory)
         let problems = ProblemList()
 
@@ -44,6 +42,19 @@ extension NodeConfiguration {
         return main.configuration(
             directory: paths.directory, peers: peers.peers.map(\.value),
             cursors: cursors.cursors.map(\.value))
+    }
+
+    /// Where the files of what a command was given are.
+    private static func filesDirectory(_ given: String) -> String {
+        var found = stat()
+        if given.split(separator: "/").last?.utf8.elementsEqual(mainFile.utf8) == true,
+            stat(given, &found) == 0, found.st_mode & S_IFMT == S_IFREG
+        {
+            guard let slash = given.lastIndex(of: "/") else { return "." }
+            return slash == given.startIndex ? "/" : String(given[..<slash])
+        }
+        let nested = "\(given)/config"
+        return !exists("\(given)/\(mainFile)") && exists("\(nested)/\(mainFile)") ? nested : given
     }
 
     private static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
