@@ -16,6 +16,7 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         let reloads = await ReloadSignals.trap()
         let configuration = try directory.load()
+        if let refusal = ServiceUser.refusal(configuration) { throw CommandFailure(.usage, refusal) }
         let credentials = try CommandFailure.wrap { try NodeCredentials.load(configuration) }
         let level = Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
