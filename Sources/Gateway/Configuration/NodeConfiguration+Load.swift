@@ -57,6 +57,19 @@ extension NodeConfiguration {
         return !exists("\(given)/\(mainFile)") && exists("\(nested)/\(mainFile)") ? nested : given
     }
 
+    /// The administration socket of a configuration that cannot be read as a whole: the default one, in the data
+    /// directory that its file seems to name. Nil where there is none.
+    package static func likelySocketPath(directory given: String) -> String? {
+        let paths = ConfigurationPaths(directory: filesDirectory(given))
+        let bytes = (try? read("\(paths.directory)/\(mainFile)")) ?? []
+        let key = "data:"
+        let named = String(decoding: bytes, as: UTF8.self).split(separator: "\n").last { $0.hasPrefix(key) }
+        let data = named?.dropFirst(key.count).split(separator: " ").first.map(String.init) ?? "../data"
+        let path = "\(paths.absolute(data.filter { $0 != "\"" && $0 != "'" }))/admin.sock"
+        var found = stat()
+        return stat(path, &found) == 0 && found.st_mode & S_IFMT == S_IFSOCK ? path : nil
+    }
+
     private static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     private static func read(_ path: String) throws(ConfigurationError) -> [UInt8] {
