@@ -53,6 +53,9 @@ struct CertCommand: ParsableCommand {
         var force = false
 
         func validate() throws {
+            guard CertificateAuthority.daysRange.contains(days) else {
+                throw ValidationError("--days is between 1 and 36500.")
+            }
             guard [2048, 3072, 4096].contains(rsaBits) else {
                 throw ValidationError("--rsa-bits is 2048, 3072 or 4096.")
             }
