@@ -145,9 +145,10 @@ struct FactAppend: AsyncParsableCommand {
     private static func sentence(_ error: FactError, isTyped: Bool) -> String {
         guard
             let (field, option) = optionsOfFields.first(where: { known in
-                let field = error.field.utf8
-                return field.starts(with: known.field.utf8)
-                    && (field.count == known.field.utf8.count || ".[".utf8.contains(Array(field)[known.field.utf8.count]))
+                guard error.field.utf8.starts(with: known.field.utf8) else { return false }
+                // The field itself or a place within it.
+                let next = error.field.utf8.dropFirst(known.field.utf8.count).first
+                return next.map { ".[".utf8.contains($0) } ?? true
             }), isTyped || error.reason == .missingField
         else { return "\(error.field): \(error.sentence)" }
         if error.reason == .missingField {

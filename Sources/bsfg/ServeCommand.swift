@@ -13,10 +13,15 @@ struct ServeCommand: AsyncParsableCommand {
 
     @OptionGroup var directory: ConfigCommand.Directory
 
+    @Flag(help: "Run as root in another user's directory, as in a container: no other user can run it afterwards.")
+    var asRoot = false
+
     func run() async throws {
         let reloads = await ReloadSignals.trap()
         let configuration = try directory.load()
-        if let refusal = ServiceUser.refusal(configuration) { throw CommandFailure(.usage, refusal) }
+        if !asRoot, let refusal = ServiceUser.refusal(configuration) {
+            throw CommandFailure(.usage, refusal)
+        }
         let credentials = try CommandFailure.wrap { try NodeCredentials.load(configuration) }
         let level = Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }

@@ -11,7 +11,8 @@ enum ServiceUser {
         }
         let user = UserName.of(owner)
         return "\(path) is \(user ?? "user \(owner)")'s, whose node could not open what root makes there; run it "
-            + "as that user: sudo -u \(user ?? "'#\(owner)'") bsfg serve --config \(shellQuoted(configuration.directory))"
+            + "as that user: sudo -u \(user ?? "'#\(owner)'") bsfg serve --config "
+            + shellQuoted(configuration.directory)
     }
 
     /// Of the directory, or of the first one above it that is there: it would be made there.

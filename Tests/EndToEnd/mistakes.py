@@ -9,6 +9,7 @@ sentence that says what to do.
 import argparse
 import json
 import os
+import shutil
 import socket
 import subprocess
 
@@ -135,6 +136,14 @@ def as_root(checks):
             os.chown(path, NOBODY, NOBODY)
         refused(checks, "root: a start is refused", serve(node), 2, "sudo -u nobody bsfg serve --config")
         checks.check("root: and nothing was made", not node.data.exists())
+        process = subprocess.Popen(
+            [BSFG, "serve", "--as-root", "--config", str(node.root / "config")], stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL)
+        line = process.stdout.readline()
+        process.terminate()
+        process.wait(120)
+        checks.check("root: unless it is told to", line.startswith(b"listening on"), line)
+        shutil.rmtree(node.data)
         node.data.mkdir()
         (node.data / "node").touch(0o600)
         os.chown(node.data, NOBODY, NOBODY)

@@ -7,8 +7,8 @@ extension NodeConfiguration {
     package static let cursorsFile = "cursors.yaml"
 
     /// Reads and checks the three files of `directory`, or of `directory/config` where `init` put
-    /// them. The path of `bsfg.yaml` itself stands for its directory. Everything that is wrong is reported at once, except across files: those checks need
-    /// files that are right by themselves.
+    /// them. The path of `bsfg.yaml` itself stands for its directory. Everything that is wrong is
+    /// reported at once, except across files: those checks need files that are right by themselves.
     package static func load(
         directory given: String
     ) throws(ConfigurationError) -> NodeConfiguration {

@@ -10,7 +10,8 @@ enum BindFailure {
         case EADDRINUSE:
             return head + "another process listens there; stop that one (ss -ltnp shows it), or choose another port"
         case EADDRNOTAVAIL:
-            return head + "this machine has no such address (ip address shows those it has); correct listen in bsfg.yaml"
+            return head + "this machine has no such address (ip address shows those it has); correct listen in "
+                + "bsfg.yaml"
         case EACCES:
             return head + "a port below 1024 is not for every user; choose a higher one, or give the node the "
                 + "capability CAP_NET_BIND_SERVICE"
