@@ -34,10 +34,11 @@ struct ArtifactCommand: ParsableCommand {
             let source = try ArtifactFile(reading: file)
             let digest = try source.digest()
             let client = ArtifactClient(try node.client(.any))
-            let mediaType = mediaType
-            let answer = try await CommandFailure.calling { () async throws(RPCClientError) in
-                try await client.put(
-                    target, source.upload(), digest: digest, mediaType: mediaType)
+            let answer: [UInt8]
+            do throws(RPCClientError) {
+                answer = try await client.put(target, source.upload(), digest: digest, mediaType: mediaType)
+            } catch {
+                throw ArtifactCommand.failure(error, target)
             }
             StandardOutput.line(String(decoding: answer.split(separator: 0x0A)[0], as: UTF8.self))
         }
@@ -49,7 +50,7 @@ struct ArtifactCommand: ParsableCommand {
             abstract: "Fetches an artifact into a file and checks its digest.",
             discussion: """
                 What an interrupted fetch left in FILE.part is gone on with. FILE appears when its \
-                digest was checked.
+                digest was checked; one that is there is kept.
                 """)
 
         @Argument(help: ArgumentHelp("The artifact's name or URI.", valueName: "name"))
@@ -61,6 +62,9 @@ struct ArtifactCommand: ParsableCommand {
         @Option(help: ArgumentHelp("Where to; default the last part of its key.", valueName: "file"))
         var out: String?
 
+        @Flag(help: "Replace a file that is there.")
+        var force = false
+
         @OptionGroup var node: NodeConnection
 
         func run() async throws {
@@ -69,14 +73,22 @@ struct ArtifactCommand: ParsableCommand {
             }
             let target = try ArtifactCommand.target(text)
             let path = out ?? String(target.key.split(separator: "/").last ?? "artifact")
+            guard force || !CertificateFiles.exists(path) else {
+                throw CommandFailure(
+                    .failure, "\(path) exists and is kept; say --force to replace it, or --out FILE for another")
+            }
             let client = ArtifactClient(try node.client(.any))
             let part = try ArtifactFile(continuing: path + ".part")
             let position = part.size
-            let stated = try await CommandFailure.calling { () async throws(RPCClientError) in
-                try await client.fetch(target, from: position) {
+            let stated: Digest?
+            do throws(RPCClientError) {
+                stated = try await client.fetch(target, from: position) {
                     (isContinued: Bool, bytes: [UInt8]) async throws(RPCClientError) in
                     try await part.take(bytes, continues: isContinued)
                 }
+            } catch {
+                part.removeIfEmpty()
+                throw ArtifactCommand.failure(error, target)
             }
             let digest = try part.digest()
             guard digest == (target.digest ?? stated) else {
@@ -158,6 +170,17 @@ struct ArtifactCommand: ParsableCommand {
             request.after = answer.next
         } while !request.after.isEmpty
         ArtifactListing.show(all, usage, output.format, isList: true)
+    }
+
+    /// A node without an artifact store has not even the path.
+    private static func failure(_ error: RPCClientError, _ target: ArtifactClient.Target) -> CommandFailure {
+        guard let failure = error.failure, failure.code == ConnectCode.unimplemented.rawValue else {
+            return CommandFailure(error)
+        }
+        return CommandFailure(
+            .refused,
+            "the node keeps no artifacts, so it has no \(target.uri); add artifacts: {} to its bsfg.yaml, or the "
+                + "bucket to an entry, and restart it")
     }
 
     static func target(_ text: String) throws -> ArtifactClient.Target {

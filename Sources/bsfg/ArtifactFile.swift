@@ -129,6 +129,11 @@ final class ArtifactFile: @unchecked Sendable {
 
     func remove() { unlink(path) }
 
+    /// A file that nothing was written to is of no use to the next fetch.
+    func removeIfEmpty() {
+        if size == 0 { unlink(path) }
+    }
+
     // MARK: Parts
 
     private func failure(_ what: String) -> RPCClientError {

@@ -28,6 +28,12 @@ struct CACommand: ParsableCommand {
             help: "Replace one that is there, which is kept in DIR/archive: what it issued stops being trusted.")
         var force = false
 
+        func validate() throws {
+            guard CertificateAuthority.daysRange.contains(days) else {
+                throw ValidationError("--days is between 1 and 36500.")
+            }
+        }
+
         func run() throws {
             try CommandFailure.wrap {
                 let authority = try CertificateAuthority.make(

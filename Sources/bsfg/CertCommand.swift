@@ -53,6 +53,9 @@ struct CertCommand: ParsableCommand {
         var force = false
 
         func validate() throws {
+            guard CertificateAuthority.daysRange.contains(days) else {
+                throw ValidationError("--days is between 1 and 36500.")
+            }
             guard [2048, 3072, 4096].contains(rsaBits) else {
                 throw ValidationError("--rsa-bits is 2048, 3072 or 4096.")
             }
@@ -85,15 +88,11 @@ struct CertCommand: ParsableCommand {
                 "Shows a node's certificates, how long they last and what is wrong with them.",
             discussion: "Exit status 1 when there is a warning.")
 
-        @Option(help: ArgumentHelp("The node's configuration.", valueName: "DIR"))
-        var config: String
-
+        @OptionGroup var directory: ConfigCommand.Directory
         @OptionGroup var output: OutputOptions
 
         func run() throws {
-            let report = try CommandFailure.wrap {
-                CertificateReport.make(try NodeConfiguration.load(directory: config))
-            }
+            let report = CertificateReport.make(try directory.load())
             switch output.format {
             case .table: printTable(report)
             case .json: StandardOutput.json(json(report))

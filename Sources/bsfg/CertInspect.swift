@@ -53,8 +53,7 @@ extension CertCommand {
         @Argument(help: ArgumentHelp("The certificate, PEM or DER.", valueName: "FILE"))
         var file: String
 
-        @Option(help: ArgumentHelp("The node's configuration.", valueName: "DIR"))
-        var config: String?
+        @OptionGroup var directory: ConfigCommand.Directory
 
         @Option(help: ArgumentHelp("In place of it: CA files that it has to chain to.", valueName: "FILE"))
         var ca: [String] = []
@@ -62,8 +61,8 @@ extension CertCommand {
         @OptionGroup var output: OutputOptions
 
         func validate() throws {
-            guard (config == nil) != ca.isEmpty else {
-                throw ValidationError("Give --config DIR or --ca FILE.")
+            guard directory.config == nil || ca.isEmpty else {
+                throw ValidationError("--config and --ca exclude each other; give one.")
             }
         }
 
@@ -117,14 +116,14 @@ extension CertCommand {
             (X509Certificate, CallDirection) throws(CertificateRefusal) -> String
 
         private func checker() throws -> Check {
-            guard let config else {
+            guard ca.isEmpty else {
                 let anchors = try TrustAnchors(files: ca)
                 return { (leaf, direction) throws(CertificateRefusal) in
                     try anchors.verify(leaf, direction: direction)
                     return "it chains to \(ca.joined(separator: ", "))"
                 }
             }
-            let verifier = try NodeCredentials.load(try NodeConfiguration.load(directory: config)).verifier
+            let verifier = try NodeCredentials.load(try directory.load()).verifier
             return { (leaf, direction) throws(CertificateRefusal) in
                 let caller = try verifier.check(leafDER: leaf.der, direction: direction)
                 switch caller.kind {

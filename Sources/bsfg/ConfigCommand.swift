@@ -64,7 +64,7 @@ struct ConfigCommand: ParsableCommand {
     struct Validate: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "validate",
-            abstract: "Checks the files and the certificates that they name.",
+            abstract: "Checks the files, the certificates that they name and whether the logs that are there fit.",
             discussion: "Exit status 2 with everything that is wrong, by file, line and column.")
 
         @OptionGroup var directory: Directory
@@ -73,6 +73,11 @@ struct ConfigCommand: ParsableCommand {
             let configuration = try directory.load()
             let credentials = try CommandFailure.wrap { try NodeCredentials.load(configuration) }
             for warning in credentials.warnings { StandardError.line("warning: \(warning)") }
+            let logs = LogsOfDirectory(configuration.dataDirectory)
+            if let refusal = logs.refusal(configuration) { throw CommandFailure(.usage, refusal) }
+            for directory in logs.unnamed(configuration) {
+                StandardError.line("warning: \(LogsOfDirectory.warning(unnamed: directory))")
+            }
             StandardOutput.line(
                 "valid: zone \(configuration.zone), \(configuration.streams.count) streams, "
                     + "\(configuration.peers.count) peers, \(configuration.cursors.count) cursors, "
@@ -85,8 +90,8 @@ struct ConfigCommand: ParsableCommand {
             commandName: "diff",
             abstract: "Compares the files with what the running node has in force.",
             discussion: """
-                '-' is in force, '+' is in the files; what only a restart can change says so. Exit \
-                status 1 when they differ.
+                '-' is in force, '+' is in the files; what only a restart can change says so, and what \
+                is for life, since there are logs of it. Exit status 1 when they differ.
                 """)
 
         @OptionGroup var directory: Directory
@@ -105,7 +110,7 @@ struct ConfigCommand: ParsableCommand {
         }
 
         private static func print(_ change: ConfigurationChanges.Change) {
-            let note = change.isLive ? "" : "   (restart)"
+            let note = change.isForLife ? "   (for life: take it back)" : change.isLive ? "" : "   (restart)"
             if let before = change.before { StandardOutput.line("- \(change.key): \(before)\(note)") }
             if let after = change.after { StandardOutput.line("+ \(change.key): \(after)\(note)") }
         }
@@ -163,7 +168,8 @@ struct ConfigCommand: ParsableCommand {
             ("key", .text(change.key)),
             ("before", change.before.map { .text($0) } ?? .null),
             ("after", change.after.map { .text($0) } ?? .null),
-            ("restart", .flag(!change.isLive)),
+            ("restart", .flag(!change.isLive && !change.isForLife)),
+            ("for_life", .flag(change.isForLife)),
         ])
     }
 }

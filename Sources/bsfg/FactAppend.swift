@@ -93,7 +93,7 @@ struct FactAppend: AsyncParsableCommand {
                 limits: FactLimits(objectBytes: FactLimits.objectBytesCeiling)
             ).encode(fact)
         } catch {
-            throw CommandFailure(.usage, "\(error.field): \(error.sentence)")
+            throw CommandFailure(.usage, Self.sentence(error, isTyped: subject != nil))
         }
         try await append(encoded, id: fact.messageID, connection)
     }
@@ -127,6 +127,38 @@ struct FactAppend: AsyncParsableCommand {
                     ("fill", .number(answer.fill)),
                 ]))
         }
+    }
+
+    // MARK: - What is wrong with it
+
+    private static let optionsOfFields: [(field: String, option: String)] = [
+        ("envelope.to_zone", "--to"), ("envelope.from_zone", "--from"), ("envelope.message_id", "--id"),
+        ("envelope.produced_at_unix_ms", "--produced-at"), ("envelope.correlation_id", "--correlation-id"),
+        ("envelope.causation_id", "--causation-id"), ("envelope.labels", "--label"),
+        ("envelope.object_media_type", "--media-type"), ("envelope.object_schema", "--schema"),
+        ("fact.subject", "--subject"), ("fact.predicate", "--predicate"), ("fact.object_json", "--object"),
+        ("fact.object_bytes", "--object-file"),
+    ]
+
+    /// In the words of whoever asked: options where the fact was typed, fields where it was read as JSON, and
+    /// both where an option can give what a message leaves out.
+    private static func sentence(_ error: FactError, isTyped: Bool) -> String {
+        guard
+            let (field, option) = optionsOfFields.first(where: { known in
+                guard error.field.utf8.starts(with: known.field.utf8) else { return false }
+                // The field itself or a place within it.
+                let next = error.field.utf8.dropFirst(known.field.utf8.count).first
+                return next.map { ".[".utf8.contains($0) } ?? true
+            }), isTyped || error.reason == .missingField
+        else { return "\(error.field): \(error.sentence)" }
+        if error.reason == .missingField {
+            return isTyped
+                ? "\(option) is missing; give it" : "the message has no \(field); give it there or with \(option)"
+        }
+        if error.field.utf8.starts(with: "fact.object_json".utf8), error.reason == .invalidObject {
+            return "--object is not JSON: \(error.sentence)"
+        }
+        return "\(option): \(error.sentence.replacing(field, with: option))"
     }
 
     // MARK: - The fact

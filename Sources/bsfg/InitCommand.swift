@@ -35,6 +35,7 @@ struct InitCommand: ParsableCommand {
             } catch let error as CertificateError {
                 throw CommandFailure(.usage, error.sentence)
             }
+            if let difference = template.difference { throw CommandFailure(.failure, difference) }
             let result = try template.write()
             for path in result.written { StandardOutput.line("wrote \(path)") }
             for path in result.kept { StandardOutput.line("kept \(path), which was there") }

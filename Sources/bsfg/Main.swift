@@ -35,6 +35,9 @@ struct Bsfg: AsyncParsableCommand {
 
     static func main() async {
         do {
+            if let problem = CommandWords.problem(CommandLine.arguments.dropFirst(), self) {
+                throw CommandFailure(.usage, problem)
+            }
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()

@@ -107,8 +107,16 @@ struct NodeConnection: ParsableArguments {
 
     /// The socket of a node's configuration.
     static func socketPath(_ directory: String) throws -> String {
-        try CommandFailure.wrap { try NodeConfiguration.load(directory: directory) }
-            .adminSocketPath
+        do {
+            return try CommandFailure.wrap { try NodeConfiguration.load(directory: directory) }
+                .adminSocketPath
+        } catch let failure as CommandFailure {
+            // A node that runs goes on with what it read before.
+            guard let path = NodeConfiguration.likelySocketPath(directory: directory) else { throw failure }
+            throw CommandFailure(
+                failure.status,
+                "\(failure.message)\na node that still runs can be called with: --socket \(shellQuoted(path))")
+        }
     }
 
     /// A variable that is set and not empty.

@@ -11,13 +11,16 @@ struct ServeCommand: AsyncParsableCommand {
             standard output once it does.
             """)
 
-    @Option(help: "The directory with bsfg.yaml, peers.yaml and cursors.yaml.")
-    var config: String
+    @OptionGroup var directory: ConfigCommand.Directory
+
+    @Flag(help: "Run as root in another user's directory, as in a container: no other user can run it afterwards.")
+    var asRoot = false
 
     func run() async throws {
         let reloads = await ReloadSignals.trap()
-        let configuration = try CommandFailure.wrap {
-            try NodeConfiguration.load(directory: config)
+        let configuration = try directory.load()
+        if !asRoot, let refusal = ServiceUser.refusal(configuration) {
+            throw CommandFailure(.usage, refusal)
         }
         let credentials = try CommandFailure.wrap { try NodeCredentials.load(configuration) }
         let level = Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info

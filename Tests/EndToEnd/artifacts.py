@@ -547,16 +547,17 @@ def commands(checks, site):
         code, output, errors = bsfg("fetch", "--uri", uri, "--out", out, *node_options)
         checks.check(f"{way}: fetch goes on with what is there",
                      code == 0 and out.read_bytes() == content and not part.exists(), errors)
-        code, output, errors = bsfg("fetch", f"{uri}?digest={digest}", "--out", out, *node_options)
+        code, output, errors = bsfg("fetch", f"{uri}?digest={digest}", "--out", out, "--force", *node_options)
         checks.check(f"{way}: fetch with a digest", code == 0 and digest in output, errors)
         wrong = "sha256:" + "0" * 64
-        code, output, errors = bsfg("fetch", f"{uri}?digest={wrong}", "--out", out, *node_options)
+        code, output, errors = bsfg("fetch", f"{uri}?digest={wrong}", "--out", out, "--force", *node_options)
         checks.check(f"{way}: another digest is refused", code != 0 and "digest" in errors, errors)
         path.write_bytes(content + b"x")
         code, output, errors = bsfg("put", path, name, *node_options)
         checks.check(f"{way}: other bytes are refused with 3", code == 3 and "other bytes" in errors,
                      (code, errors))
         path.write_bytes(content)
+        out.unlink()
         code, output, errors = bsfg("fetch", f"plant-a/{BUCKET}/nothing", "--out", out, *node_options)
         checks.check(f"{way}: what is not there", code == 4 and "no artifact" in errors, (code, errors))
     code, output, errors = bsfg("list", "-o", "json", *local)

@@ -629,7 +629,7 @@ def test_fact_append(plant):
     expect("without an id one is made and shown", bsfg(*base, "--object", "{}"), 0, out="appended")
     blob = file("blob.bin", bytes(range(256)))
     expect("bytes", bsfg(*base, "--object-file", blob, "--media-type", "application/x-test"), 0)
-    expect("bytes without their type", bsfg(*base, "--object-file", blob), 2, err="media_type")
+    expect("bytes without their type", bsfg(*base, "--object-file", blob), 2, err="--media-type is missing")
     message = {"envelope": {"message_id": "append-2", "toZone": "enterprise"},
                "fact": {"subject": "pump:8", "predicate": "stopped", "object": {"why": "ß"}}}
     outcome = bsfg("fact", "append", *client_options(plant, "historian"), "-o", "json",
@@ -641,10 +641,10 @@ def test_fact_append(plant):
            err="envelop")
     expect("a number that no double keeps",
            bsfg(*base, "--object", '{"n": 9007199254740993}'), 2, err="send a string")
-    expect("an object that is no JSON", bsfg(*base, "--object", "{rpm}"), 2, err="fact.object")
+    expect("an object that is no JSON", bsfg(*base, "--object", "{rpm}"), 2, err="--object is not JSON")
     expect("no zone to go to",
            bsfg("fact", "append", *here, "--subject", "pump:7", "--predicate", "started",
-                "--object", "1"), 2, err="to_zone")
+                "--object", "1"), 2, err="--to is missing")
     check("a subject alone", bsfg("fact", "append", *here, "--subject", "pump:7").code == 2)
     expect("a label without a value", bsfg(*base, "--object", "1", "--label", "x"), 2, err="name=value")
     expect("a time that is none", bsfg(*base, "--object", "1", "--produced-at", "now"), 2,

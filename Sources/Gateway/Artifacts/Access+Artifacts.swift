@@ -10,7 +10,8 @@ extension Access {
         guard name.zone.utf8.elementsEqual(configuration.zone.utf8) else {
             throw ServiceError(
                 .fromZoneNotAllowed,
-                "artifacts of \(name.zone) are put there; here is \(configuration.zone)",
+                "artifacts of \(name.zone) are put there; here is \(configuration.zone), and a name begins with "
+                    + "the zone: \(configuration.zone)/BUCKET/KEY",
                 field: "zone")
         }
         switch caller.kind {

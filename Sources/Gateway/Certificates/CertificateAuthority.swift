@@ -114,8 +114,10 @@ package struct CertificateAuthority: Sendable {
         return kept
     }
 
+    package static let daysRange = 1...36_500
+
     static func checkDays(_ days: Int) throws(CertificateError) {
-        guard days >= 1 && days <= 36_500 else {
+        guard daysRange.contains(days) else {
             throw CertificateError("--days is between 1 and 36500, not \(days)")
         }
     }

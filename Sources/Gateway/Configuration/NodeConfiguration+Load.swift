@@ -7,14 +7,12 @@ extension NodeConfiguration {
     package static let cursorsFile = "cursors.yaml"
 
     /// Reads and checks the three files of `directory`, or of `directory/config` where `init` put
-    /// them. Everything that is wrong is reported at once, except across files: those checks need
-    /// files that are right by themselves.
+    /// them. The path of `bsfg.yaml` itself stands for its directory. Everything that is wrong is
+    /// reported at once, except across files: those checks need files that are right by themselves.
     package static func load(
         directory given: String
     ) throws(ConfigurationError) -> NodeConfiguration {
-        let nested = "\(given)/config"
-        let isRoot = !exists("\(given)/\(mainFile)") && exists("\(nested)/\(mainFile)")
-        let directory = isRoot ? nested : given
+        let directory = filesDirectory(given)
         let paths = ConfigurationPaths(directory: directory)
         let problems = ProblemList()
 
@@ -44,6 +42,32 @@ extension NodeConfiguration {
         return main.configuration(
             directory: paths.directory, peers: peers.peers.map(\.value),
             cursors: cursors.cursors.map(\.value))
+    }
+
+    /// Where the files of what a command was given are.
+    private static func filesDirectory(_ given: String) -> String {
+        var found = stat()
+        if given.split(separator: "/").last?.utf8.elementsEqual(mainFile.utf8) == true,
+            stat(given, &found) == 0, found.st_mode & S_IFMT == S_IFREG
+        {
+            guard let slash = given.lastIndex(of: "/") else { return "." }
+            return slash == given.startIndex ? "/" : String(given[..<slash])
+        }
+        let nested = "\(given)/config"
+        return !exists("\(given)/\(mainFile)") && exists("\(nested)/\(mainFile)") ? nested : given
+    }
+
+    /// The administration socket of a configuration that cannot be read as a whole: the default one, in the data
+    /// directory that its file seems to name. Nil where there is none.
+    package static func likelySocketPath(directory given: String) -> String? {
+        let paths = ConfigurationPaths(directory: filesDirectory(given))
+        let bytes = (try? read("\(paths.directory)/\(mainFile)")) ?? []
+        let key = "data:"
+        let named = String(decoding: bytes, as: UTF8.self).split(separator: "\n").last { $0.hasPrefix(key) }
+        let data = named?.dropFirst(key.count).split(separator: " ").first.map(String.init) ?? "../data"
+        let path = "\(paths.absolute(data.filter { $0 != "\"" && $0 != "'" }))/admin.sock"
+        var found = stat()
+        return stat(path, &found) == 0 && found.st_mode & S_IFMT == S_IFSOCK ? path : nil
     }
 
     private static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }

@@ -237,6 +237,18 @@ package struct NodeTemplate: Sendable {
 }
 
 extension NodeTemplate {
+    /// In what a configuration that is there is another one than was asked for, in one sentence; nil when it
+    /// is the same, is not there or cannot be read.
+    package var difference: String? {
+        guard let present = try? NodeConfiguration.load(directory: directory) else { return nil }
+        let wanted = [("zone", present.zone, zone), ("identity", present.identity, identity)]
+        guard let (key, found, asked) = wanted.first(where: { !$0.1.utf8.elementsEqual($0.2.utf8) }) else {
+            return nil
+        }
+        return "\(directory)/\(NodeConfiguration.mainFile) is there and has \(key): \(found), not \(asked); nothing "
+            + "was written: say --\(key) \(shellQuoted(found)), or use another --root"
+    }
+
     /// Writes what is missing and keeps what is there. Returns the paths written and kept.
     package func write() throws(CertificateError) -> (written: [String], kept: [String]) {
         try CertificateFiles.makeDirectory(directory)

@@ -42,11 +42,32 @@ indirect enum YAMLTree {
         } catch let refusal as Refusal {
             throw refuse(refusal.position, refusal.sentence)
         } catch let error as YamlError {
+            if let (position, key) = listBelowEmptyOne(text) {
+                throw refuse(
+                    position, "the list of '\(key)' begins here and the line above calls it empty; take the [] away")
+            }
             let (position, sentence) = describe(error)
             throw refuse(position, sentence)
         } catch {
             throw refuse(nil, "the file cannot be read as YAML: \(error)")
         }
+    }
+
+    /// The template has `key: []` and its entries as comments below it: where those were brought in and the
+    /// brackets left.
+    private static func listBelowEmptyOne(_ text: String) -> (YAMLPosition, String)? {
+        var key: Substring?
+        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            let content = line.prefix { $0 != "#" }
+            guard let start = content.firstIndex(where: { $0 != " " && $0 != "\r" }) else { continue }
+            if let key, content[start...].hasPrefix("- ") {
+                let column = content.distance(from: content.startIndex, to: start)
+                return (YAMLPosition(line: number + 1, column: column + 1), String(key))
+            }
+            let isEmptyList = content.filter { $0 != " " && $0 != "\r" }.hasSuffix(":[]")
+            key = start == content.startIndex && isEmptyList ? content.prefix { $0 != ":" } : nil
+        }
+        return nil
     }
 
     private static func describe(_ error: YamlError) -> (YAMLPosition?, String) {

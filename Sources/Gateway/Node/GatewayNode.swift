@@ -88,6 +88,7 @@ package final class GatewayNode: Sendable {
         }
         bound.server.withLock { $0 = server }
         for log in logs.all { GatewayNode.tell(log, logger) }
+        LogsOfDirectory(configuration.dataDirectory).warn(configuration, logger)
     }
 
     /// Listens and begins to pull.

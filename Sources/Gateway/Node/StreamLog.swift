@@ -1,5 +1,6 @@
 package import Buffers
 internal import Facts
+internal import Glibc
 internal import Synchronization
 package import WriteAheadLog
 
@@ -63,6 +64,9 @@ package final class StreamLogs: Sendable {
     package init(_ configuration: NodeConfiguration) throws(NodeError) {
         lock = try StreamLogs.lock(configuration.dataDirectory)
         indexBudget = KeyIndexBudget(maximumBytes: configuration.indexBudgetBytes)
+        let present = LogsOfDirectory(configuration.dataDirectory)
+        if let refusal = present.refusal(configuration) { throw NodeError(refusal) }
+        try present.claim(configuration)
         _ = try openMissing(configuration)
     }
 
@@ -146,6 +150,11 @@ package final class StreamLogs: Sendable {
             let log = try Log.open(directory: directory, options: options)
             return StreamLog(stream: stream, origin: origin, log: log, isStore: isStore)
         } catch {
+            if case .profileMismatch(let stored, let asked) = error {
+                throw NodeError(
+                    LogsOfDirectory.profileRefusal(stream, stored: stored.name, asked: asked.name, directory))
+            }
+            if case .disk(let cause) = error { throw StreamLogs.failure(cause, directory) }
             throw NodeError(error.sentence)
         }
     }
@@ -185,13 +194,21 @@ package final class StreamLogs: Sendable {
             try disk.createDirectory(directory)
             lock = try disk.lock("\(directory)/\(markerName)", exclusive: true)
         } catch {
-            throw NodeError(error.sentence)
+            throw failure(error, directory)
         }
         guard let lock else {
             throw NodeError(
                 "a node runs with the data in \(directory) already; see bsfg status, or stop it first")
         }
         return lock
+    }
+
+    /// What another user made, such as root, is to be given to the node's.
+    private static func failure(_ error: DiskError, _ directory: String) -> NodeError {
+        guard error.code == EACCES || error.code == EPERM else { return NodeError(error.sentence) }
+        return NodeError(
+            "\(error.sentence); give it to the user that the node runs as: "
+                + "chown -R \(UserName.own) \(shellQuoted(directory))")
     }
 
     package func close() {

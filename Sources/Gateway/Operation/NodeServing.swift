@@ -8,12 +8,22 @@ internal import UnixSignals
 package enum NodeServing {
     private struct NodeRun: Service {
         let node: GatewayNode
+        let configuration: NodeConfiguration
+        let logger: Logger
         let signals: ReloadSignals
         let ready: @Sendable ([String]) -> Void
 
         func run() async throws {
             let node = node
-            ready(try await node.start())
+            let addresses = try await node.start()
+            logger.notice(
+                "node started",
+                metadata: [
+                    "event": "node_started", "release": "\(NodeRelease.name)",
+                    "configuration": "\(configuration.directory)", "data": "\(configuration.dataDirectory)",
+                    "listeners": "\(addresses.joined(separator: " "))",
+                ])
+            ready(addresses)
             let signals = signals.signals
             let reloads = Task { for await _ in signals { await node.reload(by: "SIGHUP") } }
             defer { reloads.cancel() }
@@ -27,6 +37,9 @@ package enum NodeServing {
                 return await group.next() ?? nil
             }
             await node.stop()
+            logger.notice(
+                "node stopped",
+                metadata: ["event": "node_stopped", "cause": "\(failure?.sentence ?? "it was told to end")"])
             if let failure { throw failure }
         }
     }
@@ -49,7 +62,8 @@ package enum NodeServing {
             configuration: ServiceGroupConfiguration(
                 services: [
                     ServiceGroupConfiguration.ServiceConfiguration(
-                        service: NodeRun(node: node, signals: signals, ready: ready),
+                        service: NodeRun(
+                            node: node, configuration: configuration, logger: logger, signals: signals, ready: ready),
                         successTerminationBehavior: .gracefullyShutdownGroup)
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))

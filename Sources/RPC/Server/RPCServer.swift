@@ -85,9 +85,7 @@ package final class RPCServer: Sendable {
             } catch let error as RPCServerError {
                 throw error
             } catch {
-                throw RPCServerError(
-                    "The server cannot listen on \(listener.address.text) (\(error)); is another "
-                        + "process there?")
+                throw RPCServerError(BindFailure.sentence(listener.address.text, error))
             }
             running.withLock {
                 $0.quiescers.append(quiescer)

@@ -8,7 +8,7 @@ struct PeerRefusals: AsyncParsableCommand {
         abstract: "Shows whom this node refused last, and why.",
         discussion: """
             Handshakes, certificates and calls, the newest last. A node keeps the last 256 of each since \
-            it began, at most 64 of one certificate, and 256 of callers without a certificate; counts are \
+            it began, in memory, at most 64 of one certificate, and 256 of callers without a certificate; counts are \
             exact in bsfg status.
             """)
 
@@ -17,7 +17,7 @@ struct PeerRefusals: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Only of the certificate with this SHA-256, as bsfg cert inspect shows it.",
+            "Only of the certificate whose SHA-256 begins so, as this table or bsfg cert inspect shows it.",
             valueName: "HEX"))
     var fingerprint: String?
 
@@ -26,13 +26,27 @@ struct PeerRefusals: AsyncParsableCommand {
 
     func validate() throws {
         guard limit > 0 else { throw ValidationError("--limit is at least 1.") }
+        guard let fingerprint else { return }
+        let digits = Self.digits(fingerprint)
+        guard (1...64).contains(digits.utf8.count), digits.utf8.allSatisfy(Self.isHexadecimal) else {
+            throw ValidationError("--fingerprint is up to 64 hexadecimal digits, not '\(fingerprint)'.")
+        }
+    }
+
+    /// openssl writes it in capitals with colons.
+    private static func digits(_ fingerprint: String) -> String {
+        fingerprint.lowercased().filter { $0 != ":" }
+    }
+
+    private static func isHexadecimal(_ byte: UInt8) -> Bool {
+        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+            || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
     }
 
     func run() async throws {
         var request = Bsfg_Admin_V1_ListRefusalsRequest()
         request.limit = limit
-        // openssl writes it in capitals with colons.
-        request.fingerprint = (fingerprint ?? "").lowercased().filter { $0 != ":" }
+        request.fingerprint = Self.digits(fingerprint ?? "")
         let (client, question) = (try node.adminClient(), request)
         let refusals = try await CommandFailure.calling { () async throws(RPCClientError) in
             try await client.listRefusals(question).refusals
@@ -48,7 +62,13 @@ struct PeerRefusals: AsyncParsableCommand {
                     String(refusal.fingerprint.prefix(16)), refusal.address, refusal.sentence,
                 ])
             }
-            StandardOutput.line(refusals.isEmpty ? "nobody was refused" : table.text)
+            guard refusals.isEmpty else { return StandardOutput.line(table.text) }
+            let status = try await CommandFailure.calling { () async throws(RPCClientError) in
+                try await client.status()
+            }
+            StandardOutput.line(
+                "\(fingerprint == nil ? "nobody" : "nobody with this certificate") was refused since the node began, "
+                    + UTCText.text(status.startedAtUnixMs / 1_000))
         case .json: StandardOutput.json(.list(refusals.map { Self.json(NodeRefusal($0)) }))
         }
     }

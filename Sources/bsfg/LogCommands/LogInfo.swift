@@ -25,6 +25,12 @@ struct LogInfo: ParsableCommand {
         }
     }
 
+    /// As `bsfg status` has it.
+    private static func percent(_ share: Double) -> String {
+        let tenths = Int((share * 1_000).rounded())
+        return "\(tenths / 10).\(tenths % 10) %"
+    }
+
     private func printTable(_ log: LogInformation) {
         var facts = Table("LOG", self.log.dir)
         facts.row(["identifier", log.identifier.hexadecimal])
@@ -33,7 +39,7 @@ struct LogInfo: ParsableCommand {
         facts.row(["offsets", "\(log.firstOffset) up to \(log.headOffset) exclusive"])
         facts.row(["last commit", String(log.lastSequence)])
         facts.row(["end", log.end.rawValue])
-        facts.row(["capacity", "\(log.capacityBytes) bytes, \(Int(log.fill * 100)) % used"])
+        facts.row(["capacity", "\(log.capacityBytes) bytes, \(Self.percent(log.fill)) used"])
         facts.row(["segment", "\(log.segmentBytes) bytes"])
         facts.row(["commit alignment", "\(log.commitAlignmentBytes) bytes"])
         facts.row(["format", String(log.formatVersion)])

@@ -12,7 +12,8 @@ struct ZoneNode: Sendable {
         self.zone = zone
         log = site.log(zone)
         process = OwnProcess(
-            name: zone, arguments: ["serve", "--config", site.configuration(zone)], log: log)
+            name: zone, arguments: ["serve", "--as-root", "--config", site.configuration(zone)],
+            log: log)
         admin = AdminClient(socketPath: site.socket(zone))
     }
 

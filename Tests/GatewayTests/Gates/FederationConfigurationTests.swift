@@ -160,6 +160,26 @@ import Testing
         }
     }
 
+    @Test func `what no restart takes either is refused without offering one`() throws {
+        let main = ConfigurationTestFiles.main
+        for (fixed, key, remedy) in [
+            (main.replacing("zone: enterprise", with: "zone: enterprize"), "zone", "another data directory"),
+            (
+                main.replacing("- name: facts.audit", with: "- {name: facts.audit, profile: sil_strict, terminal: true}"),
+                "streams.facts.audit.profile", "a new stream name"
+            ),
+        ] {
+            let found = try changes(main: fixed)
+            let refusal = try #require(found.refusal, "\(key)")
+            #expect(refusal.contains("\(key) is for life") && refusal.contains(remedy), "\(refusal)")
+            #expect(!refusal.contains("restart"), "\(refusal)")
+            #expect(found.changes.filter(\.isForLife).map(\.key) == [key])
+            // Elsewhere there are no logs of it yet.
+            let moved = try changes(main: fixed.replacing("data: data", with: "data: other"))
+            #expect(moved.changes.allSatisfy { !$0.isForLife } && moved.refusal?.contains("restart") == true)
+        }
+    }
+
     // MARK: - What is pulled
 
     @Test("gateway decision 2: start: manual holds a peer until it is started, and only at the beginning")

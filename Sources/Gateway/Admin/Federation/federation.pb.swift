@@ -367,7 +367,7 @@ package nonisolated struct Bsfg_Admin_V1_ListRefusalsRequest: Sendable {
   /// only those with a higher number
   package var after: UInt64 = 0
 
-  /// only those of this certificate
+  /// only of certificates whose SHA-256 begins so
   package var fingerprint: String = String()
 
   /// the newest so many; 0: all that are kept

@@ -8,6 +8,8 @@ package struct ConfigurationChanges: Sendable {
         package var after: String?
         /// Whether a running node takes it.
         package var isLive: Bool
+        /// Whether no restart takes it either: the logs that are there were made with it.
+        package var isForLife = false
     }
 
     package let changes: [Change]
@@ -31,6 +33,10 @@ package struct ConfigurationChanges: Sendable {
                     key: line.key, before: nil, after: line.value,
                     isLive: Self.isLive(line.key, knownStreams, isRemoved: false)))
         }
+        let keepsDirectory = !changes.contains { $0.key.utf8.elementsEqual("data".utf8) }
+        for index in changes.indices where keepsDirectory && !changes[index].isLive {
+            changes[index].isForLife = Self.isForLife(changes[index])
+        }
         self.changes = changes
     }
 
@@ -38,11 +44,32 @@ package struct ConfigurationChanges: Sendable {
 
     /// Why a running node cannot take the changes, in one sentence; nil when it can.
     package var refusal: String? {
+        if let change = changes.first(where: \.isForLife), let before = change.before {
+            let isZone = change.key.utf8.elementsEqual("zone".utf8)
+            return "\(change.key) is for life, since there are logs of it; nothing was changed: put \(before) back, "
+                + "or use \(isZone ? "another data directory" : "a new stream name")"
+        }
         let fixed = changes.filter { !$0.isLive }.map(\.key)
         guard !fixed.isEmpty else { return nil }
+        // The section's keys come with the first grant, and nobody wrote them.
+        let keys = fixed.allSatisfy { $0.utf8.starts(with: "artifacts.".utf8) }
+        if keys, let grant = firstBucket {
+            return "\(grant) is this node's first use of artifacts, and their store is made at a start; nothing was "
+                + "changed: restart the node, or take it back"
+        }
         let shown = fixed.prefix(5).joined(separator: ", ")
         return "\(shown)\(fixed.count > 5 ? " and \(fixed.count - 5) more" : "") can only change with a "
             + "restart of the node; nothing was changed: restart it, or take \(fixed.count > 1 ? "them" : "it") back"
+    }
+
+    /// The key by which a node that had no artifact store comes to need one; nil where that is not what changes.
+    private var firstBucket: String? {
+        let section = changes.filter { $0.key.utf8.starts(with: "artifacts.".utf8) }
+        guard section.allSatisfy({ $0.before == nil }) else { return nil }
+        return changes.first { change in
+            (change.key.hasSuffix(".artifacts") && change.after != "[]" || change.key.hasSuffix(".artifact_references"))
+                && change.after != nil
+        }?.key
     }
 
     /// Everything of peers, clients and cursors, which CRLs count, what streams keep, and new streams.
@@ -55,6 +82,13 @@ package struct ConfigurationChanges: Sendable {
         guard knownStreams.contains(stream) else { return true }
         let word = key.split(separator: ".").last.map(String.init) ?? ""
         return !isRemoved && liveStreamKeys.contains(word)
+    }
+
+    /// A zone and a stream's profile: a log keeps what it was made with. A stream that goes is a restart's matter.
+    private static func isForLife(_ change: Change) -> Bool {
+        guard change.before != nil, change.after != nil else { return false }
+        if change.key.utf8.elementsEqual("zone".utf8) { return true }
+        return stream(change.key) != nil && change.key.utf8.reversed().starts(with: ".profile".utf8.reversed())
     }
 
     private static let liveKeys = ["zones", "tls.crl", "tls.client_crl"]

@@ -48,7 +48,7 @@ package struct RecentRefusals: Sendable {
     /// The newest that fit, the oldest of them first.
     /// - Parameters:
     ///   - number: only those that came after this one.
-    ///   - fingerprint: only those of this certificate, lower-case hex; nil: of all.
+    ///   - fingerprint: only those of certificates whose own begins so, lower-case hex; nil: of all.
     package func newest(
         _ limit: Int, after number: UInt64 = 0, fingerprint: String? = nil
     ) -> [Refusal] {
@@ -56,7 +56,7 @@ package struct RecentRefusals: Sendable {
         let fitting = refusals.values.joined().filter { refusal in
             guard refusal.number > number else { return false }
             guard let fingerprint else { return true }
-            return refusal.fingerprint.utf8.elementsEqual(fingerprint.utf8)
+            return refusal.fingerprint.utf8.starts(with: fingerprint.utf8)
         }
         return Array(fitting.sorted { $0.number < $1.number }.suffix(limit))
     }
