@@ -106,6 +106,7 @@ enum AcceptanceFixtures {
         var after = record.before
         after.redeliveredCount = 8
         record.after = after
+        after.recognisedCount = 8
         record.headAfter = 8
         return record
     }

@@ -103,7 +103,8 @@ package struct FederationDrill: Sendable {
             var copy = start
             copy.after = now
             copy.headAfter = log.headOffset
-            return copy.isComplete
+            // An altered fact is never made good by waiting.
+            return copy.isComplete || copy.alteredCount > 0
         }
         record.after = seen.ours.pull(peer: peer, stream: pull.stream, origin: pull.origin)
         record.headAfter =
