@@ -36,11 +36,12 @@ package struct ReplayRecord: Sendable, Codable, Equatable {
 
     /// Those that came again, in order and unaltered.
     package var againCount: UInt64 {
-        guard let after else { return 0 }
-        return after.redeliveredCount - min(after.redeliveredCount, before.redeliveredCount)
+        let (sum, isBeyond) = recognisedCount.addingReportingOverflow(uncomparedCount)
+        return isBeyond ? .max : sum
     }
 
-    /// The position is reached again, something came again, and the log grew by what was new alone.
+    /// The position is reached again, everything that was asked for came again, and the log grew by what was new
+    /// alone.
     package var isComplete: Bool {
         guard let after, let next = after.nextOffset, next >= before.nextOffset ?? 0 else {
             return false
@@ -70,11 +71,14 @@ package struct PartitionRecord: Sendable, Codable, Equatable {
     package struct Appends: Sendable, Codable, Equatable {
         package var stream: String
         package var count = 0
+        /// Of those, read again from the same node before the gate opened, as they were appended.
+        package var readCount = 0
         package var problem: String?
 
-        package init(stream: String, count: Int = 0, problem: String? = nil) {
+        package init(stream: String, count: Int = 0, readCount: Int = 0, problem: String? = nil) {
             self.stream = stream
             self.count = count
+            self.readCount = readCount
             self.problem = problem
         }
     }
