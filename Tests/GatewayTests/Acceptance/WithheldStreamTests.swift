@@ -1,0 +1,18 @@
+import Testing
+
+@testable import Gateway
+
+@Suite("Streams that are not granted")
+struct WithheldStreamTests {
+    @Test("What a node has and does not grant is known by its own evidence")
+    func withheld() {
+        var theirs = AcceptanceFixtures.node("plant-a", "enterprise", own: 5, received: 10)
+        var secret = theirs.logs[0]
+        secret.stream = "facts.secret"
+        theirs.logs.append(secret)
+        func names() -> [String] { WithheldStream.all(in: theirs, from: "enterprise").map(\.name) }
+        #expect(names() == ["stream:facts.operational/enterprise", "stream:facts.secret/plant-a"])
+        theirs.configuration.removeAll { $0.key == "peers.enterprise.authorized" }
+        #expect(names().count == 3)
+    }
+}
