@@ -109,6 +109,8 @@ struct RedeliveryComparison {
             return .altered("offset \(offset) came again as the fact of another offset")
         }
         if let began = origin(at: standing.offset), began.logUUID == position.logUUID, began.offset != offset {
+            // A source that lost a part of its history may have been given a fact once more, at another place.
+            guard began.epoch == entry.origin?.epoch else { return .uncompared }
             return .altered("offset \(offset) came again as the fact of offset \(began.offset)")
         }
         return .same
@@ -118,7 +120,7 @@ struct RedeliveryComparison {
     private mutating func otherwise(_ entry: ReceivedEntry, _ offset: UInt64, _ sentence: String)
         -> RedeliveredEntry.Verdict
     {
-        around().hasFact(offset, entry.origin) ? .altered(sentence) : .uncompared
+        around().hasFact(offset, entry.origin, position) ? .altered(sentence) : .uncompared
     }
 
     private func waiting(at offset: UInt64) -> [UInt8]? {
@@ -140,10 +142,10 @@ struct RedeliveryComparison {
 
     /// What stands where the page's facts stand: read once, and only for those that are not found by their key.
     private struct Window {
-        /// Offsets of the log being read.
-        var facts: Set<UInt64> = []
-        /// Facts of other logs, which the source has from there.
+        /// Where the facts began: in the log being read, or in another one that its zone has them from.
         var origins: Set<Place> = []
+        /// Offsets of those that began in the log being read.
+        var facts: Set<UInt64> = []
         /// In order.
         var losses: [ClosedRange<UInt64>] = []
 
@@ -153,11 +155,12 @@ struct RedeliveryComparison {
             var offset: UInt64
         }
 
-        func hasFact(_ offset: UInt64, _ origin: RecordOrigin?) -> Bool {
-            if facts.contains(offset) { return true }
-            guard let origin else { return false }
-            return origins.contains(
-                Place(logUUID: origin.logUUID, epoch: origin.epoch, offset: origin.offset))
+        func hasFact(_ offset: UInt64, _ origin: RecordOrigin?, _ position: SourcePosition) -> Bool {
+            guard let origin else { return facts.contains(offset) }
+            let isOwn = origin.logUUID == position.logUUID
+            let place = Place(
+                logUUID: origin.logUUID, epoch: origin.epoch, offset: isOwn ? offset : origin.offset)
+            return origins.contains(place) || !isOwn && facts.contains(offset)
         }
 
         func isLoss(_ offsets: ClosedRange<UInt64>) -> Bool {
@@ -203,12 +206,9 @@ struct RedeliveryComparison {
         guard let stored = try? StoredRecord(record.payload) else { return }
         guard stored.item != .message else {
             guard let origin = stored.origin else { return }
-            if origin.logUUID == position.logUUID {
-                window.facts.insert(origin.offset)
-            } else {
-                window.origins.insert(
-                    Window.Place(logUUID: origin.logUUID, epoch: origin.epoch, offset: origin.offset))
-            }
+            if origin.logUUID == position.logUUID { window.facts.insert(origin.offset) }
+            window.origins.insert(
+                Window.Place(logUUID: origin.logUUID, epoch: origin.epoch, offset: origin.offset))
             return
         }
         let entry = ReceivedEntry(storedRecord: Array(record.payload), offset: record.offset, statedDigest: nil)

@@ -8,15 +8,21 @@ import Testing
 
 /// What comes again is held against what is stored, and changes nothing of it.
 @Suite struct RedeliveryTests {
-    private static func write(_ facts: [(offset: UInt64, fact: EncodedFact)], next: UInt64, head: UInt64)
-        throws -> [UInt8]
-    {
-        var writer = PageWriter(originLogUUID: source)
-        for (offset, fact) in facts {
-            try fact.storedRecord.withUnsafeBytes { payload in
+    /// - Parameter origin: of the first fact, where the source has them from another log.
+    private static func write(
+        _ facts: [(offset: UInt64, fact: EncodedFact)], next: UInt64, head: UInt64, epoch: UInt64 = 1,
+        from origin: RecordOrigin? = nil
+    ) throws -> [UInt8] {
+        var writer = PageWriter(originLogUUID: origin == nil ? source : nil)
+        for (index, (offset, fact)) in facts.enumerated() {
+            var began = origin
+            began?.offset += UInt64(index)
+            let record =
+                began.map { StoredRecord.encode(.message, fact.message, origin: $0) } ?? fact.storedRecord
+            try record.withUnsafeBytes { payload in
                 try writer.append(
                     PageWriter.Record(
-                        offset: offset, appendedAtUnixMilliseconds: 5, epoch: 1,
+                        offset: offset, appendedAtUnixMilliseconds: 5, epoch: epoch,
                         contentDigest: fact.contentDigest, payload: payload))
             }
         }
@@ -42,12 +48,14 @@ import Testing
                 altered: { [told] entries in told.entries.withLock { $0 += entries } })
         }
 
-        init(from first: UInt64 = 0, keyedBy: PageIntake.KeyRule = .identifier) throws {
+        init(
+            from first: UInt64 = 0, keyedBy: PageIntake.KeyRule = .identifier, origin: RecordOrigin? = nil
+        ) throws {
             self.keyedBy = keyedBy
             position = place(first)
             try receiver.begin(at: position)
             let facts = try (first..<6).map { ($0, try encoded(Int($0))) }
-            _ = try take(RedeliveryTests.write(facts, next: 6, head: 6))
+            _ = try take(RedeliveryTests.write(facts, next: 6, head: 6, from: origin))
         }
 
         func take(_ page: [UInt8], fetchCounts: [UInt64: Int] = [:]) throws -> PageMaterialisation.Outcome {
@@ -117,6 +125,31 @@ import Testing
         #expect(
             try bench.again(page([(2, encoded(2)), (3, encoded(3)), (4, encoded(4))]), told: 0)
                 == ["2 uncompared", "3 uncompared", "4 same"])
+    }
+
+    @Test func `a relayed fact is known by where it began`() throws {
+        let origin = RecordOrigin(
+            logUUID: [UInt8](repeating: 7, count: 16), epoch: 3, offset: 70, appendedAtUnixMilliseconds: 5)
+        let bench = try Bench(origin: origin)
+        func again(_ fact: EncodedFact, began: UInt64, told: Int) throws -> [String] {
+            var place = origin
+            place.offset = began
+            return try bench.again(Self.write([(3, fact)], next: 6, head: 6, from: place), told: told)
+        }
+        #expect(try again(encoded(3), began: 73, told: 0) == ["3 same"])
+        #expect(try again(encoded(90), began: 73, told: 1) == ["3 altered"])
+        #expect(try again(encoded(3, value: 7), began: 73, told: 2) == ["3 altered"])
+        #expect(try again(encoded(90), began: 99, told: 2) == ["3 uncompared"])
+    }
+
+    @Test func `a fact that its source was given again after a loss is not one of another place`() throws {
+        let bench = try Bench()
+        #expect(
+            try bench.again(Self.write([(3, encoded(2))], next: 6, head: 6, epoch: 2), told: 0)
+                == ["3 uncompared"])
+        #expect(
+            try bench.again(Self.write([(3, encoded(90))], next: 6, head: 6, epoch: 2), told: 0)
+                == ["3 uncompared"])
     }
 
     private func gap(_ first: UInt64, _ last: UInt64) throws -> [UInt8] {
