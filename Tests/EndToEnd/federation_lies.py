@@ -7,6 +7,7 @@
 import argparse
 import contextlib
 import json
+import shutil
 
 import lying_peer
 from federation import Pair, fails
@@ -78,14 +79,16 @@ def partition(checks, pair):
             connection.close()
         return any("closure" in gate for gate in gates)
 
-    path = pair.site.directory / "liar.sock"
-    socket = lying_peer.LyingSocket(
-        pair.theirs, path, lying_peer.drains_through_a_partition(is_closed))
-    try:
-        fails(checks, pair, "drains through a partition", "partition_recovery", "through the closed gate",
-              peer_socket=path)
-    finally:
-        socket.close()
+    for number, (what, words, lie) in enumerate((
+            ("drains through a partition", "through the closed gate", lying_peer.drains_through_a_partition(is_closed)),
+            ("gives nothing back", "plant-a gave 0 of the 3 facts", lying_peer.gives_nothing_back))):
+        path = pair.site.directory / f"liar{number}.sock"
+        socket = lying_peer.LyingSocket(pair.theirs, path, lie)
+        try:
+            fails(checks, pair, what, "partition_recovery", words, peer_socket=path)
+        finally:
+            socket.close()
+        settled(pair)
 
 
 def cursor(checks, pair):
@@ -143,8 +146,28 @@ def taken(checks, pair):
               peer_admin=False, patience=PATIENCE_SECONDS)
 
 
+def nothing(checks, pair):
+    """No lie: a peer that is granted nothing and takes nothing, and of which only we are seen."""
+    nodes = pair.ours, pair.theirs
+    for node in nodes:
+        node.stop()
+        shutil.rmtree(node.data)
+    pair.theirs.cursors = []
+    pair.ours.peers[0]["streams"] = []
+    for node in nodes:
+        node.start()
+        pair.append(node, "once more")
+    wait_until("all of it here", lambda: pulls(pair.ours, pair.theirs)
+               and pair.ours.head("plant-a") == pair.theirs.head() > 0)
+    code, answer, criteria = pair.accept(
+        pair.site.directory / "reports" / "nothing", peer_admin=False, patience=PATIENCE_SECONDS)
+    found = criteria["partition_recovery"]
+    checks.equal("takes nothing at all: that facts cross is not checked", found["verdict"], "not_checked")
+    checks.check("takes nothing at all: with the right words", "was not seen" in found["sentence"], found)
+
+
 # A pair for each group: the last lie of a group leaves behind what the next one would be blamed for.
-GROUPS = [[ungranted, real, partition, refetch, one, taken], [cursor, confirm], [altered]]
+GROUPS = [[ungranted, real, partition, refetch, one, taken], [nothing], [cursor, confirm], [altered]]
 LIES = [lie for group in GROUPS for lie in group]
 
 

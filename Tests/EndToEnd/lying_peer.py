@@ -338,6 +338,11 @@ def confirms_before_it_appends(path, body, tell):
     return 200, kind, empty(content, start)
 
 
+def gives_nothing_back(path, content):
+    """For an administration socket: takes facts, and has none for who reads there."""
+    return b"" if path.endswith("/Peek") else content
+
+
 def drains_through_a_partition(is_closed):
     """For an administration socket: its pulls go on while the other side's gate is closed."""
     def lie(path, content):
