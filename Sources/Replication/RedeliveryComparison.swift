@@ -106,17 +106,16 @@ struct RedeliveryComparison {
         // Facts that say the same are one where content decides, wherever they come from.
         guard keyedBy == .identifier else { return .same }
         guard found.insert(standing.offset).inserted else {
-            return .altered("offset \(offset) came again as the fact of another offset")
+            return otherwise(entry, offset, "offset \(offset) came again as the fact of another offset")
         }
         if let began = origin(at: standing.offset), began.logUUID == position.logUUID, began.offset != offset {
-            // A source that lost a part of its history may have been given a fact once more, at another place.
-            guard began.epoch == entry.origin?.epoch else { return .uncompared }
-            return .altered("offset \(offset) came again as the fact of offset \(began.offset)")
+            // A source may have been given a fact once more, at another place, after it had lost or forgotten it.
+            return otherwise(entry, offset, "offset \(offset) came again as the fact of offset \(began.offset)")
         }
         return .same
     }
 
-    /// What is not found by its key was altered where a fact stands that came from this place.
+    /// What is not found where it should be was altered if a fact stands here that came from its place.
     private mutating func otherwise(_ entry: ReceivedEntry, _ offset: UInt64, _ sentence: String)
         -> RedeliveredEntry.Verdict
     {
