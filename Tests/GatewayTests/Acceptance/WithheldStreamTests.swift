@@ -15,4 +15,19 @@ struct WithheldStreamTests {
         theirs.configuration.removeAll { $0.key == "peers.enterprise.authorized" }
         #expect(names().count == 3)
     }
+
+    @Test("Where one of them could not be tried, that ungranted streams are refused is not checked")
+    func weighed() {
+        func verdicts(_ verdict: Denial.Verdict) -> [Denial.Verdict] {
+            let cases: [(String, Denial.Verdict)] = [
+                ("ungranted_stream", .refused), ("append_as_peer", .refused), ("stream:s/o", verdict),
+            ]
+            var denials = cases.map { Denial(name: $0.0, verdict: $0.1, reason: "", sentence: "so") }
+            WithheldStream.weigh(&denials)
+            return denials.map(\.verdict)
+        }
+        #expect(verdicts(.refused) == [.refused, .refused, .refused])
+        #expect(verdicts(.allowed) == [.refused, .refused, .allowed])
+        #expect(verdicts(.notChecked) == [.notChecked, .refused, .notChecked])
+    }
 }

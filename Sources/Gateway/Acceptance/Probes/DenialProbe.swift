@@ -82,10 +82,11 @@ package struct DenialProbe: Sendable {
             if withheld.count > WithheldStream.countMaximum {
                 found.append(
                     Denial(
-                        name: "streams", verdict: .notChecked, reason: "",
+                        name: WithheldStream.namePrefix, verdict: .notChecked, reason: "",
                         sentence: "\(link.name) has more streams that it does not grant than the "
                             + "\(WithheldStream.countMaximum) that were tried"))
             }
+            WithheldStream.weigh(&found)
             await client.close()
         } catch {
             found.append(
