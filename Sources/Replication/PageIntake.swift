@@ -55,8 +55,9 @@ package struct PageIntake: Sendable {
     package private(set) var unfit: [(record: Int, entry: Unfit)] = []
     /// Nil when the whole page is taken.
     package private(set) var stop: Stop?
-    /// Entries below the position: delivered again and recognised.
-    package private(set) var redeliveredCount = 0
+    /// Entries of the page below the position: delivered again.
+    private(set) var redelivered: [Int] = []
+    package var redeliveredCount: Int { redelivered.count }
     package let page: ReceivedPage
     private let start: SourcePosition
     private let halts: Bool
@@ -150,7 +151,7 @@ package struct PageIntake: Sendable {
                 reason: .malformedRequest, sentence: "an entry of the page names no offset")
         }
         if range.upperBound < nextOffset {
-            redeliveredCount += 1
+            redelivered.append(index)
             return
         }
         guard range.lowerBound <= nextOffset,
@@ -221,7 +222,7 @@ package struct PageIntake: Sendable {
     }
 
     /// The offsets of the log being read that an entry stands for.
-    private static func offsets(_ entry: ReceivedEntry) -> ClosedRange<UInt64>? {
+    static func offsets(_ entry: ReceivedEntry) -> ClosedRange<UInt64>? {
         if let offset = entry.offset { return offset < .max ? offset...offset : nil }
         guard entry.item == .gap, let notice = entry.notice, notice.first.hasOffset,
             notice.hasLastOffset, notice.first.offset <= notice.lastOffset,

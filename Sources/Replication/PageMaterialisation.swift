@@ -17,12 +17,15 @@ package struct PageMaterialisation: Sendable {
     /// Told what is new in quarantine as soon as it is durable there.
     package var quarantined: @Sendable ([QuarantinedFact]) -> Void
     package var reached: @Sendable (PullStep) -> Void
+    /// Told what a page brought again and not as it is stored.
+    package var altered: @Sendable ([RedeliveredEntry]) -> Void
 
     package init(
         buffer: any ForwardBuffer, quarantine: any Quarantine, stream: String, origin: String,
         keyedBy: PageIntake.KeyRule, halts: Bool, now: @escaping @Sendable () -> Int64,
         quarantined: @escaping @Sendable ([QuarantinedFact]) -> Void,
-        reached: @escaping @Sendable (PullStep) -> Void
+        reached: @escaping @Sendable (PullStep) -> Void,
+        altered: @escaping @Sendable ([RedeliveredEntry]) -> Void = { _ in }
     ) {
         self.buffer = buffer
         self.quarantine = quarantine
@@ -33,6 +36,7 @@ package struct PageMaterialisation: Sendable {
         self.now = now
         self.quarantined = quarantined
         self.reached = reached
+        self.altered = altered
     }
 
     /// How a page ended.
@@ -50,6 +54,8 @@ package struct PageMaterialisation: Sendable {
         package var position: SourcePosition
         /// Delivered below the position, and delivered with a key that was there.
         package var redeliveredCount: Int
+        /// Those below the position, held against what is stored.
+        package var redelivered: [RedeliveredEntry] = []
         package var newCount = 0
         /// How many facts are new in quarantine.
         package var quarantinedCount = 0
@@ -83,7 +89,18 @@ package struct PageMaterialisation: Sendable {
             case .halted(let unfit): try halt(intake, unfit, &outcome)
             }
         }
+        compare(intake, &outcome)
         return .success(outcome)
+    }
+
+    /// What came again is no reason to store or to refuse anything; that it differs has to be known.
+    private func compare(_ intake: PageIntake, _ outcome: inout Outcome) {
+        // The same page is brought in again once there is room, and compared then.
+        if case .quarantineFull = outcome.end { return }
+        outcome.redelivered = RedeliveryComparison.compare(
+            intake.page, intake.redelivered, at: outcome.position, buffer, quarantine, keyedBy: keyedBy)
+        let differing = outcome.redelivered.filter(\.isAltered)
+        if !differing.isEmpty { altered(differing) }
     }
 
     /// What the intake found unfit is durable before the records around it are.

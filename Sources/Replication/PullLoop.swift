@@ -35,6 +35,12 @@ package struct PullReport: Sendable {
     package var materialisedCount: UInt64 = 0
     /// Delivered below the position, and delivered with a key that was there.
     package var redeliveredCount: UInt64 = 0
+    /// Offsets below the position that were asked for again and came in order, as they are stored.
+    package var recognisedCount: UInt64 = 0
+    /// Those of them for which nothing is here to hold them against.
+    package var uncomparedCount: UInt64 = 0
+    /// Entries that came again with another id or other content than what is stored.
+    package var alteredCount: UInt64 = 0
     package var confirmCount: UInt64 = 0
     package var quarantinedCount: UInt64 = 0
     package var failureCount: UInt64 = 0
@@ -65,6 +71,8 @@ package actor PullLoop {
     /// How often the bytes at an offset came and were not what was sent.
     private var fetchCounts: [UInt64: Int] = [:]
     private var counts: PullReport
+    /// What was asked for again and has not come yet; nil when nothing was.
+    private var awaitedAgain: Range<UInt64>?
     private var running: [UInt64: Running] = [:]
     private var nextTask: UInt64 = 0
     private var told: PullMachine.Status?
@@ -136,8 +144,25 @@ package actor PullLoop {
         let actions = machine.redeliver(from: from)
         guard !actions.isEmpty else { return nil }
         pages = []
+        awaitedAgain = from < position.nextOffset ? from..<position.nextOffset : nil
         perform(actions)
         return from
+    }
+
+    /// An offset counts once, and only after all before it: so a source that leaves some out, or serves one of
+    /// them over and over, is seen not to have served the rest.
+    private func count(_ redelivered: [RedeliveredEntry]) {
+        for entry in redelivered {
+            if entry.isAltered { counts.alteredCount += 1 }
+            guard let awaited = awaitedAgain, entry.offsets.contains(awaited.lowerBound) else { continue }
+            let next = min(entry.offsets.upperBound + 1, awaited.upperBound)
+            switch entry.verdict {
+            case .same: counts.recognisedCount += next - awaited.lowerBound
+            case .uncompared: counts.uncomparedCount += next - awaited.lowerBound
+            case .altered: break
+            }
+            awaitedAgain = next < awaited.upperBound ? next..<awaited.upperBound : nil
+        }
     }
 
     /// An operator decided about a halt or a history: begins again from the durable position.
@@ -320,6 +345,7 @@ package actor PullLoop {
         throws(PullFailure)
     {
         counts.redeliveredCount += UInt64(outcome.redeliveredCount)
+        count(outcome.redelivered)
         counts.materialisedCount += UInt64(outcome.newCount)
         counts.quarantinedCount += UInt64(outcome.quarantinedCount)
         fetchCounts = fetchCounts.filter { $0.key >= outcome.position.nextOffset }

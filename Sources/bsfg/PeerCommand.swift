@@ -176,8 +176,9 @@ struct PeerRedeliver: AsyncParsableCommand {
         commandName: "redeliver",
         abstract: "The duplicate drill: fetches the last facts from a peer once more.",
         discussion: """
-            They come through the ordinary path and are recognised: 'bsfg status' counts them as \
-            AGAIN, and the log does not grow.
+            They come through the ordinary path, and each is held against the fact that was stored from \
+            its offset: 'bsfg status' counts them as AGAIN, and the log does not grow. One with another id \
+            or other content changes nothing here; it is counted as ALTERED, and logged with its offset.
             """)
 
     @Argument(help: "The peer they are pulled from.")

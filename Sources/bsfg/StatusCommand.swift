@@ -127,7 +127,7 @@ struct StatusCommand: AsyncParsableCommand {
     private func printPulls(_ pulls: [Bsfg_Admin_V1_PullStatus]) {
         var table = Table(
             "PEER", "STREAM", "ORIGIN", "STATE", "NEXT#", "CONFIRMED#", "SOURCE HEAD#", "LAG#",
-            "NEW#", "AGAIN#", "FAILURES#")
+            "NEW#", "AGAIN#", "ALTERED#", "FAILURES#")
         for pull in pulls {
             table.row([
                 pull.peer, pull.stream, pull.origin,
@@ -136,7 +136,7 @@ struct StatusCommand: AsyncParsableCommand {
                 pull.hasConfirmedOffset ? String(pull.confirmedOffset) : "-",
                 pull.hasSourceHeadOffset ? String(pull.sourceHeadOffset) : "-",
                 Self.lag(pull).map { String($0) } ?? "-", String(pull.materialised),
-                String(pull.redelivered), String(pull.failures),
+                String(pull.redelivered), String(pull.altered), String(pull.failures),
             ])
         }
         StandardOutput.line("\nPulls\n\(table.text)")
@@ -267,6 +267,9 @@ struct StatusCommand: AsyncParsableCommand {
             ("fetched", .unsigned(pull.fetched)),
             ("materialised", .unsigned(pull.materialised)),
             ("redelivered", .unsigned(pull.redelivered)),
+            ("recognised", .unsigned(pull.recognised)),
+            ("uncompared", .unsigned(pull.uncompared)),
+            ("altered", .unsigned(pull.altered)),
             ("confirms", .unsigned(pull.confirms)),
             ("failures", .unsigned(pull.failures)),
         ])

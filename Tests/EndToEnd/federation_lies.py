@@ -7,6 +7,7 @@
 import argparse
 import contextlib
 import json
+import shutil
 
 import lying_peer
 from federation import Pair, fails
@@ -44,7 +45,28 @@ def settled(pair):
 
 def ungranted(checks, pair):
     with lying(pair, pair.theirs, pair.ours, lying_peer.serves_ungranted_streams):
-        fails(checks, pair, "serves ungranted streams", "authorization", "had to be refused")
+        fails(checks, pair, "serves ungranted streams", "authorization", "did not refuse ungranted_stream")
+
+
+def real(checks, pair):
+    """What nobody has is refused; what is there is given."""
+    pair.theirs.other_streams = [{"name": "facts.secret", "capacity": "256MiB"}]
+    pair.theirs.stop()
+    pair.theirs.start()
+    settled(pair)
+    code, output, errors = pair.call(
+        "peer", "deny-test", "plant-a", "-o", "json", "--peer-admin", pair.theirs.socket)
+    denials = {each["case"]: each["verdict"] for each in json.loads(output)}
+    checks.equal(
+        "deny-test: every stream that is there and not granted is refused",
+        {name: verdict for name, verdict in denials.items() if name.startswith("stream:")},
+        {"stream:facts.operational/enterprise": "refused", "stream:facts.secret/plant-a": "refused"})
+    for what, lie in (
+            ("serves a real ungranted stream", lying_peer.serves("facts.secret")),
+            ("serves facts without a grant", lying_peer.serves_facts_of("enterprise/facts.secret/plant-a"))):
+        with lying(pair, pair.theirs, pair.ours, lie):
+            fails(checks, pair, what, "authorization", "did not refuse stream:facts.secret/plant-a")
+        settled(pair)
 
 
 def partition(checks, pair):
@@ -57,14 +79,16 @@ def partition(checks, pair):
             connection.close()
         return any("closure" in gate for gate in gates)
 
-    path = pair.site.directory / "liar.sock"
-    socket = lying_peer.LyingSocket(
-        pair.theirs, path, lying_peer.drains_through_a_partition(is_closed))
-    try:
-        fails(checks, pair, "drains through a partition", "partition_recovery", "through the closed gate",
-              peer_socket=path)
-    finally:
-        socket.close()
+    for number, (what, words, lie) in enumerate((
+            ("drains through a partition", "through the closed gate", lying_peer.drains_through_a_partition(is_closed)),
+            ("gives nothing back", "plant-a gave 0 of the 3 facts", lying_peer.gives_nothing_back))):
+        path = pair.site.directory / f"liar{number}.sock"
+        socket = lying_peer.LyingSocket(pair.theirs, path, lie)
+        try:
+            fails(checks, pair, what, "partition_recovery", words, peer_socket=path)
+        finally:
+            socket.close()
+        settled(pair)
 
 
 def cursor(checks, pair):
@@ -91,8 +115,59 @@ def altered(checks, pair):
         fails(checks, pair, "serves altered facts", "replay", "in quarantine", patience=PATIENCE_SECONDS)
 
 
+def refetch(checks, pair):
+    pair.append(pair.theirs, "is altered when it comes again")
+    settled(pair)
+    with lying(pair, pair.theirs, pair.ours, lying_peer.alters_on_refetch()):
+        settled(pair)
+        kept = pair.ours.head("plant-a")
+        fails(checks, pair, "alters on re-fetch", "duplicate_replay", "another id or other content",
+              patience=PATIENCE_SECONDS)
+        lines = [json.loads(line) for line in pair.ours.errors.read_text().splitlines() if "redelivery_altered" in line]
+        checks.check(
+            "alters on re-fetch: an alert names the offset",
+            lines and all(line["alert"] == "DigestMismatch" and int(line["offset"]) < kept for line in lines), lines)
+        checks.equal("alters on re-fetch: only the drill's facts are new", pair.ours.head("plant-a"), kept + 3)
+        checks.equal("alters on re-fetch: nothing is in quarantine",
+                     int(pair.ours.status().get("quarantine", {}).get("count", 0)), 0)
+
+
+def one(checks, pair):
+    with lying(pair, pair.theirs, pair.ours, lying_peer.refetches_one_only()):
+        settled(pair)
+        fails(checks, pair, "re-fetches one only", "duplicate_replay", "came again in order within the time given",
+              patience=PATIENCE_SECONDS)
+
+
+def taken(checks, pair):
+    with lying(pair, pair.ours, pair.theirs, lying_peer.takes_nothing_of_the_drill):
+        settled(pair)
+        fails(checks, pair, "takes nothing after the partition", "partition_recovery", "plant-a has confirmed",
+              peer_admin=False, patience=PATIENCE_SECONDS)
+
+
+def nothing(checks, pair):
+    """No lie: a peer that is granted nothing and takes nothing, and of which only we are seen."""
+    nodes = pair.ours, pair.theirs
+    for node in nodes:
+        node.stop()
+        shutil.rmtree(node.data)
+    pair.theirs.cursors = []
+    pair.ours.peers[0]["streams"] = []
+    for node in nodes:
+        node.start()
+        pair.append(node, "once more")
+    wait_until("all of it here", lambda: pulls(pair.ours, pair.theirs)
+               and pair.ours.head("plant-a") == pair.theirs.head() > 0)
+    code, answer, criteria = pair.accept(
+        pair.site.directory / "reports" / "nothing", peer_admin=False, patience=PATIENCE_SECONDS)
+    found = criteria["partition_recovery"]
+    checks.equal("takes nothing at all: that facts cross is not checked", found["verdict"], "not_checked")
+    checks.check("takes nothing at all: with the right words", "was not seen" in found["sentence"], found)
+
+
 # A pair for each group: the last lie of a group leaves behind what the next one would be blamed for.
-GROUPS = [[ungranted, partition, cursor, confirm], [altered]]
+GROUPS = [[ungranted, real, partition, refetch, one, taken], [nothing], [cursor, confirm], [altered]]
 LIES = [lie for group in GROUPS for lie in group]
 
 

@@ -208,6 +208,26 @@ def serves_ungranted_streams(path, body, tell):
     return None
 
 
+def serves(stream):
+    """Opens a cursor on a stream that it has and that was not granted."""
+    def lie(path, body, tell):
+        if path == FEDERATION + "OpenCursor" and field(fields(body), 2, b"") == stream.encode():
+            return 200, "application/proto", message([(5, 0)])
+        return None
+
+    return lie
+
+
+def serves_facts_of(consumer):
+    """Refuses the cursor, and serves pages to whoever names it."""
+    def lie(path, body, tell):
+        if path == BOUNDARY + "FetchFacts" and field(fields(body), 1, b"") == consumer.encode():
+            return 200, "application/proto", message([(2, 0), (3, 1)])
+        return None
+
+    return lie
+
+
 def forgets_its_cursor(path, body, tell):
     """Says yes to every confirm and keeps none."""
     if path == BOUNDARY + "ConfirmReceipt":
@@ -235,6 +255,69 @@ def serves_altered_facts(path, body, tell):
     return status, kind, message(page)
 
 
+class Refetches:
+    """Serves every page as it is, but for what was confirmed before: that goes through `alter(entries, known)`, which
+    gives (entries, next offset or None), entries as lists of fields."""
+
+    def __init__(self, alter):
+        self.alter, self.known = alter, 0
+
+    def __call__(self, path, body, tell):
+        if path == BOUNDARY + "ConfirmReceipt":
+            self.known = max(self.known, field(fields(body), 2, 0) + 1)
+        if path != BOUNDARY + "FetchFacts":
+            return None
+        status, kind, content = tell(path, body)
+        if status != 200:
+            return status, kind, content
+        page, start = fields(content), field(fields(body), 4, 0)
+        if start < self.known:
+            entries, skipped_to = self.alter([fields(value) for number, value in page if number == 1], self.known)
+            content = message(
+                [(1, message(entry)) for entry in entries]
+                + [(number, skipped_to or value if number == 2 else value) for number, value in page if number != 1])
+        return status, kind, content
+
+
+def altered(entry):
+    """Another value, with the checksum and the content digest that it has to have."""
+    fact = field(entry, 5, b"")
+    changed = fact.replace(b'{"value":1}', b'{"value":7}')
+    if changed == fact:
+        return entry
+    content = fields(field(fields(changed), 2))
+    digest = hashlib.sha256(b"bsfg.fact.v1\0" + b"".join(
+        struct.pack("<I", len(part)) + part
+        for part in (field(content, 1), field(content, 2), b"\1", field(content, 3), b"", b"")) + bytes(4)).digest()
+    new = {4: Fixed(struct.pack("<I", crc32c(changed))), 5: changed, 10: digest}
+    return [(number, new.get(number, value)) for number, value in entry]
+
+
+def alters_on_refetch():
+    return Refetches(lambda entries, known: ([altered(entry) for entry in entries], None))
+
+
+def refetches_one_only():
+    """Says after the first of them that this was all."""
+    return Refetches(lambda entries, known: (entries[:1], known))
+
+
+def empty(content, start):
+    """The same page as if there were nothing to be had."""
+    return message(
+        [(2, start), (3, start)] + [(number, value) for number, value in fields(content) if number in (4, 6)])
+
+
+def takes_nothing_of_the_drill(path, body, tell):
+    """Lies to its own receiver: what is appended during the partition, and all after it, does not exist."""
+    if path != BOUNDARY + "FetchFacts":
+        return None
+    status, kind, content = tell(path, body)
+    if status == 200 and b"federation:" in content:
+        content = empty(content, field(fields(body), 4, 0))
+    return status, kind, content
+
+
 def confirms_before_it_appends(path, body, tell):
     """Lies to its own receiver: takes pages for it, confirms them, and hands none of them on."""
     if path != BOUNDARY + "FetchFacts":
@@ -252,9 +335,12 @@ def confirms_before_it_appends(path, body, tell):
         (1, field(known, 1)), (2, field(known, 2)), (3, following), (4, digest), (5, field(last, 1, 0))])
     tell(BOUNDARY + "ConfirmReceipt", message([
         (1, field(request, 1)), (2, following - 1), (3, source), (4, field(request, 7, b""))]))
-    # As if there were nothing to be had.
-    kept = [(2, start), (3, start)] + [(number, value) for number, value in page if number in (4, 6)]
-    return 200, kind, message(kept)
+    return 200, kind, empty(content, start)
+
+
+def gives_nothing_back(path, content):
+    """For an administration socket: takes facts, and has none for who reads there."""
+    return b"" if path.endswith("/Peek") else content
 
 
 def drains_through_a_partition(is_closed):

@@ -298,12 +298,13 @@ func materialisation(
     _ receiver: any ForwardBuffer, _ quarantine: any Quarantine = MemoryQuarantine(),
     origin: String = "plant-a", keyedBy: PageIntake.KeyRule = .identifier, halts: Bool = false,
     quarantined: @escaping @Sendable ([QuarantinedFact]) -> Void = { _ in },
-    reached: @escaping @Sendable (PullStep) -> Void = { _ in }
+    reached: @escaping @Sendable (PullStep) -> Void = { _ in },
+    altered: @escaping @Sendable ([RedeliveredEntry]) -> Void = { _ in }
 ) -> PageMaterialisation {
     PageMaterialisation(
         buffer: receiver, quarantine: quarantine, stream: "facts", origin: origin,
         keyedBy: keyedBy, halts: halts, now: { 1_700_000_000_000 },
-        quarantined: quarantined, reached: reached)
+        quarantined: quarantined, reached: reached, altered: altered)
 }
 
 /// The messages of a buffer, in order.

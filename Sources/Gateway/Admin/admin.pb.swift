@@ -388,6 +388,15 @@ package nonisolated struct Bsfg_Admin_V1_PullStatus: Sendable {
 
   package var failures: UInt64 = 0
 
+  /// asked for again, came in order and as it is stored
+  package var recognised: UInt64 = 0
+
+  /// the same, with nothing here to hold it against
+  package var uncompared: UInt64 = 0
+
+  /// came again with another id or other content than what is stored
+  package var altered: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1382,7 +1391,7 @@ nonisolated extension Bsfg_Admin_V1_Consumer: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Bsfg_Admin_V1_PullStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PullStatus"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0\u{1}stream\0\u{1}origin\0\u{1}state\0\u{1}reason\0\u{1}sentence\0\u{3}next_offset\0\u{3}confirmed_offset\0\u{3}source_head_offset\0\u{1}pages\0\u{1}fetched\0\u{1}materialised\0\u{1}redelivered\0\u{1}confirms\0\u{1}failures\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0\u{1}stream\0\u{1}origin\0\u{1}state\0\u{1}reason\0\u{1}sentence\0\u{3}next_offset\0\u{3}confirmed_offset\0\u{3}source_head_offset\0\u{1}pages\0\u{1}fetched\0\u{1}materialised\0\u{1}redelivered\0\u{1}confirms\0\u{1}failures\0\u{1}recognised\0\u{1}uncompared\0\u{1}altered\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1405,6 +1414,9 @@ nonisolated extension Bsfg_Admin_V1_PullStatus: SwiftProtobuf.Message, SwiftProt
       case 13: try { try decoder.decodeSingularUInt64Field(value: &self.redelivered) }()
       case 14: try { try decoder.decodeSingularUInt64Field(value: &self.confirms) }()
       case 15: try { try decoder.decodeSingularUInt64Field(value: &self.failures) }()
+      case 16: try { try decoder.decodeSingularUInt64Field(value: &self.recognised) }()
+      case 17: try { try decoder.decodeSingularUInt64Field(value: &self.uncompared) }()
+      case 18: try { try decoder.decodeSingularUInt64Field(value: &self.altered) }()
       default: break
       }
     }
@@ -1460,6 +1472,15 @@ nonisolated extension Bsfg_Admin_V1_PullStatus: SwiftProtobuf.Message, SwiftProt
     if self.failures != 0 {
       try visitor.visitSingularUInt64Field(value: self.failures, fieldNumber: 15)
     }
+    if self.recognised != 0 {
+      try visitor.visitSingularUInt64Field(value: self.recognised, fieldNumber: 16)
+    }
+    if self.uncompared != 0 {
+      try visitor.visitSingularUInt64Field(value: self.uncompared, fieldNumber: 17)
+    }
+    if self.altered != 0 {
+      try visitor.visitSingularUInt64Field(value: self.altered, fieldNumber: 18)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1479,6 +1500,9 @@ nonisolated extension Bsfg_Admin_V1_PullStatus: SwiftProtobuf.Message, SwiftProt
     if lhs.redelivered != rhs.redelivered {return false}
     if lhs.confirms != rhs.confirms {return false}
     if lhs.failures != rhs.failures {return false}
+    if lhs.recognised != rhs.recognised {return false}
+    if lhs.uncompared != rhs.uncompared {return false}
+    if lhs.altered != rhs.altered {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -36,7 +36,10 @@ struct NodeCustody: Sendable {
             keyedBy: log.stream.idempotency == .content ? .content : .identifier,
             halts: log.stream.profile == .silStrict, now: { GatewayNode.nowMilliseconds() },
             quarantined: { [logger] facts in QuarantineWatch(logger: logger).tell(facts) },
-            reached: { [faults] step in faults.reached(FaultPoints.Step(step)) })
+            reached: { [faults] step in faults.reached(FaultPoints.Step(step)) },
+            altered: { [logger] entries in
+                RedeliveryWatch(logger: logger).tell(entries, stream: log.stream.name, origin: origin)
+            })
     }
 
     /// What an operator decided, for those who come after.

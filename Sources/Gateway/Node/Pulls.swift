@@ -317,6 +317,9 @@ final class Pulls: Sendable {
             status.fetched = report.fetchedCount
             status.materialised = report.materialisedCount
             status.redelivered = report.redeliveredCount
+            status.recognised = report.recognisedCount
+            status.uncompared = report.uncomparedCount
+            status.altered = report.alteredCount
             status.confirms = report.confirmCount
             status.failures = report.failureCount
             all.append(status)

@@ -8,8 +8,9 @@ struct PeerDenyTest: AsyncParsableCommand {
         discussion: """
             A stream and an origin that are not granted, an append and administration as a peer, no \
             certificate, our name by a CA made for this test, and, when given, somebody who is not \
-            listed. Nothing is left behind at the peer, were it allowed. Exit status 1 when something \
-            was allowed, or nothing could be tried.
+            listed. With --peer-admin or --evidence also each stream that the peer has and does not grant \
+            us. Nothing is left behind at the peer, were it allowed. Exit status 1 when something was \
+            allowed, or nothing could be tried.
             """)
 
     @Argument(help: "The peer, as peers.yaml calls it.")
@@ -50,7 +51,7 @@ struct PeerDenyTest: AsyncParsableCommand {
             }
         let denials = await DenialProbe(
             link: link, configuration: configuration, unlisted: unlisted,
-            refuser: try refuser.refuser()
+            refuser: try refuser.refuser(), theirs: try await refuser.theirs()
         ).run()
         switch output.format {
         case .table:

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Gateway
+internal import RPC
 
 /// Where it can be read why the peer refused.
 struct RefuserOptions: ParsableArguments {
@@ -22,11 +23,21 @@ struct RefuserOptions: ParsableArguments {
         }
     }
 
-    func refuser() throws -> Refuser? {
-        Refuser(
-            peerAdmin.map { FederationDrill.Side(socketPath: $0) },
-            or: try evidence.map { file in
-                try CommandFailure.wrap { try NodeEvidence.read(file: file) }
-            })
+    func refuser() throws -> Refuser? { Refuser(side, or: try file()) }
+
+    /// What the peer says of itself, where it was given.
+    func theirs() async throws -> NodeEvidence? {
+        guard let side else { return try file() }
+        return try await CommandFailure.calling { () async throws(RPCClientError) in
+            try await side.evidence()
+        }
+    }
+
+    private var side: FederationDrill.Side? { peerAdmin.map { FederationDrill.Side(socketPath: $0) } }
+
+    private func file() throws -> NodeEvidence? {
+        try evidence.map { file in
+            try CommandFailure.wrap { try NodeEvidence.read(file: file) }
+        }
     }
 }

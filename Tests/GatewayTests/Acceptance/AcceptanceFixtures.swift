@@ -86,8 +86,9 @@ enum AcceptanceFixtures {
         closed.gates = [gate("plant-a", mode: "autonomous", isClosed: true)]
         record.closed = closed
         record.peerClosed = theirs
-        record.ownAppends = PartitionRecord.Appends(stream: stream, count: FederationDrill.factCount)
-        record.peerAppends = PartitionRecord.Appends(stream: stream, count: FederationDrill.factCount)
+        let count = FederationDrill.factCount
+        record.ownAppends = PartitionRecord.Appends(stream: stream, count: count, readCount: count)
+        record.peerAppends = record.ownAppends
         closed.logs[0].headOffset = 13
         record.during = closed
         var working = theirs
@@ -105,6 +106,7 @@ enum AcceptanceFixtures {
         record.fromOffset = 0
         var after = record.before
         after.redeliveredCount = 8
+        after.recognisedCount = 8
         record.after = after
         record.headAfter = 8
         return record

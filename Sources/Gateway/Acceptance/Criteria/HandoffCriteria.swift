@@ -290,6 +290,14 @@ package struct HandoffCriteria {
         }
         let run = evidence.replays.filter { $0.fromOffset != nil }
         guard !run.isEmpty else { return open(name, "no fact was there to be fetched again") }
+        if let altered = run.first(where: { $0.alteredCount > 0 }) {
+            return failed(
+                name,
+                "\(altered.alteredCount) facts of \(altered.stream) of \(altered.origin) from offset "
+                    + "\(altered.fromOffset ?? 0) on came again with another id or other content than what is "
+                    + "stored, which stays as it is",
+                "journalctl -u bsfg, for the offsets: redelivery_altered")
+        }
         if let grown = run.first(where: { $0.addedCount != 0 }) {
             return failed(
                 name,
@@ -299,11 +307,21 @@ package struct HandoffCriteria {
         if let unfinished = run.first(where: { !$0.isComplete }) {
             return failed(
                 name,
-                "\(unfinished.stream) of \(unfinished.origin) did not come again from offset "
-                    + "\(unfinished.fromOffset ?? 0) within the time given")
+                "\(unfinished.stream) of \(unfinished.origin): \(unfinished.againCount) of "
+                    + "\(unfinished.askedCount) offsets from \(unfinished.fromOffset ?? 0) on came again in order "
+                    + "within the time given")
         }
-        let again = run.reduce(0) { $0 + $1.againCount }
-        return passed(name, "\(again) facts came again and were recognised, no log grew by them")
+        if let partly = run.first(where: { $0.uncomparedCount > 0 }) {
+            return open(
+                name,
+                "\(partly.stream) of \(partly.origin): \(partly.againCount) of \(partly.askedCount) offsets from "
+                    + "\(partly.fromOffset ?? 0) on came again; for \(partly.uncomparedCount) of them nothing is "
+                    + "stored here that they could be held against",
+                "append facts at \(evidence.peer) and accept again")
+        }
+        let again = run.reduce(UInt64(0)) { $0 &+ $1.recognisedCount }
+        return passed(
+            name, "\(again) facts came again with the id and the content that are stored, no log grew by them")
     }
 
     private var replayDrill: Criterion {
@@ -313,11 +331,19 @@ package struct HandoffCriteria {
                 "replay_drill", "the duplicate replay was not performed",
                 "bsfg federation drill --peer \(evidence.peer)")
         }
+        if let unfinished = run.first(where: { !$0.isComplete && $0.alteredCount == 0 }) {
+            return open(
+                "replay_drill",
+                "the duplicate replay of \(unfinished.stream) of \(unfinished.origin) did not come to its end: "
+                    + "\(unfinished.againCount) of \(unfinished.askedCount) offsets came again",
+                "bsfg federation drill --peer \(evidence.peer)")
+        }
         return passed(
             "replay_drill",
             "performed on "
-                + run.map { "\($0.stream) of \($0.origin) from offset \($0.fromOffset ?? 0)" }
-                .joined(separator: ", "))
+                + run.map {
+                    "\($0.askedCount) offsets of \($0.stream) of \($0.origin) from \($0.fromOffset ?? 0) on"
+                }.joined(separator: ", "))
     }
 
     private var partitionRecovery: Criterion {

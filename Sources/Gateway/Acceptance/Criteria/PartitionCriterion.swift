@@ -14,10 +14,28 @@ struct PartitionCriterion {
         }
         let own = record.ownAppends?.count ?? 0
         let other = record.peerAppends.map { ", \($0.count) there" } ?? ""
-        return .passed(
-            Self.name, Self.section,
-            "\(own) facts were appended here\(other) while the gate was closed, none crossed, and all did "
-                + "afterwards, into the same logs")
+        let during = "\(own) facts were appended and read here\(other) while the gate was closed, none crossed"
+        guard ownReader != nil || record.peerAppends != nil else {
+            return .notChecked(
+                Self.name, Self.section,
+                "\(during); that any did afterwards was not seen: \(peer) takes no stream of ours, and nothing was "
+                    + "appended there",
+                command: "bsfg federation drill --peer \(peer) --peer-admin SOCKET")
+        }
+        let afterwards =
+            switch (ownReader != nil, record.peerAppends != nil) {
+            case (true, true): "all did afterwards, into the same logs"
+            case (true, false):
+                "\(peer) confirmed all of them afterwards; that it goes on alone as well was not looked at"
+            case (false, _): "those from there did afterwards, into the same logs; \(peer) takes none of ours"
+            }
+        return .passed(Self.name, Self.section, "\(during), and \(afterwards)")
+    }
+
+    /// By which the peer takes what was appended here.
+    private var ownReader: NodeEvidence.Reader? {
+        guard let appends = record.ownAppends, let closed = record.closed else { return nil }
+        return Settlement.reader(of: peer, stream: appends.stream, in: closed)
     }
 
     private var before: String? {
@@ -38,6 +56,10 @@ struct PartitionCriterion {
             guard appends.count == FederationDrill.factCount else {
                 return "\(zone) took \(appends.count) of \(FederationDrill.factCount) facts in "
                     + "\(appends.stream) without the other side: \(appends.problem ?? "")"
+            }
+            guard appends.readCount == appends.count else {
+                return "\(zone) gave \(appends.readCount) of the \(appends.count) facts that it took in "
+                    + "\(appends.stream) to a reader of its own without the other side: \(appends.problem ?? "")"
             }
         }
         return nil
@@ -80,12 +102,23 @@ struct PartitionCriterion {
             let open = Settlement.unsettled(ours: after, theirs: record.peerAfter, peer: peer)
             return "the two did not agree again within the time given: \(open ?? "one of them is behind")"
         }
+        if let problem = untaken(after) { return problem }
         guard let appends = record.peerAppends else { return nil }
         let was = record.closed?.log(stream: appends.stream, origin: peer)?.headOffset ?? 0
         let now = after.log(stream: appends.stream, origin: peer)?.headOffset ?? 0
         return now - min(now, was) >= UInt64(appends.count)
             ? nil
             : "\(appends.count) facts were appended at \(peer), \(now - min(now, was)) came"
+    }
+
+    /// What was appended here has to be confirmed by whoever takes it, in our own books.
+    private func untaken(_ after: NodeEvidence) -> String? {
+        guard let reader = ownReader else { return nil }
+        let head = record.during?.log(stream: reader.stream, origin: reader.origin)?.headOffset ?? 0
+        let now = Settlement.reader(of: peer, stream: reader.stream, in: after)?.nextOffset ?? 0
+        guard now < head else { return nil }
+        return "\(record.ownAppends?.count ?? 0) facts were appended here, and \(peer) has confirmed \(now) of "
+            + "\(head) facts of \(reader.stream) within the time given"
     }
 
     private var continued: String? {

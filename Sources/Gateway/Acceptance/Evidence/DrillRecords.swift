@@ -19,18 +19,39 @@ package struct ReplayRecord: Sendable, Codable, Equatable {
         self.headBefore = headBefore
     }
 
-    /// Facts that came again and were recognised.
-    package var againCount: UInt64 {
-        guard let after else { return 0 }
-        return after.redeliveredCount - min(after.redeliveredCount, before.redeliveredCount)
+    /// Offsets that were asked for again: those that had come before.
+    package var askedCount: UInt64 {
+        guard let fromOffset, let next = before.nextOffset else { return 0 }
+        return next - min(next, fromOffset)
     }
 
-    /// The position is reached again, something came again, and the log grew by what was new alone.
+    /// Those that came again as they are stored.
+    package var recognisedCount: UInt64 { rise(\.recognisedCount) }
+
+    /// Those that came again with nothing here to hold them against.
+    package var uncomparedCount: UInt64 { rise(\.uncomparedCount) }
+
+    /// Facts that came again with another id or other content than what is stored.
+    package var alteredCount: UInt64 { rise(\.alteredCount) }
+
+    /// Those that came again, in order and unaltered.
+    package var againCount: UInt64 {
+        let (sum, isBeyond) = recognisedCount.addingReportingOverflow(uncomparedCount)
+        return isBeyond ? .max : sum
+    }
+
+    /// The position is reached again, everything that was asked for came again, and the log grew by what was new
+    /// alone.
     package var isComplete: Bool {
         guard let after, let next = after.nextOffset, next >= before.nextOffset ?? 0 else {
             return false
         }
-        return againCount > 0 && addedCount == 0
+        return againCount > 0 && againCount >= askedCount && addedCount == 0
+    }
+
+    private func rise(_ count: (NodeEvidence.Pull) -> UInt64?) -> UInt64 {
+        guard let now = after.flatMap(count) else { return 0 }
+        return now - min(now, count(before) ?? 0)
     }
 
     /// By how much the log grew beyond what was new.
@@ -50,11 +71,14 @@ package struct PartitionRecord: Sendable, Codable, Equatable {
     package struct Appends: Sendable, Codable, Equatable {
         package var stream: String
         package var count = 0
+        /// Of those, read again from the same node before the gate opened, as they were appended.
+        package var readCount = 0
         package var problem: String?
 
-        package init(stream: String, count: Int = 0, problem: String? = nil) {
+        package init(stream: String, count: Int = 0, readCount: Int = 0, problem: String? = nil) {
             self.stream = stream
             self.count = count
+            self.readCount = readCount
             self.problem = problem
         }
     }

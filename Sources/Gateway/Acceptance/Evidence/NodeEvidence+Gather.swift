@@ -62,7 +62,9 @@ extension NodeEvidence.Pull {
             nextOffset: status.hasNextOffset ? status.nextOffset : nil,
             confirmedOffset: status.hasConfirmedOffset ? status.confirmedOffset : nil,
             sourceHeadOffset: status.hasSourceHeadOffset ? status.sourceHeadOffset : nil,
-            materialisedCount: status.materialised, redeliveredCount: status.redelivered)
+            materialisedCount: status.materialised, redeliveredCount: status.redelivered,
+            recognisedCount: status.recognised, uncomparedCount: status.uncompared,
+            alteredCount: status.altered)
     }
 }
 

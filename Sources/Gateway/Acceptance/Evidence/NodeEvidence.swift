@@ -38,6 +38,11 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
         package var sourceHeadOffset: UInt64?
         package var materialisedCount: UInt64
         package var redeliveredCount: UInt64
+        /// Of what was asked for again: as it is stored, with nothing to hold it against, and altered. Nil in the
+        /// evidence of a release that did not say.
+        package var recognisedCount: UInt64?
+        package var uncomparedCount: UInt64?
+        package var alteredCount: UInt64?
     }
 
     package struct Reader: Sendable, Codable, Equatable {

@@ -21,12 +21,35 @@ enum Settlement {
     /// What is still open, in words.
     static func unsettled(ours: NodeEvidence, theirs: NodeEvidence?, peer: String) -> String? {
         if let problem = behind(ours, peer, theirs) { return problem }
-        if let theirs, let problem = behind(theirs, ours.zone, ours) { return problem }
+        if let theirs {
+            if let problem = behind(theirs, ours.zone, ours) { return problem }
+        } else if let problem = untaken(ours, by: peer) {
+            return problem
+        }
         if let gate = ours.gate(to: peer), !isNormal(gate) {
             return "the gate of \(ours.zone) to \(peer) is \(gate.mode)"
         }
         if let gate = theirs?.gate(to: ours.zone), !isNormal(gate) {
             return "the gate of \(peer) to \(ours.zone) is \(gate.mode)"
+        }
+        return nil
+    }
+
+    /// The cursor by which a peer takes a node's own stream; nil where it takes none, or was given up.
+    static func reader(of peer: String, stream: String, in evidence: NodeEvidence) -> NodeEvidence.Reader? {
+        let reader = evidence.reader(zone: peer, stream: stream, origin: evidence.zone)
+        return reader.flatMap { $0.detached.isEmpty ? $0 : nil }
+    }
+
+    /// What a peer that is seen from here alone has not confirmed of what it takes.
+    private static func untaken(_ ours: NodeEvidence, by peer: String) -> String? {
+        for reader in ours.readers
+        where reader.detached.isEmpty && reader.name.utf8.starts(with: "\(peer)/".utf8) {
+            let head = ours.log(stream: reader.stream, origin: reader.origin)?.headOffset ?? 0
+            if reader.nextOffset < head {
+                return "\(peer) has confirmed \(reader.nextOffset) of \(head) facts of \(reader.stream) of "
+                    + reader.origin
+            }
         }
         return nil
     }

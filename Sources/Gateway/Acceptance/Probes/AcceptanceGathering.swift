@@ -39,7 +39,7 @@ package struct AcceptanceGathering: Sendable {
             peer: peer, plan: plan, ours: try await ourSide.evidence(), theirs: theirs, reach: reach)
         guard reach.failedStep == nil else { return evidence }
         evidence.denials = await DenialProbe(
-            link: link, configuration: configuration, unlisted: unlisted, refuser: refuser
+            link: link, configuration: configuration, unlisted: unlisted, refuser: refuser, theirs: theirs
         ).run()
         // Pulls that were just allowed, or a gate that was just opened, need a moment; what never comes to
         // agree is judged by its own state.

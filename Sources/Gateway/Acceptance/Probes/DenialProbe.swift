@@ -53,11 +53,15 @@ package struct DenialProbe: Sendable {
     let unlisted: Certificate?
     /// Where it is given, the refuser's own note of each refusal is read.
     let refuser: Refuser?
+    /// What the peer really has and does not grant us; empty where its evidence is not given.
+    let withheld: [WithheldStream]
 
+    /// - Parameter theirs: the peer's own evidence, by which it is known what it really has.
     package init(
         link: PeerLink, configuration: NodeConfiguration, unlisted: Certificate? = nil,
-        refuser: Refuser? = nil
+        refuser: Refuser? = nil, theirs: NodeEvidence? = nil
     ) {
+        withheld = theirs.map { WithheldStream.all(in: $0, from: configuration.zone) } ?? []
         self.link = link
         self.configuration = configuration
         self.unlisted = unlisted
@@ -72,6 +76,17 @@ package struct DenialProbe: Sendable {
             found.append(await origin(client))
             found.append(await append(client))
             found.append(await administration(client))
+            for stream in withheld.prefix(WithheldStream.countMaximum) {
+                found.append(await real(stream, client))
+            }
+            if withheld.count > WithheldStream.countMaximum {
+                found.append(
+                    Denial(
+                        name: WithheldStream.namePrefix, verdict: .notChecked, reason: "",
+                        sentence: "\(link.name) has more streams that it does not grant than the "
+                            + "\(WithheldStream.countMaximum) that were tried"))
+            }
+            WithheldStream.weigh(&found)
             await client.close()
         } catch {
             found.append(
@@ -120,6 +135,23 @@ package struct DenialProbe: Sendable {
                 sentence: "the peer grants us no stream, so no origin of one can be refused")
         }
         return await refusal(name, client, [.originNotGranted], cursor(stream, configuration.zone))
+    }
+
+    /// A stream that exists and is not granted: neither a cursor on it nor a fact of it may be had. That one which
+    /// nobody has is refused says little of those that are there.
+    private func real(_ stream: WithheldStream, _ client: RPCClient) async -> Denial {
+        let expected: [ErrorReason] = [.streamNotGranted, .originNotGranted]
+        let opened = await refusal(stream.name, client, expected, cursor(stream.stream, stream.origin))
+        guard opened.verdict == .refused else { return opened }
+        var request = Bsfg_V1_FetchFactsRequest()
+        request.consumerName = "\(configuration.zone)/\(stream.stream)/\(stream.origin)"
+        request.fromOffset = 0
+        request.limit = 1
+        // Who has no cursor there is told so before anything else.
+        let fetched = await refusal(
+            stream.name, client, expected + [.consumerNotFound, .notTheOwner],
+            (.fetchFacts, WireCodec.encode(request, .proto)))
+        return fetched.verdict == .refused ? opened : fetched
     }
 
     private func append(_ client: RPCClient) async -> Denial {

@@ -103,7 +103,8 @@ package struct FederationDrill: Sendable {
             var copy = start
             copy.after = now
             copy.headAfter = log.headOffset
-            return copy.isComplete
+            // An altered fact is never made good by waiting.
+            return copy.isComplete || copy.alteredCount > 0
         }
         record.after = seen.ours.pull(peer: peer, stream: pull.stream, origin: pull.origin)
         record.headAfter =
@@ -166,7 +167,10 @@ package struct FederationDrill: Sendable {
         let side = FederationSide(record.before)
         let run = String(UInt64.random(in: 0...UInt64.max), radix: 16)
         // What the peer takes from us, else any stream: that it goes on is what is shown.
-        let own = side.peer(peer)?.streams.first ?? side.profiles.first?.stream
+        let granted = side.peer(peer)?.streams ?? []
+        let own =
+            granted.first { Settlement.reader(of: peer, stream: $0, in: record.before) != nil }
+            ?? granted.first ?? side.profiles.first?.stream
         if let own { record.ownAppends = await append(ours, side.zone, own, run) }
         if let theirs {
             let pulled = side.pulls(from: peer).first {
@@ -183,6 +187,7 @@ package struct FederationDrill: Sendable {
         -> PartitionRecord.Appends
     {
         var appends = PartitionRecord.Appends(stream: stream)
+        var appended: [(fact: EncodedFact, offset: UInt64)] = []
         for number in 1...Self.factCount {
             var fact = FactSubmission()
             fact.messageID = "federation-drill/\(run)/\(zone)/\(number)"
@@ -194,15 +199,41 @@ package struct FederationDrill: Sendable {
             fact.body = .objectJSON(Array("{\"number\":\(number)}".utf8))
             do {
                 let encoded = try FactEncoder().encode(fact)
-                _ = try await side.boundary.appendFact(
+                let answer = try await side.boundary.appendFact(
                     AppendRequestWriter.appendFact(stream: stream, encoded))
                 appends.count += 1
+                appended.append((encoded, answer.offset))
             } catch let error as FactError {
                 appends.problem = error.sentence
             } catch {
                 appends.problem = "\(error)"
             }
         }
+        // Who reads on its own side is served through a partition as well.
+        for (fact, offset) in appended {
+            do {
+                if try await isRead(side, zone, stream, offset, fact) {
+                    appends.readCount += 1
+                } else {
+                    appends.problem = "offset \(offset) is not the fact that was appended there"
+                }
+            } catch {
+                appends.problem = "\(error)"
+            }
+        }
         return appends
+    }
+
+    private func isRead(
+        _ side: Side, _ zone: String, _ stream: String, _ offset: UInt64, _ fact: EncodedFact
+    ) async throws -> Bool {
+        var request = Bsfg_Admin_V1_PeekRequest()
+        request.stream = stream
+        request.origin = zone
+        request.fromOffset = offset
+        request.limit = 1
+        let entry = try ReceivedPage(await side.admin.peek(request)).entries.first
+        return entry?.offset == offset && entry?.verdict == .intact && entry?.key == fact.key
+            && entry?.contentDigest == fact.contentDigest
     }
 }

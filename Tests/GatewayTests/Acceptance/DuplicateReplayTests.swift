@@ -1,0 +1,53 @@
+import Testing
+
+@testable import Gateway
+
+/// What has to have come again before the duplicate replay is believed.
+@Suite("Criterion of the duplicate replay")
+struct DuplicateReplayTests {
+    private func judged(
+        _ name: String, _ spoil: (inout AcceptanceEvidence) -> Void
+    ) throws -> Criterion {
+        var evidence = AcceptanceFixtures.good
+        spoil(&evidence)
+        return try #require(HandoffCriteria.judge(evidence).named(name))
+    }
+
+    @Test("A fact that came again altered fails, and is the only thing that fails")
+    func altered() throws {
+        var evidence = AcceptanceFixtures.good
+        evidence.replays[0].after?.recognisedCount = 7
+        evidence.replays[0].after?.alteredCount = 1
+        let criteria = HandoffCriteria.judge(evidence)
+        #expect(criteria.filter { $0.verdict == .failed }.map(\.name) == ["duplicate_replay"])
+        #expect(criteria.named("duplicate_replay")?.sentence.contains("another id or other content") == true)
+    }
+
+    @Test("One fact of eight is not the duplicate replay of eight")
+    func oneOfMany() throws {
+        func one(_ evidence: inout AcceptanceEvidence) { evidence.replays[0].after?.recognisedCount = 1 }
+        let found = try judged("duplicate_replay", one)
+        #expect(found.verdict == .failed && found.sentence.contains("1 of 8 offsets"), "\(found.sentence)")
+        #expect(try judged("replay_drill", one).verdict == .notChecked)
+    }
+
+    @Test("That much was delivered again shows nothing by itself")
+    func deliveredAlone() throws {
+        for recognised in [nil, 0] as [UInt64?] {
+            let found = try judged("duplicate_replay") {
+                $0.replays[0].after?.redeliveredCount = 900
+                $0.replays[0].after?.recognisedCount = recognised
+            }
+            #expect(found.verdict == .failed, "\(found.sentence)")
+        }
+    }
+
+    @Test("What could not be compared is not checked")
+    func uncompared() throws {
+        let found = try judged("duplicate_replay") {
+            $0.replays[0].after?.recognisedCount = 5
+            $0.replays[0].after?.uncomparedCount = 3
+        }
+        #expect(found.verdict == .notChecked && found.isBlocking && found.sentence.contains("for 3 of them"))
+    }
+}
