@@ -7,8 +7,9 @@ struct StatusCommand: AsyncParsableCommand {
         commandName: "status",
         abstract: "Shows a node: its logs, what it pulls, its consumers and whom it refused.",
         discussion: """
-            Its certificate stands there as it is in force, with why newer files are not. Over --endpoint only what every listed identity may see: zone, state, and our roles \
-            there. Exit status 1 when something has stopped, is blocked or degraded.
+            Its certificate stands there as it is in force, with why newer files are not. Over --endpoint \
+            only what every listed identity may see: zone, state, and our roles there. Exit status 1 when \
+            something has stopped, is blocked or degraded, or the certificate is not what others take.
             """)
 
     @OptionGroup var node: NodeConnection

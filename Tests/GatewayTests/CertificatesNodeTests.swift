@@ -308,6 +308,12 @@ import Testing
             atPath: "\(node.root)/certs/plant.crl", toPath: "\(node.root)/certs/plant-b-ca.crl")
         let placed = try NodeCredentials.load(configuration)
         #expect(placed.warnings == [] && placed.revocation.entries.count == 1)
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(node.root)/certs/link.crl", withDestinationPath: "plant-b-ca.crl")
+        try node.putRevocations(list, "copy.crl")
+        #expect(try NodeCredentials.load(configuration).warnings == [], "they revoke nobody else")
+        try node.putRevocations(try plant.revoke(serials: ["CD"], previous: list), "copy.crl")
+        #expect(try NodeCredentials.load(configuration).warnings.count == 1, "the next one is not in force")
     }
 
     @Test func entriesAreAnchoredAtTheirOwnAuthorities() throws {

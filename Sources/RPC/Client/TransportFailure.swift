@@ -103,8 +103,8 @@ enum TransportFailure {
         let sentence =
             if reasons.contains(BoringReason.certificateVerifyFailed) {
                 "the certificate of \(endpoint) does not verify: it is not of a CA in our trust "
-                    + "file, is expired or not yet valid, or is not meant for servers; "
-                    + "'bsfg peer probe' says which"
+                    + "file, is expired or not yet valid, or is not meant for servers; compare "
+                    + "the CA files and both clocks, or let 'bsfg peer probe' say which it is"
             } else if reasons.contains(BoringReason.wrongVersionNumber) {
                 "\(endpoint) does not speak TLS; check the port"
             } else if isUncleanEnd(error) || text(error).contains("EOF") {

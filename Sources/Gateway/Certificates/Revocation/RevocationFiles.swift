@@ -86,19 +86,37 @@ struct RevocationFiles: Sendable {
     /// Warns about CRLs that lie beside the certificates and revoke nothing, since no entry looks at them: who
     /// put one there believes that it is in force. Blocks.
     mutating func warnUnused(in authorityFiles: [String], _ certificateFile: String) {
-        let directories = Set((authorityFiles + [certificateFile]).map(ConfigurationPaths.parent))
+        // One file may be reached by several paths.
+        let directories = Set((authorityFiles + [certificateFile]).map { Self.real(ConfigurationPaths.parent($0)) })
+        let inForce = Set(filesLookedAt.map(Self.real))
         for directory in directories.sorted() {
             for file in CertificateFiles.names(in: directory).map({ "\(directory)/\($0)" })
-            where file.hasSuffix(".crl") && !filesLookedAt.contains(file) { warnUnused(file) }
+            where file.hasSuffix(".crl") && !inForce.contains(Self.real(file)) { warnUnused(file) }
         }
     }
 
+    private static func real(_ path: String) -> String {
+        guard let found = realpath(path, nil) else { return path }
+        defer { free(found) }
+        return String(cString: found)
+    }
+
     private mutating func warnUnused(_ file: String) {
-        let places = ((try? RevocationList.all(file: file)) ?? []).compactMap { place(of: $0, but: file) }
+        let lists = (try? RevocationList.all(file: file)) ?? []
+        // A copy of what is in force, or of what was before it, leaves nobody in.
+        guard lists.isEmpty || !lists.allSatisfy(isSuperseded) else { return }
+        let places = lists.compactMap { place(of: $0, but: file) }
         let better = places.first { filesLookedAt.contains($0) }
         warn(
             "the CRL \(file) is not in force, since the configuration looks for none there; "
                 + (better.map { "put it at \($0)" } ?? "name it with 'crl' if it is to be, or remove it"))
+    }
+
+    private func isSuperseded(_ list: RevocationList) -> Bool {
+        entriesByAuthority.values.contains { entry in
+            (entry.list.fingerprint == list.fingerprint || !list.replaces(entry.list))
+                && list.isSigned(by: entry.authority)
+        }
     }
 
     /// Where a CRL is looked for by default: beside the file of the CA that signed it.
