@@ -72,7 +72,7 @@ struct PreflightAndPlanTests {
                 ours: side("enterprise", "plant-a"), theirs: nil, peer: "plant-a"))
         evidence.certificate = PreflightEvidence.Certificate(
             file: "server.crt", notBefore: 1_699_000_000, notAfter: 1_730_000_000,
-            usages: ["serverAuth", "clientAuth"], chainProblem: nil, warnings: [])
+            usages: ["serverAuth", "clientAuth"], chainProblem: nil, revocation: .unknown("no CRL"))
         evidence.anchors = ["'ca'"]
         evidence.node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
         evidence.freeBytes = 100
@@ -110,6 +110,7 @@ struct PreflightAndPlanTests {
                     ]
                 }
             ),
+            ("crl", { $0.certificate?.revocation = .revoked("it was revoked") }),
             ("node", { $0.node = nil }),
             ("node", { $0.node?.logs[0].state = "stopped: no space" }),
             ("disk", { $0.freeBytes = 99 }),

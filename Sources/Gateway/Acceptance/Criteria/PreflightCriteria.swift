@@ -102,6 +102,10 @@ package struct PreflightCriteria {
     }
 
     private var revocation: Criterion {
+        if case .revoked(let sentence) = evidence.certificate?.revocation {
+            return .failed(
+                "crl", "3.3", sentence, command: "\(evidence.certificateCommand) --force")
+        }
         guard !evidence.revocations.isEmpty else {
             return .notChecked(
                 "crl", "3.3", "no CRL of the CAs is here, so nothing that was revoked is known",
@@ -113,7 +117,14 @@ package struct PreflightCriteria {
                 "\(stale.file) should have been replaced by \(UTCText.text(stale.nextUpdate))",
                 command: "copy the CA's newest CRL there")
         }
-        return .passed("crl", "3.3", "\(evidence.revocations.count) CRLs are here and current")
+        if let certificate = evidence.certificate, case .unknown(let sentence) = certificate.revocation {
+            return .notChecked(
+                "crl", "3.3", "whether \(certificate.file) was revoked is not known: \(sentence)",
+                command: "copy the CRL of its CA beside the CA's file", required: false)
+        }
+        return .passed(
+            "crl", "3.3",
+            "\(evidence.revocations.count) CRLs are here and current, and our certificate is on none of them")
     }
 
     private var onlineRevocation: Criterion {
