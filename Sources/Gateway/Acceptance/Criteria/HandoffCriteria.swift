@@ -87,7 +87,10 @@ package struct HandoffCriteria {
         let name = "authentication"
         let reach = evidence.reach
         let probe = "bsfg peer probe \(evidence.peer)"
-        if let obstacle = reach.obstacle { return failed(name, obstacle, probe) }
+        if let obstacle = reach.obstacle {
+            return failed(
+                name, obstacle + (evidence.refusedHere.map { "; we noted \($0.text)" } ?? ""), probe)
+        }
         guard reach.zone.utf8.elementsEqual(evidence.peer.utf8) else {
             return failed(
                 name, "the node there is of the zone \(reach.zone), peers.yaml says \(evidence.peer)",

@@ -29,6 +29,11 @@ package struct PeerReach: Sendable, Codable, Equatable {
     package var failedStep: Step? { steps.first { !$0.isGood } }
 
     /// Why the node that answered is not, or does not take us for, what peers.yaml says.
+    /// In which one side refuses who the other is.
+    static let identitySteps: Set<String> = [
+        PeerProbe.Step.tls.rawValue, PeerProbe.Step.identity.rawValue,
+    ]
+
     package func disagreement(with peer: String) -> String? {
         guard failedStep == nil else { return nil }
         if !zone.utf8.elementsEqual(peer.utf8) {
