@@ -22,8 +22,8 @@ package struct HandoffCriteria {
     /// In the order of the runbook. What presumes a criterion that is not met is not checked, so that a report
     /// names the first thing that is wrong and not everything that follows from it.
     package static let names = [
-        "authentication", "clocks", "authorization", "replay", "cursor", "duplicate_replay",
-        "partition_recovery", "artifacts", "visibility", "alerts", "init_documented",
+        "authentication", "clocks", "peer_health", "authorization", "denials", "replay", "cursor",
+        "duplicate_replay", "partition_recovery", "artifacts", "visibility", "alerts", "init_documented",
         "matrix_documented", "replay_drill",
     ]
 
@@ -40,7 +40,9 @@ package struct HandoffCriteria {
                 found.append(make())
             }
         }
+        after("peer_health") { judge.peerHealth }
         after("authorization") { judge.authorization }
+        after("denials") { judge.denials }
         after("replay") { judge.replay }
         after("cursor") { judge.cursor }
         after("duplicate_replay") { judge.duplicateReplay }
@@ -60,7 +62,7 @@ package struct HandoffCriteria {
 
     /// Whose failure makes what follows meaningless.
     private static let presumed: Set<String> = [
-        "authentication", "authorization", "replay", "cursor",
+        "authentication", "peer_health", "authorization", "replay", "cursor",
     ]
 
     func passed(_ name: String, _ sentence: String) -> Criterion {
@@ -141,17 +143,18 @@ package struct HandoffCriteria {
                 name, "\(flow.name) is refused, \(flow.pull.reason): \(flow.pull.sentence)",
                 "bsfg federation plan --peer \(evidence.peer)")
         }
-        if let allowed = evidence.denials.first(where: { $0.verdict == .allowed }) {
+        if let allowed = evidence.denials.first(where: { $0.verdict == .allowed && !$0.isOfCaller }) {
             return failed(
                 name, "\(evidence.peer) did not refuse \(allowed.name): \(allowed.sentence)",
                 "bsfg peer deny-test \(evidence.peer)")
         }
-        let refused = evidence.denials.filter { $0.verdict == .refused }.map(\.name)
-        guard refused.contains("ungranted_stream") else {
-            return open(
-                name, "\(evidence.peer) was not seen to refuse a stream that it does not grant",
+        let isPulling = !evidence.latestOurs.pulls(from: evidence.peer).isEmpty
+        if let open = evidence.denials.notRefused(Denial.grantCases(isPulling: isPulling)) {
+            return self.open(
+                name, "\(evidence.peer) was not seen to refuse \(open)",
                 "bsfg peer deny-test \(evidence.peer)")
         }
+        let refused = evidence.denials.filter { $0.verdict == .refused && !$0.isOfCaller }.map(\.name)
         return passed(
             name,
             "what is granted is given; \(evidence.peer) refused \(refused.joined(separator: ", "))")

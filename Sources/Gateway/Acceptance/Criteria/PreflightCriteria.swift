@@ -181,12 +181,8 @@ package struct PreflightCriteria {
                 "node", "1", evidence.nodeProblem ?? "the node does not answer",
                 command: evidence.serveCommand)
         }
-        if let log = node.logs.first(where: { $0.state != "writing" || $0.isAlarmed }) {
-            return .failed(
-                "node", "1",
-                "the log \(log.stream) of \(log.origin) "
-                    + (log.isAlarmed ? "was full and its alarm stands" : "is \(log.state)"),
-                command: "bsfg status")
+        if let problem = node.logProblem {
+            return .failed("node", "1", problem, command: "bsfg status")
         }
         return .passed("node", "1", "the node runs, \(node.logs.count) logs are written")
     }
@@ -243,8 +239,16 @@ package struct PreflightCriteria {
                     command: "correct the endpoint or the id in peers.yaml")
             ]
         }
+        if let problem = reach.healthProblem(atSeconds: evidence.now) {
+            return [
+                .failed(
+                    "endpoint", "1", "\(evidence.peer): \(problem)",
+                    command: "bsfg status and bsfg cert status, on \(evidence.peer)")
+            ]
+        }
         return [
-            .passed("endpoint", "1", "\(reach.identity) answers, its certificate is who it should be")
+            .passed(
+                "endpoint", "1", "\(reach.identity) answers that it is ok, its certificate is who it should be")
         ]
     }
 }

@@ -17,7 +17,10 @@ package struct PeerReach: Sendable, Codable, Equatable {
     package var zone = ""
     package var identity = ""
     package var release = ""
+    /// `ok`, or what it says of itself.
     package var state = ""
+    /// When the certificate that it showed ends, in seconds since 1970; nil where none was seen.
+    package var certificateNotAfter: Int64?
     /// What we are there.
     package var roles: [String] = []
     /// Theirs minus ours.
@@ -26,14 +29,14 @@ package struct PeerReach: Sendable, Codable, Equatable {
 
     package init(steps: [Step]) { self.steps = steps }
 
-    package var failedStep: Step? { steps.first { !$0.isGood } }
-
-    /// Why the node that answered is not, or does not take us for, what peers.yaml says.
     /// In which one side refuses who the other is.
     static let identitySteps: Set<String> = [
         PeerProbe.Step.tls.rawValue, PeerProbe.Step.identity.rawValue,
     ]
 
+    package var failedStep: Step? { steps.first { !$0.isGood } }
+
+    /// Why the node that answered is not, or does not take us for, what peers.yaml says.
     package func disagreement(with peer: String) -> String? {
         guard failedStep == nil else { return nil }
         if !zone.utf8.elementsEqual(peer.utf8) {

@@ -78,9 +78,11 @@ package struct AcceptanceGathering: Sendable {
         return evidence
     }
 
-    /// A drill on a pull that is blocked shows nothing but that.
+    /// A drill on a pull that is blocked, or a peer that does not write, shows nothing but that.
     private func isStuck(_ evidence: AcceptanceEvidence) -> Bool {
         !plan.problems.isEmpty
+            || evidence.reach.healthProblem(atSeconds: PeerLink.nowMilliseconds() / 1_000) != nil
+            || evidence.latestTheirs?.logProblem != nil
             || evidence.flows.contains { $0.pull.state != "pulling" || $0.pull.nextOffset == nil }
     }
 }
