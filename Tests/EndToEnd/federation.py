@@ -5,13 +5,14 @@ good pair; then spoiled ones, each of which has to fail at exactly the criterion
 import contextlib
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import threading
 import time
 
 from schedule.stepped_clock import SteppedClock, build
-from support import BSFG, STREAM, Site, main, run, wait_until
+from support import BSFG, PATIENCE as PATIENCE_SECONDS, STREAM, Site, main, run, wait_until
 
 SIGN_OFFS = [
     argument for role in ("Federation Engineer", "Zone A Platform Lead", "Zone B Platform Lead")
@@ -193,6 +194,11 @@ def good(checks, pair):
          "no_certificate": ("refused", "tls"), "wrong_authority": ("refused", "tls"),
          "unlisted_identity": ("refused", denials["unlisted_identity"][1])})
 
+    code, output, errors = pair.call("peer", "deny-test", "plant-a", "-o", "json")
+    checks.check(
+        "deny-test: what was not tried is not shown, and it says what to give",
+        code == 1 and "not seen to refuse unlisted_identity" in errors and "--unlisted-cert" in errors,
+        (code, errors))
     code, output, errors = pair.call(
         "peer", "deny-test", "plant-a", "-o", "json", "--peer-admin", pair.theirs.socket,
         *pair.with_unlisted)
@@ -225,9 +231,16 @@ def good(checks, pair):
         "spec 19.117: accept: a good pair is accepted",
         (code, answer["accepted"], [name for name, each in criteria.items()
                                     if each["verdict"] == "failed"]), (0, True, []))
-    for name in ("authentication", "authorization", "replay", "cursor", "duplicate_replay",
-                 "partition_recovery", "artifacts", "init_documented", "matrix_documented", "replay_drill", "sign_off"):
+    for name in ("authentication", "peer_health", "authorization", "denials", "replay", "cursor", "duplicate_replay",
+                 "partition_recovery", "artifacts", "visibility", "init_documented", "matrix_documented",
+                 "replay_drill", "sign_off"):
         checks.equal(f"spec 19.117: accept: {name} passes", criteria[name]["verdict"], "passed")
+    checks.check("accept: the cursors were compared, and rose",
+                 "rose by what the drill appended" in criteria["cursor"]["sentence"]
+                 and "each source's cursor stands where" in criteria["cursor"]["sentence"], criteria["cursor"])
+    checks.check("accept: plant-a shows those whom it just refused",
+                 "counted the 3 callers who were refused in this run" in criteria["visibility"]["sentence"],
+                 criteria["visibility"])
     checks.equal("accept: alerts are waived, with the reason",
                  (criteria["alerts"]["verdict"], criteria["alerts"]["waiver"]),
                  ("waived", "no monitoring in this test"))
@@ -301,9 +314,23 @@ def evidence_file(checks, pair):
     file = pair.site.directory / "plant-a.evidence.json"
     run("federation", "evidence", "--config", pair.theirs.root, "--out", file)
     code, answer, criteria = pair.accept(
-        pair.site.directory / "by-file", "--evidence", file, peer_admin=False)
-    checks.equal("evidence: accepted from a file of the other side",
-                 (code, [name for name, each in criteria.items() if each["verdict"] == "failed"]), (0, []))
+        pair.site.directory / "by-file", "--evidence", file, *pair.with_unlisted, peer_admin=False)
+    checks.equal(
+        "evidence: what a file of another moment does not show is not checked, and stands in the way",
+        (code, criteria["cursor"]["verdict"], [name for name, each in criteria.items() if each["verdict"] == "failed"]),
+        (1, "not_checked", []))
+    checks.check("evidence: no cursor is said to have been compared",
+                 "no cursor was compared" in criteria["cursor"]["sentence"], criteria["cursor"])
+    checks.equal(
+        "evidence: what it shows passes",
+        [criteria[name]["verdict"] for name in ("peer_health", "denials", "visibility", "init_documented")],
+        ["passed"] * 4)
+    seen = [argument for name in ("cursor", "partition_recovery", "duplicate_replay")
+            for argument in ("--waive", f"{name}=watched on plant-a")]
+    code, answer, criteria = pair.accept(
+        pair.site.directory / "by-file-waived", "--evidence", file, *pair.with_unlisted, *seen, peer_admin=False)
+    checks.equal("evidence: accepted from a file of the other side, where somebody answers for the rest",
+                 (code, answer["accepted"], criteria["cursor"]["verdict"]), (0, True, "waived"))
     code, output, errors = pair.call(
         "peer", "deny-test", "plant-a", "-o", "json", "--evidence", file, *pair.with_unlisted)
     denials = {each["case"]: each["reason"] for each in json.loads(output)}
@@ -322,12 +349,22 @@ def evidence_file(checks, pair):
         (1, dict.fromkeys(("visibility", "init_documented", "matrix_documented"), "not_checked")))
 
 
-def fails(checks, pair, what, criterion, *words, **options):
-    code, answer, criteria = pair.accept(pair.site.directory / "reports" / what, **options)
+def fails(checks, pair, what, criterion, *words, arguments=(), **options):
+    """Exactly this criterion, with all these words in its sentence."""
+    code, answer, criteria = pair.accept(pair.site.directory / "reports" / what, *arguments, **options)
     failed = [name for name, each in criteria.items() if each["verdict"] == "failed"]
     sentence = criteria[criterion]["sentence"]
     checks.equal(f"{what}: not accepted, at exactly {criterion}", (code, failed), (1, [criterion]))
-    checks.check(f"{what}: with the right words", any(word in sentence for word in words), sentence)
+    checks.check(f"{what}: with the right words", all(word in sentence for word in words), sentence)
+
+
+def fails_by_certificate(checks, pair, what, directory, reason, *words, criterion="authentication", **options):
+    """With a certificate of plant-a that enterprise does not take: enterprise's own note of it is quoted."""
+    noted = fingerprint(directory / "server.crt")
+    checks.eventually(f"{what}: enterprise noted {reason} of this certificate", lambda: any(
+        each["reason"] == reason for each in json.loads(run(
+            "peer", "refusals", "--config", pair.ours.root, "--fingerprint", noted, "-o", "json"))))
+    fails(checks, pair, what, criterion, f"we noted {reason} at ", f"SHA-256 {noted}", *words, **options)
 
 
 def operators_gate(checks, pair):
@@ -406,6 +443,44 @@ def not_refused(checks, pair):
         checks.equal(f"accept: {what}: a wrong command line, and no report", (code, out.exists()), (2, False))
 
 
+def degraded(checks, pair):
+    """A peer whose log stopped, because its disk refuses to synchronise."""
+    if not shutil.which("strace"):
+        checks.skip("a degraded peer", "there is no strace to inject errors with")
+        return
+    with attached("-p", str(pair.theirs.process.pid), "-e", "trace=fdatasync,fsync", "-e",
+                  "inject=fdatasync,fsync:error=EIO") as is_attached:
+        if not is_attached:
+            checks.skip("a degraded peer", "strace may not attach here")
+            return
+        command("fact", "append", "--config", pair.theirs.root, "--subject", "turbine:R80711", "--predicate",
+                "power_measured", "--object", '{"value":1}', "--to", "plant-a", "--id", "never-synchronised")
+        wait_until("its log stopped", lambda: pair.theirs.stream_status()["state"] != "writing")
+        code, output, errors = pair.call("federation", "preflight", "--peer", "plant-a", "-o", "json")
+        failed = {each["name"]: each["sentence"] for each in json.loads(output) if each["verdict"] == "failed"}
+        checks.check("a degraded peer: preflight fails at exactly endpoint",
+                     code == 1 and list(failed) == ["endpoint"] and "'degraded'" in failed["endpoint"], failed)
+        fails(checks, pair, "a degraded peer", "peer_health", "says of itself that it is 'degraded'", "has stopped")
+        code, output, errors = pair.call("doctor", "peer", "plant-a")
+        checks.check("doctor: the peer is not healthy itself", code == 1 and "'degraded'" in output, output)
+    pair.theirs.kill()
+    pair.theirs.start()
+
+
+@contextlib.contextmanager
+def attached(*arguments):
+    """strace on a running process; whether it may."""
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-o", "/dev/null", *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        is_attached = "attached" in tracer.stderr.readline()
+        threading.Thread(target=tracer.stderr.read, daemon=True).start()
+        yield is_attached
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(PATIENCE_SECONDS)
+
+
 def spoiled(checks, pair):
     site = pair.site
 
@@ -415,9 +490,29 @@ def spoiled(checks, pair):
 
     for what, days, words in (("expired", (-40, -1), "expired at"), ("not yet valid", (1, 40), "not valid before")):
         with pair.certificate(
-                pair.ours, issue(site, what.replace(" ", "-"), "enterprise-bsfg", ["enterprise-bsfg"], days),
+                pair.ours, issue(site, f"own-{what.replace(' ', '-')}", "enterprise-bsfg", ["enterprise-bsfg"], days),
                 restart=False):
-            fails(checks, pair, what, "validity", words)
+            fails(checks, pair, f"our own {what}", "validity", words)
+    back()
+    own = site.directory / "own-revoked"
+    run("cert", "issue", "--ca", site.authority_directory, "--identity", "enterprise-bsfg", "--address",
+        "127.0.0.1", "--out", own)
+    with pair.certificate(pair.ours, own, restart=False):
+        run("ca", "revoke", "--ca", site.authority_directory, own / "server.crt")
+        code, output, errors = pair.call("federation", "preflight", "--peer", "plant-a", "-o", "json")
+        checks.check("our own revoked: preflight fails at crl", code == 1 and "crl" in [
+            each["name"] for each in json.loads(output) if each["verdict"] == "failed"], output)
+        fails(checks, pair, "our own revoked", "crl", "was revoked at", "issue a new one")
+    back()
+
+    # Somebody without a grant is let in.
+    pair.theirs.client("somebody-else", roles=["monitor"])
+    with pair.files(pair.theirs):
+        fails(checks, pair, "lets a stranger in", "denials", "did not refuse unlisted_identity", "/health was answered",
+              arguments=pair.with_unlisted)
+        code, output, errors = pair.call("peer", "deny-test", "plant-a", *pair.with_unlisted)
+        checks.check("deny-test: whom it lets in", code == 1 and "ALLOWED" in output, output)
+        pair.theirs.clients.pop()
 
     def entry(**changes):
         return [{**pair.theirs.peers[0], **changes}]
@@ -448,7 +543,8 @@ def spoiled(checks, pair):
     run("cert", "issue", "--ca", site.directory / "other-ca", "--identity", "plant-a-bsfg", "--address",
         "127.0.0.1", "--out", other)
     with pair.certificate(pair.theirs, other):
-        fails(checks, pair, "wrong CA", "authentication", "CA", "certificate")
+        fails_by_certificate(checks, pair, "wrong CA", other, "unknown_ca", "not of a CA in our trust file",
+                             "of no CA that is trusted here")
         nobody_refuses(checks, pair, "a server that we do not trust")
         checks.eventually(
             "doctor: whom we refused in the peer's name", lambda: "we refused plant-a: unknown_ca" in pair.call(
@@ -457,26 +553,39 @@ def spoiled(checks, pair):
         mine = [{**peer, **({"ca": str(site.directory / "other-ca" / "ca.crt")}
                             if peer["id"] == "plant-b" else {})} for peer in pair.ours.peers]
         with pair.files(pair.ours, peers=mine):
-            fails(checks, pair, "right name from another peer's CA", "authentication", "not of a CA")
-    with pair.certificate(
-            pair.theirs, issue(site, "names", "plant-a-bsfg", ["plant-b-bsfg"])):
-        fails(checks, pair, "CN and SAN that disagree", "authentication", "plant-b-bsfg")
-    with pair.certificate(
-            pair.theirs, issue(site, "server-only", "plant-a-bsfg", ["plant-a-bsfg"], usage="serverAuth")):
-        fails(checks, pair, "a certificate for servers only", "authentication", "we noted wrong_usage", patience="10")
+            fails_by_certificate(checks, pair, "right name from another peer's CA", other, "unknown_issuer",
+                                 "not of a CA in our trust file", "which is not in")
+    for what, reason, words, directory in (
+            ("CN and SAN that disagree", "ambiguous_identity", ["'plant-a-bsfg' and 'plant-b-bsfg'"],
+             issue(site, "names", "plant-a-bsfg", ["plant-b-bsfg"])),
+            ("expired", "expired", ["the caller's certificate is expired"],
+             issue(site, "expired", "plant-a-bsfg", ["plant-a-bsfg"], (-40, -1)))):
+        with pair.certificate(pair.theirs, directory):
+            fails_by_certificate(checks, pair, what, directory, reason, *words)
+    server_only = issue(site, "server-only", "plant-a-bsfg", ["plant-a-bsfg"], usage="serverAuth")
+    with pair.certificate(pair.theirs, server_only):
+        fails_by_certificate(checks, pair, "a certificate for servers only", server_only, "wrong_usage",
+                             "does not get through to us", "not for a client", patience="10")
     issuing = issue(site, "issuing-ca", "plant issuing ca", authority=True)
     intermediate = site.directory / "intermediate"
     run("cert", "issue", "--ca", issuing, "--identity", "plant-a-bsfg", "--address", "127.0.0.1",
         "--out", intermediate)
     with pair.certificate(pair.theirs, intermediate):
-        fails(checks, pair, "missing issuing CA", "authentication", "issued by", "CA")
+        fails_by_certificate(checks, pair, "missing issuing CA", intermediate, "unknown_ca",
+                             "not of a CA in our trust file", "of no CA that is trusted here")
     revoked = site.directory / "revoked"
     run("cert", "issue", "--ca", site.authority_directory, "--identity", "plant-a-bsfg", "--address",
         "127.0.0.1", "--out", revoked)
     with pair.certificate(pair.theirs, revoked):
         # The list stands beside the CA's file, where both nodes look for it.
         run("ca", "revoke", "--ca", site.authority_directory, revoked / "server.crt")
-        fails(checks, pair, "revoked", "authentication", "revoked")
+        fails_by_certificate(checks, pair, "revoked", revoked, "revoked", "was revoked at")
+    with pair.certificate(
+            pair.theirs, issue(site, "short-lived", "plant-a-bsfg", ["plant-a-bsfg"], (-2, 20))):
+        back()
+        fails(checks, pair, "a certificate that ends soon", "peer_health", "expires in 19 days", "asks for 30")
+    back()
+    degraded(checks, pair)
     back()
     clock = SteppedClock(site.directory / "clock", build(site.directory))
     clock.step_to(-90)

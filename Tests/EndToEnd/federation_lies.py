@@ -103,7 +103,7 @@ def confirm(checks, pair):
         pair.append(pair.ours, "is never appended")
         name = "plant-a/facts.operational/enterprise"
         wait_until("it confirmed", lambda: pair.ours.cursor(name) == pair.ours.head())
-        fails(checks, pair, "confirms before it appends", "cursor", "believes", "it had confirmed up to",
+        fails(checks, pair, "confirms before it appends", "cursor", "of enterprise to plant-a", "confirmed up to",
               patience=PATIENCE_SECONDS)
 
 

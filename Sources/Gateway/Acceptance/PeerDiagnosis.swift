@@ -16,6 +16,14 @@ package struct PeerDiagnosis: Sendable, Equatable {
                 next: $0.command ?? "bsfg federation preflight --peer \(plan.peer)")
         }
         if let reach { found += diagnose(reach, plan.peer, plan.zone) }
+        if let reach, reach.failedStep == nil, reach.zone.utf8.elementsEqual(plan.peer.utf8),
+            let endpoint = preflight.named("endpoint"), endpoint.verdict == .failed
+        {
+            found.append(
+                PeerDiagnosis(
+                    finding: endpoint.sentence, cause: "\(plan.peer) itself is not as it should be",
+                    next: endpoint.command ?? "bsfg status, on \(plan.peer)"))
+        }
         for problem in plan.problems where !problem.zone.utf8.elementsEqual(plan.zone.utf8) {
             found.append(
                 PeerDiagnosis(

@@ -9,8 +9,8 @@ struct PeerDenyTest: AsyncParsableCommand {
             A stream and an origin that are not granted, an append and administration as a peer, no \
             certificate, our name by a CA made for this test, and, when given, somebody who is not \
             listed. With --peer-admin or --evidence also each stream that the peer has and does not grant \
-            us. Nothing is left behind at the peer, were it allowed. Exit status 1 when something was \
-            allowed, or nothing could be tried.
+            us. Nothing is left behind at the peer, were it allowed. Exit status 0 when everything was \
+            seen to be refused, 1 when something was allowed or could not be tried.
             """)
 
     @Argument(help: "The peer, as peers.yaml calls it.")
@@ -77,10 +77,12 @@ struct PeerDenyTest: AsyncParsableCommand {
                         ])
                     }))
         }
-        let isShown =
-            denials.contains { $0.verdict == .refused }
-            && !denials.contains { $0.verdict == .allowed }
-        if !isShown { throw CommandFailure(.failure, "") }
+        if denials.contains(where: { $0.verdict == .allowed }) { throw CommandFailure(.failure, "") }
+        let isPulling = configuration.cursors.contains { $0.peer.utf8.elementsEqual(peer.utf8) }
+        let cases = Denial.grantCases(isPulling: isPulling) + Denial.callerCases
+        if let open = denials.notRefused(cases) {
+            throw CommandFailure(.failure, "\(peer) was not seen to refuse \(open)")
+        }
     }
 }
 

@@ -71,6 +71,8 @@ enum AcceptanceFixtures {
             })
         reach.zone = "plant-a"
         reach.identity = "plant-a-bsfg"
+        reach.state = "ok"
+        reach.certificateNotAfter = 1_730_000_000
         reach.roles = ["peer"]
         reach.clockMilliseconds = 12
         return reach
@@ -123,15 +125,15 @@ enum AcceptanceFixtures {
             plan: FederationPlan(
                 ours: FederationSide(ours), theirs: FederationSide(theirs), peer: "plant-a"),
             ours: ours, theirs: theirs, reach: reach)
-        evidence.denials = [
-            Denial(
-                name: "ungranted_stream", verdict: .refused, reason: "stream_not_granted",
-                sentence: "not granted")
-        ]
+        evidence.denials = (Denial.grantCases(isPulling: true) + Denial.callerCases).map {
+            Denial(name: $0, verdict: .refused, reason: "refused", sentence: "not granted")
+        }
         evidence.partition = partition
         evidence.replays = [replay]
         evidence.oursAfter = partition.after
         evidence.theirsAfter = partition.peerAfter
+        evidence.theirs?.refusedCount = 2
+        evidence.theirsAfter?.refusedCount = 2 + UInt64(Denial.callerCases.count)
         return evidence
     }
 }

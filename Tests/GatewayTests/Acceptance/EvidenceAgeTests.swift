@@ -19,7 +19,7 @@ struct EvidenceAgeTests {
         arguments: [now - 86_400_001, now + 30_001, .min, .max])
     func stale(milliseconds: Int64) {
         let criteria = judged(takenAt: milliseconds)
-        for name in ["visibility", "init_documented", "matrix_documented"] {
+        for name in ["peer_health", "visibility", "init_documented", "matrix_documented"] {
             let criterion = criteria.named(name)
             #expect(criterion?.verdict == .notChecked, "\(name)")
             #expect(criterion?.sentence.hasPrefix("the evidence of plant-a is of ") == true, "\(name)")
@@ -29,7 +29,7 @@ struct EvidenceAgeTests {
 
     @Test("Evidence of today is taken", arguments: [now - 86_400_000, now, now + 30_000])
     func fresh(milliseconds: Int64) {
-        for name in ["visibility", "init_documented", "matrix_documented"] {
+        for name in ["peer_health", "visibility", "init_documented", "matrix_documented"] {
             #expect(judged(takenAt: milliseconds).named(name)?.verdict == .passed, "\(name)")
         }
     }

@@ -24,14 +24,18 @@ struct HandoffCriteriaTests {
         case wiped, forgetsItsCursor, confirmsBeforeItAppends, goesBack, appendsAgain, doesNotReplay
         case drainsThroughThePartition, isServedThroughThePartition, replacesItsLog, doesNotRecover
         case takesNothingAlone, missingArtifact, doesNotSayWhy, servesAltered, neverHearsOfConfirms
+        case letsStrangersIn, isDegraded, hasAFullLog, hasAStoppedLog, expiresSoon, standsStill
 
         var criterion: String {
             switch self {
             case .wrongAuthority, .anotherZone, .noPeerThere: "authentication"
             case .clockSkew: "clocks"
+            case .isDegraded, .hasAFullLog, .hasAStoppedLog, .expiresSoon: "peer_health"
+            case .letsStrangersIn: "denials"
             case .ungrantedStream, .servesUngranted: "authorization"
             case .servesAltered: "replay"
-            case .wiped, .forgetsItsCursor, .confirmsBeforeItAppends, .goesBack, .neverHearsOfConfirms:
+            case .wiped, .forgetsItsCursor, .confirmsBeforeItAppends, .goesBack, .neverHearsOfConfirms,
+                .standsStill:
                 "cursor"
             case .appendsAgain, .doesNotReplay: "duplicate_replay"
             case .drainsThroughThePartition, .isServedThroughThePartition, .replacesItsLog,
@@ -54,6 +58,16 @@ struct HandoffCriteriaTests {
             case .ungrantedStream:
                 block(&evidence, "stream_not_granted")
             case .servesUngranted: evidence.denials[0].verdict = .allowed
+            case .letsStrangersIn:
+                evidence.denials[evidence.denials.count - 1].verdict = .allowed
+            case .isDegraded: evidence.reach.state = "degraded"
+            case .hasAFullLog: evidence.theirsAfter?.logs[1].isAlarmed = true
+            case .hasAStoppedLog: evidence.theirsAfter?.logs[0].state = "stopped: no space"
+            // 29 days after the evidence was taken.
+            case .expiresSoon: evidence.reach.certificateNotAfter = 1_700_000_000 + 30 * 86_400 - 1
+            case .standsStill:
+                evidence.oursAfter?.pulls[0].nextOffset = 5
+                evidence.theirsAfter?.readers[0].nextOffset = 5
             case .wiped: block(&evidence, "history_mismatch")
             case .forgetsItsCursor: evidence.theirsAfter?.readers = []
             case .confirmsBeforeItAppends: evidence.theirsAfter?.readers[0].nextOffset = 99
@@ -114,7 +128,10 @@ struct HandoffCriteriaTests {
         evidence.denials = []
         let open = HandoffCriteria.judge(evidence).filter(\.isBlocking).map(\.name)
         #expect(
-            open == ["authorization", "duplicate_replay", "partition_recovery", "alerts", "replay_drill"])
+            open == [
+                "authorization", "denials", "cursor", "duplicate_replay", "partition_recovery", "visibility",
+                "alerts", "replay_drill",
+            ])
     }
 
     @Test("Without the other side nothing of it passes")
@@ -124,8 +141,135 @@ struct HandoffCriteriaTests {
         evidence.theirsAfter = nil
         evidence.plan = FederationPlan(
             ours: FederationSide(evidence.ours), theirs: nil, peer: "plant-a")
-        for name in ["visibility", "init_documented", "matrix_documented"] {
+        for name in ["peer_health", "cursor", "visibility", "init_documented", "matrix_documented"] {
             #expect(HandoffCriteria.judge(evidence).named(name)?.verdict == .notChecked, "\(name)")
+        }
+    }
+
+    @Test("Each denial has to be seen: without one the peer is not known to refuse")
+    func everyDenial() {
+        for (name, criterion) in Denial.grantCases(isPulling: true).map({ ($0, "authorization") })
+            + Denial.callerCases.map({ ($0, "denials") })
+        {
+            for spoil in [
+                { (denials: inout [Denial]) in denials.removeAll { $0.name == name } },
+                { denials in
+                    for index in denials.indices where denials[index].name == name {
+                        denials[index].verdict = .notChecked
+                        denials[index].sentence = "nobody was asked"
+                    }
+                },
+            ] {
+                var evidence = AcceptanceFixtures.good
+                spoil(&evidence.denials)
+                let open = HandoffCriteria.judge(evidence).filter { $0.isBlocking && $0.name != "alerts" }
+                #expect(open.map(\.name).first == criterion, "\(name)")
+                #expect(open.first?.verdict == .notChecked && open.first?.sentence.contains(name) == true)
+            }
+        }
+        // A peer from which nothing is pulled has no origin of a granted stream to refuse.
+        #expect(!Denial.grantCases(isPulling: false).contains("ungranted_origin"))
+    }
+
+    @Test("A cursor that was not compared, or a position that nothing moved, is not checked")
+    func cursorNotChecked() {
+        let spoils: [(String, (inout AcceptanceEvidence) -> Void)] = [
+            ("a file of plant-a", { $0.theirsAfter = nil }),
+            // Since it was written plant-a took more and told us so.
+            (
+                "a file of plant-a",
+                {
+                    $0.theirsAfter = nil
+                    $0.ours.readers[0].nextOffset = 13
+                }
+            ),
+            (
+                "not seen",
+                {
+                    $0.theirsAfter = nil
+                    $0.theirs = nil
+                }
+            ),
+            ("no position was seen to rise", { $0.partition = nil }),
+            (
+                "no position was seen to rise",
+                {
+                    $0.partition?.ownAppends?.stream = "another"
+                    $0.partition?.peerAppends = nil
+                }
+            ),
+            (
+                "nothing of",
+                {
+                    $0.theirs?.pulls[0].nextOffset = 0
+                    $0.theirsAfter?.pulls[0].nextOffset = 0
+                    $0.ours.readers[0].nextOffset = 0
+                    $0.partition?.isSettledAfter = false
+                }
+            ),
+            (
+                "still has something to tell",
+                {
+                    $0.partition?.isSettledAfter = false
+                    $0.theirsAfter?.logs[0].headOffset = 9
+                }
+            ),
+        ]
+        for (words, spoil) in spoils {
+            var evidence = AcceptanceFixtures.good
+            spoil(&evidence)
+            let cursor = HandoffCriteria.judge(evidence).named("cursor")
+            #expect(cursor?.verdict == .notChecked && cursor?.isBlocking == true, "\(words)")
+            #expect(cursor?.sentence.contains(words) == true, "\(cursor?.sentence ?? "")")
+        }
+        let passed = HandoffCriteria.judge(AcceptanceFixtures.good).named("cursor")?.sentence ?? ""
+        #expect(passed.contains("each source's cursor stands where") && passed.contains("rose by"))
+    }
+
+    @Test("A peer that is not healthy is the one thing that is said: what follows from it is not judged")
+    func unhealthyPeer() {
+        var evidence = AcceptanceFixtures.good
+        evidence.reach.state = "degraded"
+        evidence.partition?.peerAppends?.count = 0
+        #expect(failed(evidence) == ["peer_health"])
+        #expect(
+            HandoffCriteria.judge(evidence).named("partition_recovery")?.sentence
+                == "peer_health failed, and this presumes it")
+    }
+
+    @Test("What a node does not show is not visible")
+    func visibility() {
+        let spoils: [(String, (inout AcceptanceEvidence) -> Void)] = [
+            ("does not show how far", { $0.oursAfter?.pulls[0].sourceHeadOffset = nil }),
+            ("plant-a does not show how far", { $0.theirsAfter?.pulls[0].sourceHeadOffset = nil }),
+            ("plant-a does not show the backlog", { $0.theirsAfter?.readers = [] }),
+            ("enterprise does not show the backlog", { $0.oursAfter?.readers = [] }),
+            ("plant-a does not say whom it refused", { $0.theirsAfter?.refusals = nil }),
+            ("enterprise does not say whom it refused", { $0.oursAfter?.refusals = nil }),
+            ("3 callers were refused, and plant-a shows 2", { $0.theirsAfter?.refusedCount = 4 }),
+            ("3 callers were refused, and plant-a shows 0", { $0.theirsAfter?.refusedCount = 0 }),
+            ("nobody was refused in this run", { $0.denials = [] }),
+            (
+                "before anybody was refused",
+                {
+                    $0.theirsAfter = nil
+                    $0.theirs?.refusedCount = 0
+                }
+            ),
+            (
+                "neither side pulls",
+                {
+                    $0.oursAfter?.pulls = []
+                    $0.theirsAfter?.pulls = []
+                }
+            ),
+        ]
+        for (words, spoil) in spoils {
+            var evidence = AcceptanceFixtures.good
+            spoil(&evidence)
+            let visibility = HandoffCriteria.judge(evidence).named("visibility")
+            #expect(visibility?.verdict == .notChecked, "\(words)")
+            #expect(visibility?.sentence.contains(words) == true, "\(visibility?.sentence ?? "")")
         }
     }
 

@@ -72,7 +72,7 @@ struct PreflightAndPlanTests {
                 ours: side("enterprise", "plant-a"), theirs: nil, peer: "plant-a"))
         evidence.certificate = PreflightEvidence.Certificate(
             file: "server.crt", notBefore: 1_699_000_000, notAfter: 1_730_000_000,
-            usages: ["serverAuth", "clientAuth"], chainProblem: nil, warnings: [])
+            usages: ["serverAuth", "clientAuth"], chainProblem: nil, revocation: .unknown("no CRL"))
         evidence.anchors = ["'ca'"]
         evidence.node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
         evidence.freeBytes = 100
@@ -110,6 +110,7 @@ struct PreflightAndPlanTests {
                     ]
                 }
             ),
+            ("crl", { $0.certificate?.revocation = .revoked("it was revoked") }),
             ("node", { $0.node = nil }),
             ("node", { $0.node?.logs[0].state = "stopped: no space" }),
             ("disk", { $0.freeBytes = 99 }),
@@ -119,6 +120,8 @@ struct PreflightAndPlanTests {
                 { $0.reach?.steps[1] = PeerReach.Step(name: "tcp", isGood: false, sentence: "refused") }
             ),
             ("endpoint", { $0.reach?.zone = "plant-b" }),
+            ("endpoint", { $0.reach?.state = "degraded" }),
+            ("endpoint", { $0.reach?.certificateNotAfter = 1_700_000_000 + 30 * 86_400 - 1 }),
         ]
         for (name, spoil) in cases {
             var evidence = good
@@ -126,6 +129,30 @@ struct PreflightAndPlanTests {
             let failed = PreflightCriteria.judge(evidence).filter { $0.verdict == .failed }
             #expect(failed.map(\.name) == [name])
         }
+    }
+
+    @Test("CRLs say something of our certificate only where one is of its CA")
+    func ownRevocation() throws {
+        var evidence = good
+        evidence.revocations = [PreflightEvidence.RevocationFile(file: "ca.crl", nextUpdate: 1_700_000_001)]
+        let open = try #require(PreflightCriteria.judge(evidence).named("crl"))
+        #expect(open.verdict == .notChecked && open.sentence.contains("is not known: no CRL"))
+        evidence.certificate?.revocation = .good
+        #expect(PreflightCriteria.judge(evidence).named("crl")?.verdict == .passed)
+        evidence.certificate?.revocation = .revoked("it was revoked at noon")
+        #expect(PreflightCriteria.judge(evidence).named("crl")?.sentence == "it was revoked at noon")
+        // A list that is out of date still revokes.
+        evidence.revocations[0].nextUpdate = 0
+        #expect(PreflightCriteria.judge(evidence).named("crl")?.sentence == "it was revoked at noon")
+    }
+
+    @Test("A peer that is not healthy itself is a finding")
+    func unhealthyPeer() {
+        var evidence = good
+        evidence.reach?.state = "degraded"
+        let found = PeerDiagnosis.diagnose(
+            PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node, plan: evidence.plan)
+        #expect(found.count == 1 && found.first?.finding.contains("'degraded'") == true, "\(found)")
     }
 
     @Test("gateway decision 38: what the refuser noted stands beside what the refused saw")

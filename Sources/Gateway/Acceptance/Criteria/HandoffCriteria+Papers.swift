@@ -36,14 +36,61 @@ extension HandoffCriteria {
     }
 
     var visibility: Criterion {
-        if let staleness = evidence.staleness { return stale("visibility", staleness) }
-        guard evidence.theirs != nil else {
+        let name = "visibility"
+        if let staleness = evidence.staleness { return stale(name, staleness) }
+        guard let theirs = evidence.latestTheirs else {
             return open(
-                "visibility", "lag, backlog and refusals are shown by our node; the peer's were not seen",
+                name, "lag, backlog and refusals of \(evidence.peer) were not seen",
                 "--peer-admin SOCKET, or --evidence FILE")
         }
+        guard !evidence.flows.isEmpty else {
+            return open(name, "neither side pulls from the other: no lag and no backlog is there to be shown")
+        }
+        for flow in evidence.flows {
+            guard flow.pull.sourceHeadOffset != nil else {
+                return open(
+                    name, "\(flow.receiver.zone) does not show how far \(flow.name) is behind its source",
+                    "bsfg status, on \(flow.receiver.zone)")
+            }
+            let (stream, origin) = (flow.pull.stream, flow.pull.origin)
+            guard let source = flow.source,
+                source.reader(zone: flow.receiver.zone, stream: stream, origin: origin) != nil,
+                source.log(stream: stream, origin: origin) != nil
+            else {
+                return open(
+                    name, "\(flow.source?.zone ?? evidence.peer) does not show the backlog of \(flow.name)",
+                    "bsfg status, on \(flow.source?.zone ?? evidence.peer)")
+            }
+        }
+        if let node = [evidence.latestOurs, theirs].first(where: { $0.refusals == nil }) {
+            return open(
+                name, "\(node.zone) does not say whom it refused", "bsfg status, on \(node.zone)")
+        }
+        let shown = "both nodes show how far each pull is behind and what each reader has still to take; "
+        guard let before = evidence.theirs, let after = evidence.theirsAfter else {
+            guard theirs.refusedCount > 0 else {
+                return open(
+                    name, "the evidence of \(evidence.peer) was written before anybody was refused there",
+                    "bsfg peer deny-test \(evidence.peer), then export the evidence again")
+            }
+            return passed(name, shown + "\(evidence.peer) shows \(theirs.refusedCount) refused callers")
+        }
+        let caused = evidence.denials.count { $0.verdict == .refused && $0.isOfCaller }
+        guard caused > 0 else {
+            return open(
+                name, "nobody was refused in this run, so that no refusal could be seen",
+                "bsfg peer deny-test \(evidence.peer)")
+        }
+        let counted = after.refusedCount - min(after.refusedCount, before.refusedCount)
+        guard counted >= UInt64(caused) else {
+            return open(
+                name,
+                "\(caused) callers were refused, and \(evidence.peer) shows \(counted) of them: either who "
+                    + "refused is not the node of --peer-admin, or it does not count them",
+                "bsfg status, on \(evidence.peer)")
+        }
         return passed(
-            "visibility", "both nodes show replication lag, backlog and refused callers (bsfg status)")
+            name, shown + "\(evidence.peer) counted the \(caused) callers who were refused in this run")
     }
 
     var initDocumented: Criterion {

@@ -22,8 +22,8 @@ package struct HandoffCriteria {
     /// In the order of the runbook. What presumes a criterion that is not met is not checked, so that a report
     /// names the first thing that is wrong and not everything that follows from it.
     package static let names = [
-        "authentication", "clocks", "authorization", "replay", "cursor", "duplicate_replay",
-        "partition_recovery", "artifacts", "visibility", "alerts", "init_documented",
+        "authentication", "clocks", "peer_health", "authorization", "denials", "replay", "cursor",
+        "duplicate_replay", "partition_recovery", "artifacts", "visibility", "alerts", "init_documented",
         "matrix_documented", "replay_drill",
     ]
 
@@ -40,7 +40,9 @@ package struct HandoffCriteria {
                 found.append(make())
             }
         }
+        after("peer_health") { judge.peerHealth }
         after("authorization") { judge.authorization }
+        after("denials") { judge.denials }
         after("replay") { judge.replay }
         after("cursor") { judge.cursor }
         after("duplicate_replay") { judge.duplicateReplay }
@@ -60,7 +62,7 @@ package struct HandoffCriteria {
 
     /// Whose failure makes what follows meaningless.
     private static let presumed: Set<String> = [
-        "authentication", "authorization", "replay", "cursor",
+        "authentication", "peer_health", "authorization", "replay", "cursor",
     ]
 
     func passed(_ name: String, _ sentence: String) -> Criterion {
@@ -87,7 +89,10 @@ package struct HandoffCriteria {
         let name = "authentication"
         let reach = evidence.reach
         let probe = "bsfg peer probe \(evidence.peer)"
-        if let obstacle = reach.obstacle { return failed(name, obstacle, probe) }
+        if let obstacle = reach.obstacle {
+            return failed(
+                name, obstacle + (evidence.refusedHere.map { "; we noted \($0.text)" } ?? ""), probe)
+        }
         guard reach.zone.utf8.elementsEqual(evidence.peer.utf8) else {
             return failed(
                 name, "the node there is of the zone \(reach.zone), peers.yaml says \(evidence.peer)",
@@ -138,17 +143,18 @@ package struct HandoffCriteria {
                 name, "\(flow.name) is refused, \(flow.pull.reason): \(flow.pull.sentence)",
                 "bsfg federation plan --peer \(evidence.peer)")
         }
-        if let allowed = evidence.denials.first(where: { $0.verdict == .allowed }) {
+        if let allowed = evidence.denials.first(where: { $0.verdict == .allowed && !$0.isOfCaller }) {
             return failed(
                 name, "\(evidence.peer) did not refuse \(allowed.name): \(allowed.sentence)",
                 "bsfg peer deny-test \(evidence.peer)")
         }
-        let refused = evidence.denials.filter { $0.verdict == .refused }.map(\.name)
-        guard refused.contains("ungranted_stream") else {
-            return open(
-                name, "\(evidence.peer) was not seen to refuse a stream that it does not grant",
+        let isPulling = !evidence.latestOurs.pulls(from: evidence.peer).isEmpty
+        if let open = evidence.denials.notRefused(Denial.grantCases(isPulling: isPulling)) {
+            return self.open(
+                name, "\(evidence.peer) was not seen to refuse \(open)",
                 "bsfg peer deny-test \(evidence.peer)")
         }
+        let refused = evidence.denials.filter { $0.verdict == .refused && !$0.isOfCaller }.map(\.name)
         return passed(
             name,
             "what is granted is given; \(evidence.peer) refused \(refused.joined(separator: ", "))")
@@ -211,73 +217,6 @@ package struct HandoffCriteria {
             if let held { return (flow.receiver.zone, held.stream, held.origin, held.reason) }
         }
         return nil
-    }
-
-    private var cursor: Criterion {
-        let name = "cursor"
-        for flow in evidence.flows {
-            if flow.isBlocked(by: Self.historyReasons) {
-                return failed(
-                    name, "\(flow.name), \(flow.pull.reason): \(flow.pull.sentence)",
-                    "bsfg peer accept-history, once it is known which side went back")
-            }
-            if let problem = wentBack(flow) ?? beyond(flow) ?? disagreement(flow) {
-                return failed(name, problem)
-            }
-        }
-        guard evidence.flows.contains(where: { $0.pull.confirmedOffset != nil }) else {
-            return open(name, "nothing was confirmed yet")
-        }
-        return passed(
-            name,
-            evidence.latestTheirs == nil
-                ? "each position rose, and the source confirmed it in its answers"
-                : "each position rose, and each source's cursor stands where the receiver's log does")
-    }
-
-    /// What the source had confirmed when we began, the receiver has to have by now.
-    private func beyond(_ flow: AcceptanceEvidence.Flow) -> String? {
-        let isOurs = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
-        let earlier = isOurs ? evidence.seenTheirs : evidence.ours
-        let reader = earlier?.reader(
-            zone: flow.receiver.zone, stream: flow.pull.stream, origin: flow.pull.origin)
-        guard let earlier, let reader, let next = flow.pull.nextOffset, reader.nextOffset > next else {
-            return nil
-        }
-        return "\(earlier.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver "
-            + "has \(next)"
-    }
-
-    private func wentBack(_ flow: AcceptanceEvidence.Flow) -> String? {
-        let isOurs = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
-        let earlier = isOurs ? evidence.ours : evidence.seenTheirs
-        let source = isOurs ? evidence.peer : evidence.ours.zone
-        guard
-            let before = earlier?.pull(
-                peer: source, stream: flow.pull.stream, origin: flow.pull.origin),
-            let was = before.nextOffset, let now = flow.pull.nextOffset
-        else { return nil }
-        return now < was ? "\(flow.name) went back from \(was) to \(now)" : nil
-    }
-
-    private func disagreement(_ flow: AcceptanceEvidence.Flow) -> String? {
-        guard let next = flow.pull.nextOffset, next > 0 else { return nil }
-        guard let source = flow.source else { return nil }
-        guard
-            let reader = source.reader(
-                zone: flow.receiver.zone, stream: flow.pull.stream, origin: flow.pull.origin)
-        else { return "\(source.zone) keeps no cursor for \(flow.name)" }
-        guard reader.detached.isEmpty else {
-            return "the cursor of \(flow.name) at \(source.zone) is detached: \(reader.detached)"
-        }
-        // A file is of another moment, and so is a look at two nodes that still have something to tell. These
-        // two were given their time: a receiver that has everything has told its source so.
-        let isAtEnd = source.log(stream: flow.pull.stream, origin: flow.pull.origin)?.headOffset == next
-        guard evidence.theirsAfter != nil, evidence.partition?.isSettledAfter == true || isAtEnd,
-            reader.nextOffset != next
-        else { return nil }
-        return "\(source.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver has "
-            + "\(next)"
     }
 
     // MARK: - Drills

@@ -104,6 +104,10 @@ package struct PreflightCriteria {
     }
 
     private var revocation: Criterion {
+        if case .revoked(let sentence) = evidence.certificate?.revocation {
+            return .failed(
+                "crl", "3.3", sentence, command: "\(evidence.certificateCommand) --force")
+        }
         guard !evidence.revocations.isEmpty else {
             return .notChecked(
                 "crl", "3.3", "no CRL of the CAs is here, so nothing that was revoked is known",
@@ -115,7 +119,14 @@ package struct PreflightCriteria {
                 "\(stale.file) should have been replaced by \(UTCText.text(stale.nextUpdate))",
                 command: "copy the CA's newest CRL there")
         }
-        return .passed("crl", "3.3", "\(evidence.revocations.count) CRLs are here and current")
+        if let certificate = evidence.certificate, case .unknown(let sentence) = certificate.revocation {
+            return .notChecked(
+                "crl", "3.3", "whether \(certificate.file) was revoked is not known: \(sentence)",
+                command: "copy the CRL of its CA beside the CA's file", required: false)
+        }
+        return .passed(
+            "crl", "3.3",
+            "\(evidence.revocations.count) CRLs are here and current, and our certificate is on none of them")
     }
 
     private var onlineRevocation: Criterion {
@@ -172,12 +183,8 @@ package struct PreflightCriteria {
                 "node", "1", evidence.nodeProblem ?? "the node does not answer",
                 command: evidence.serveCommand)
         }
-        if let log = node.logs.first(where: { $0.state != "writing" || $0.isAlarmed }) {
-            return .failed(
-                "node", "1",
-                "the log \(log.stream) of \(log.origin) "
-                    + (log.isAlarmed ? "was full and its alarm stands" : "is \(log.state)"),
-                command: "bsfg status")
+        if let problem = node.logProblem {
+            return .failed("node", "1", problem, command: "bsfg status")
         }
         return .passed("node", "1", "the node runs, \(node.logs.count) logs are written")
     }
@@ -234,8 +241,16 @@ package struct PreflightCriteria {
                     command: "correct the endpoint or the id in peers.yaml")
             ]
         }
+        if let problem = reach.healthProblem(atSeconds: evidence.now) {
+            return [
+                .failed(
+                    "endpoint", "1", "\(evidence.peer): \(problem)",
+                    command: "bsfg status and bsfg cert status, on \(evidence.peer)")
+            ]
+        }
         return [
-            .passed("endpoint", "1", "\(reach.identity) answers, its certificate is who it should be")
+            .passed(
+                "endpoint", "1", "\(reach.identity) answers that it is ok, its certificate is who it should be")
         ]
     }
 }

@@ -8,7 +8,7 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
     /// From the other side's administration socket, or from a file of it.
     package var theirs: NodeEvidence?
     package var reach: PeerReach
-    /// Our own note of the peer, where it does not get through to us.
+    /// Our own last note of the peer, where it does not get through to us or we refuse it when we call.
     package var refusedHere: NodeRefusal?
     package var denials: [Denial] = []
     package var replays: [ReplayRecord] = []

@@ -17,7 +17,10 @@ package struct PeerReach: Sendable, Codable, Equatable {
     package var zone = ""
     package var identity = ""
     package var release = ""
+    /// `ok`, or what it says of itself.
     package var state = ""
+    /// When the certificate that it showed ends, in seconds since 1970; nil where none was seen.
+    package var certificateNotAfter: Int64?
     /// What we are there.
     package var roles: [String] = []
     /// Theirs minus ours.
@@ -25,6 +28,11 @@ package struct PeerReach: Sendable, Codable, Equatable {
     package var clockUncertaintyMilliseconds: Int64 = 0
 
     package init(steps: [Step]) { self.steps = steps }
+
+    /// In which one side refuses who the other is.
+    static let identitySteps: Set<String> = [
+        PeerProbe.Step.tls.rawValue, PeerProbe.Step.identity.rawValue,
+    ]
 
     package var failedStep: Step? { steps.first { !$0.isGood } }
 

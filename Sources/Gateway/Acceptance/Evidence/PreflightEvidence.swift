@@ -7,8 +7,16 @@ package struct PreflightEvidence: Sendable, Equatable {
         package var usages: [String]
         /// Why it does not verify against our own anchors as a server or client; dates aside.
         package var chainProblem: String?
-        /// Listen addresses that it does not name.
-        package var warnings: [String]
+        package var revocation: Revocation
+    }
+
+    /// What the CRLs that are here say of our certificate and of what issued it.
+    package enum Revocation: Sendable, Equatable {
+        case good
+        /// By whom and since when, in words.
+        case revoked(String)
+        /// Why no CRL of its CA says anything.
+        case unknown(String)
     }
 
     package struct RevocationFile: Sendable, Equatable {

@@ -8,6 +8,9 @@ package struct AcceptanceGathering: Sendable {
     let patienceSeconds: Int
     let unlisted: DenialProbe.Certificate?
 
+    /// How old our own note of a peer may be that does not get through.
+    private static let noteMillisecondsMaximum: Int64 = 600_000
+
     package init(
         configuration: NodeConfiguration, peer: String, plan: FederationPlan, theirs: NodeEvidence?,
         theirSide: FederationDrill.Side?, patienceSeconds: Int,
@@ -37,7 +40,17 @@ package struct AcceptanceGathering: Sendable {
         let reach = await link.visit(refuser).reach
         var evidence = AcceptanceEvidence(
             peer: peer, plan: plan, ours: try await ourSide.evidence(), theirs: theirs, reach: reach)
-        guard reach.failedStep == nil else { return evidence }
+        guard reach.failedStep == nil else {
+            // Whom we do not let in when it calls is the one whom we refuse when we call.
+            if PeerReach.identitySteps.contains(where: { $0 == reach.failedStep?.name }) {
+                let note = try await ourSide.evidence(withRefusals: true)
+                    .lastRefusal(of: entry.identity)
+                // What was noted long ago was of something else.
+                let earliest = PeerLink.nowMilliseconds() - Self.noteMillisecondsMaximum
+                evidence.refusedHere = note.flatMap { $0.atUnixMs >= earliest ? $0 : nil }
+            }
+            return evidence
+        }
         evidence.denials = await DenialProbe(
             link: link, configuration: configuration, unlisted: unlisted, refuser: refuser, theirs: theirs
         ).run()
@@ -65,9 +78,11 @@ package struct AcceptanceGathering: Sendable {
         return evidence
     }
 
-    /// A drill on a pull that is blocked shows nothing but that.
+    /// A drill on a pull that is blocked, or a peer that does not write, shows nothing but that.
     private func isStuck(_ evidence: AcceptanceEvidence) -> Bool {
         !plan.problems.isEmpty
+            || evidence.reach.healthProblem(atSeconds: PeerLink.nowMilliseconds() / 1_000) != nil
+            || evidence.latestTheirs?.logProblem != nil
             || evidence.flows.contains { $0.pull.state != "pulling" || $0.pull.nextOffset == nil }
     }
 }

@@ -99,6 +99,8 @@ package struct PeerLink: Sendable {
         let probe = await PeerProbe.run(settings, tls: tls, verifier: verifier)
         var visit = PeerVisit(reach: PeerReach(steps: probe.results.map(PeerReach.Step.init)))
         visit.error = probe.error
+        visit.reach.certificateNotAfter = probe.serverCertificate
+            .flatMap { try? X509Certificate(der: $0) }?.notAfter
         if probe.isGood { await ask(&visit) }
         visit.reach.failure =
             visit.error?.transportKind?.rawValue ?? visit.error?.failure?.reason

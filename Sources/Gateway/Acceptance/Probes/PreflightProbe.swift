@@ -62,7 +62,7 @@ package struct PreflightProbe: Sendable {
         if let own = report.certificates.first(where: { $0.role == "node" }) {
             evidence.certificate = PreflightEvidence.Certificate(
                 file: file, notBefore: own.notBefore, notAfter: own.notAfter, usages: own.usages,
-                chainProblem: chainProblem(), warnings: report.warnings)
+                chainProblem: chainProblem(), revocation: revocation(atSeconds: evidence.now))
         }
         do {
             _ = try NodeCredentials.load(configuration)
@@ -95,6 +95,45 @@ package struct PreflightProbe: Sendable {
             return error.sentence
         } catch {
             return "\(error)"
+        }
+    }
+
+    /// By the CRLs that a node of these files has in force, as who is called would judge.
+    private func revocation(atSeconds now: Int64) -> PreflightEvidence.Revocation {
+        let tls = configuration.tls
+        do {
+            guard let leaf = try X509Certificate.all(file: tls.certificateFile).first else {
+                return .unknown("\(tls.certificateFile) holds no certificate")
+            }
+            var authorities: [X509Certificate] = []
+            for file in tls.authorityFiles { authorities += try X509Certificate.all(file: file) }
+            // As if a CRL were required: what none says anything of is not known to be good.
+            var files = RevocationFiles(dataDirectory: configuration.dataDirectory)
+            var lists = try files.lists(
+                authorities: authorities, authorityFiles: tls.authorityFiles,
+                RevocationConfiguration(files: tls.revocation.files, isRequired: true), atSeconds: now)
+            // A peer's entry may name a CRL of the same CA.
+            for entry in try NodeCredentials.load(configuration, atSeconds: now).revocation.entries {
+                lists.take(entry.list, of: entry.authority)
+            }
+            let anchors = try TrustAnchors(
+                certificates: authorities, names: tls.authorityFiles, revocation: lists)
+            // Its dates are judged apart: what has expired may be revoked as well.
+            let then = min(max(now, leaf.notBefore), leaf.notAfter - 1)
+            for direction in [CallDirection.incoming, .outgoing] {
+                try anchors.verify(leaf, direction: direction, atSeconds: then)
+            }
+            return .good
+        } catch let refusal as CertificateRefusal {
+            switch refusal.kind {
+            case .revoked: return .revoked(refusal.sentence)
+            case .revocationUnknown: return .unknown("no current CRL of every CA above it is here")
+            default: return .unknown("it does not chain to our own anchors")
+            }
+        } catch let error as CertificateError {
+            return .unknown(error.sentence)
+        } catch {
+            return .unknown("certificate, key and CA files cannot be used together")
         }
     }
 
