@@ -123,6 +123,9 @@ extension CertCommand {
                     return "it chains to \(ca.joined(separator: ", "))"
                 }
             }
+            guard directory.config != nil || NodeConnection.environment("BSFG_CONFIG") != nil else {
+                throw CommandFailure(.usage, "say for whom: --config DIR (or BSFG_CONFIG), or --ca FILE")
+            }
             let verifier = try NodeCredentials.load(try directory.load()).verifier
             return { (leaf, direction) throws(CertificateRefusal) in
                 let caller = try verifier.check(leafDER: leaf.der, direction: direction)
