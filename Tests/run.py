@@ -30,6 +30,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/log_full_disk.py", 600),
     ("Tests/EndToEnd/log_disk_test.py", 600),
     ("Tests/EndToEnd/cli_test.py", 600),
+    ("Tests/EndToEnd/mistakes.py", 600),
     ("Tests/Interop/curl_tls.py", 600),
     ("Tests/Interop/connect_client.py", 600),
     ("Tests/Interop/connect_conformance.py", 600),

@@ -123,24 +123,23 @@ import WriteAheadLog
 
     @Test func `what an upload announces and does not send keeps nobody out`() throws {
         let store = try FileArtifactStore(
-            directory: FileArtifactStoreTests.root, capacityBytes: 300 << 20, indexSizes: smallIndex,
-            disk: SimulatedDisk(seed: 1), environment: SimulationClock(seed: 1).environment)
-        let slow = try store.beginUpload(expectedBytes: 250 << 20)
+            directory: FileArtifactStoreTests.root, capacityBytes: 300_000, reservationBytes: 64_000,
+            indexSizes: smallIndex, disk: SimulatedDisk(seed: 1),
+            environment: SimulationClock(seed: 1).environment)
+        let slow = try store.beginUpload(expectedBytes: 250_000)
         try slow.write(artifactBytes(1))
-        #expect(store.usage.reservedBytes == FileArtifactStore.reservationBytes)
+        #expect(store.usage.reservedBytes == 64_000)
         try store.put(artifactName("a"), artifactBytes(2))
-        // What they do send they hold, and so much ahead, until there is no room for both.
-        let other = try store.beginUpload(expectedBytes: 170 << 20)
-        try other.write(artifactBytes(3))
-        let piece = [UInt8](repeating: 1, count: 32 << 20)
-        var error: ArtifactError?
-        for _ in 0..<7 where error == nil {
-            do throws(ArtifactError) { try slow.write(piece) } catch let refusal { error = refusal }
-        }
+        let other = try store.beginUpload(expectedBytes: 170_000)
+        // What it does send it holds, and so much ahead, until there is no room for both.
+        let piece = [UInt8](repeating: 1, count: 40_000)
+        for _ in 0..<3 { try slow.write(piece) }
+        let error = #expect(throws: ArtifactError.self) { try slow.write(piece) }
         #expect(error?.kind == .full)
         slow.abandon()
+        try other.write(piece)
         other.abandon()
-        #expect(store.usage.reservedBytes == 0)
+        #expect(store.usage.reservedBytes == 0 && store.usage.bytes == 10_000)
     }
 
     @Test func `everything known survives a restart`() throws {

@@ -41,7 +41,7 @@ final class FileArtifactUpload: ArtifactUpload, @unchecked Sendable {
                 .failed, "more bytes come than the \(expectedBytes) that were announced")
         }
         if needed > reservedBytes {
-            let more = min(expectedBytes, needed + FileArtifactStore.reservationBytes) - reservedBytes
+            let more = min(expectedBytes, needed + store.reservationBytes) - reservedBytes
             try store.reserve(more)
             reservedBytes += more
         }

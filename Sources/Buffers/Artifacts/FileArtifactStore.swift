@@ -15,6 +15,9 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     /// Held while names change on disk; never while somebody waits in `names`.
     private let writer = Monitor()
     private let names: Mutex<ArtifactNames>
+    /// An upload holds what has come of it and so much ahead. What it only announced holds nothing: a length is one
+    /// line of a head, and whoever sends its bytes one by one would keep everybody else out.
+    let reservationBytes: UInt64
     private let capacityBytes: UInt64
     private let clock: ArtifactClock
     private let nextUpload = Atomic<UInt64>(0)
@@ -32,10 +35,11 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
     }
 
     init(
-        directory: String, capacityBytes: UInt64, indexSizes: ArtifactIndex.Sizes, disk: any Disk,
-        environment: LogEnvironment, whenDamaged: @escaping @Sendable (Digest) -> Void = { _ in }
+        directory: String, capacityBytes: UInt64, reservationBytes: UInt64 = 64 << 20,
+        indexSizes: ArtifactIndex.Sizes, disk: any Disk, environment: LogEnvironment, whenDamaged: @escaping @Sendable (Digest) -> Void = { _ in }
     ) throws(ArtifactError) {
         self.capacityBytes = capacityBytes
+        self.reservationBytes = reservationBytes
         self.whenDamaged = whenDamaged
         var names = ArtifactNames(
             recordBytesMaximum: ArtifactIndex.recordBytesMaximum(indexSizes))
@@ -108,7 +112,7 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
 
     package func beginUpload(expectedBytes: UInt64) throws(ArtifactError) -> any ArtifactUpload {
         guard usage.hasRoom(for: expectedBytes) else { throw .full(capacityBytes) }
-        let first = min(expectedBytes, FileArtifactStore.reservationBytes)
+        let first = min(expectedBytes, reservationBytes)
         try reserve(first)
         do throws(DiskError) {
             let free = try directory.disk.freeBytes(directory.root)
@@ -128,10 +132,6 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
             throw ArtifactError(.failed, error.sentence)
         }
     }
-
-    /// An upload holds what has come of it and so much ahead. What it only announced holds nothing: a length is one
-    /// line of a head, and whoever sends its bytes one by one would keep everybody else out.
-    static let reservationBytes: UInt64 = 64 << 20
 
     func reserve(_ bytes: UInt64) throws(ArtifactError) {
         let fits = names.withLock { names in
