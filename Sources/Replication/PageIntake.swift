@@ -99,6 +99,24 @@ package struct PageIntake: Sendable {
         }
     }
 
+    /// What no source serves that reads from where it was asked to: facts below it, or anything beyond where it says
+    /// that the page and its log end. Nil where there is nothing of it.
+    package static func stray(_ page: ReceivedPage, from offset: UInt64, to nextOffset: UInt64) -> String? {
+        if let head = page.headOffset, nextOffset > head {
+            return "the page ends before offset \(nextOffset), and its log before \(head)"
+        }
+        for entry in page.entries {
+            guard let range = offsets(entry) else { continue }
+            if range.upperBound >= nextOffset {
+                return "the page ends before offset \(nextOffset) and has an entry of offset \(range.upperBound)"
+            }
+            if entry.item == .message, range.lowerBound < offset {
+                return "offset \(offset) was asked for, and the page has a fact of offset \(range.lowerBound)"
+            }
+        }
+        return nil
+    }
+
     /// The position once every record is in.
     package var position: SourcePosition { position(after: records.count) }
 

@@ -293,6 +293,9 @@ package actor PullLoop {
         else {
             throw .refused(.malformedRequest, "the page does not say where the next one begins")
         }
+        if let sentence = PageIntake.stray(page, from: offset, to: nextOffset) {
+            throw .refused(.malformedRequest, sentence)
+        }
         counts.pageCount += 1
         counts.fetchedCount += UInt64(page.entries.count)
         counts.sourceHeadOffset = page.headOffset ?? counts.sourceHeadOffset

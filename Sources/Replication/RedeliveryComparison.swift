@@ -92,23 +92,24 @@ struct RedeliveryComparison {
             return .uncompared
         }
         guard let standing else {
+            // What was stored while keys were made otherwise has no key of this kind, and the same content.
+            if around().content(offset, entry.origin, position) == digest { return .same }
             return otherwise(
                 entry, offset, "offset \(offset) came again with "
                     + (keyedBy == .content ? "content that is" : "an id that is") + " not stored")
         }
         guard standing.content == digest else {
-            // Two facts with one id: the second one of them may be what was refused here.
-            return around().isLoss(offsets)
-                ? .uncompared
-                : .altered(
-                    "offset \(offset) came again with the id of our offset \(standing.offset) and other content")
+            // Two facts with one id: the second one of them may be what was refused here, and is forgotten since.
+            return otherwise(
+                entry, offset,
+                "offset \(offset) came again with the id of our offset \(standing.offset) and other content")
         }
         // Facts that say the same are one where content decides, wherever they come from.
         guard keyedBy == .identifier else { return .same }
         guard found.insert(standing.offset).inserted else {
             return otherwise(entry, offset, "offset \(offset) came again as the fact of another offset")
         }
-        if let began = origin(at: standing.offset), began.logUUID == position.logUUID, began.offset != offset {
+        if let began = around().places[standing.offset], began.logUUID == position.logUUID, began.offset != offset {
             // A source may have been given a fact once more, at another place, after it had lost or forgotten it.
             return otherwise(entry, offset, "offset \(offset) came again as the fact of offset \(began.offset)")
         }
@@ -128,38 +129,41 @@ struct RedeliveryComparison {
         return (try? quarantine.fact(identifier))?.storedRecord
     }
 
-    private func origin(at offset: UInt64) -> RecordOrigin? {
-        var origin: RecordOrigin?
-        _ = try? buffer.read(from: offset, maximumCount: 1, maximumBytes: .max) { record in
-            origin = (try? StoredRecord(record.payload))?.origin
-            return false
-        }
-        return origin
-    }
-
     // MARK: - By their place
 
-    /// What stands where the page's facts stand: read once, and only for those that are not found by their key.
+    /// What stands where the page's facts stand: read once, since each read is of a whole frame.
     private struct Window {
-        /// Where the facts began: in the log being read, or in another one that its zone has them from.
-        var origins: Set<Place> = []
-        /// Offsets of those that began in the log being read.
-        var facts: Set<UInt64> = []
-        /// In order.
-        var losses: [ClosedRange<UInt64>] = []
-
+        /// Where a fact began: in the log being read, or in another one that its zone has it from.
         struct Place: Hashable {
             var logUUID: [UInt8]
             var epoch: UInt64
             var offset: UInt64
         }
 
-        func hasFact(_ offset: UInt64, _ origin: RecordOrigin?, _ position: SourcePosition) -> Bool {
-            guard let origin else { return facts.contains(offset) }
+        /// By our offsets.
+        var places: [UInt64: Place] = [:]
+        /// The content digests of what began there; nil where the log has none.
+        var origins: [Place: Digest?] = [:]
+        /// The same by offsets of the log being read, of those that began in it.
+        var facts: [UInt64: Digest?] = [:]
+        /// In order.
+        var losses: [ClosedRange<UInt64>] = []
+
+        /// Nil where no fact stands that began there; its digest, if it has one, otherwise.
+        private func found(_ offset: UInt64, _ origin: RecordOrigin?, _ position: SourcePosition) -> Digest?? {
+            guard let origin else { return facts[offset] }
             let isOwn = origin.logUUID == position.logUUID
             let place = Place(
                 logUUID: origin.logUUID, epoch: origin.epoch, offset: isOwn ? offset : origin.offset)
-            return origins.contains(place) || !isOwn && facts.contains(offset)
+            return origins[place] ?? (isOwn ? nil : facts[offset])
+        }
+
+        func hasFact(_ offset: UInt64, _ origin: RecordOrigin?, _ position: SourcePosition) -> Bool {
+            found(offset, origin, position) != nil
+        }
+
+        func content(_ offset: UInt64, _ origin: RecordOrigin?, _ position: SourcePosition) -> Digest? {
+            found(offset, origin, position) ?? nil
         }
 
         func isLoss(_ offsets: ClosedRange<UInt64>) -> Bool {
@@ -176,8 +180,10 @@ struct RedeliveryComparison {
         if let window { return window }
         var made = Window()
         let head = buffer.headOffset
-        let distance = min(head, position.nextOffset - offsets.lowerBound + Self.displacementMaximum)
-        var next = max(buffer.firstOffset, head - distance)
+        // A source may say any offsets, up to the last one that there can be.
+        let (distance, isBeyond) = (position.nextOffset - offsets.lowerBound).addingReportingOverflow(
+            Self.displacementMaximum)
+        var next = max(buffer.firstOffset, isBeyond ? 0 : head - min(head, distance))
         let count = min(
             2 * FactLimits.pageFacts, Int(clamping: offsets.upperBound - offsets.lowerBound)
         ) + 2 * Int(Self.displacementMaximum)
@@ -205,9 +211,12 @@ struct RedeliveryComparison {
         guard let stored = try? StoredRecord(record.payload) else { return }
         guard stored.item != .message else {
             guard let origin = stored.origin else { return }
-            if origin.logUUID == position.logUUID { window.facts.insert(origin.offset) }
-            window.origins.insert(
-                Window.Place(logUUID: origin.logUUID, epoch: origin.epoch, offset: origin.offset))
+            let place = Window.Place(logUUID: origin.logUUID, epoch: origin.epoch, offset: origin.offset)
+            if origin.logUUID == position.logUUID {
+                window.facts.updateValue(record.contentDigest, forKey: origin.offset)
+            }
+            window.origins.updateValue(record.contentDigest, forKey: place)
+            window.places[record.offset] = place
             return
         }
         let entry = ReceivedEntry(storedRecord: Array(record.payload), offset: record.offset, statedDigest: nil)

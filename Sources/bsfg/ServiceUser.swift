@@ -12,7 +12,8 @@ enum ServiceUser {
         let user = UserName.of(owner)
         return "\(path) is \(user ?? "user \(owner)")'s, whose node could not open what root makes there; run it "
             + "as that user: sudo -u \(user ?? "'#\(owner)'") bsfg serve --config "
-            + shellQuoted(configuration.directory)
+            + "\(shellQuoted(configuration.directory)); or give --as-root, in a container or for a node that is thrown "
+            + "away"
     }
 
     /// Of the directory, or of the first one above it that is there: it would be made there.

@@ -131,9 +131,9 @@ import WriteAheadLog
         #expect(store.usage.reservedBytes == 64_000)
         try store.put(artifactName("a"), artifactBytes(2))
         let other = try store.beginUpload(expectedBytes: 170_000)
-        // What it does send it holds, and so much ahead, until there is no room for both.
+        // What it does send it holds, ahead as far as there is room, until there is none for both.
         let piece = [UInt8](repeating: 1, count: 40_000)
-        for _ in 0..<3 { try slow.write(piece) }
+        for _ in 0..<5 { try slow.write(piece) }
         let error = #expect(throws: ArtifactError.self) { try slow.write(piece) }
         #expect(error?.kind == .full)
         slow.abandon()

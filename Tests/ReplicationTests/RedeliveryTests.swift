@@ -40,7 +40,7 @@ import Testing
         let receiver = ReceiverDouble()
         let quarantine = MemoryQuarantine()
         let told = Told()
-        let keyedBy: PageIntake.KeyRule
+        var keyedBy: PageIntake.KeyRule
         private(set) var position = place(0)
         private var way: PageMaterialisation {
             materialisation(
@@ -193,6 +193,39 @@ import Testing
         #expect(
             try bench.again(page([(2, encoded(2)), (3, encoded(3, value: 7))]), told: 1)
                 == ["2 same", "3 altered"])
+    }
+
+    @Test func `what was stored while keys were made otherwise is known by its content`() throws {
+        let bench = try Bench()
+        bench.keyedBy = .content
+        #expect(
+            try bench.again(page([(2, encoded(2)), (3, encoded(3, value: 7))]), told: 1)
+                == ["2 same", "3 altered"])
+    }
+
+    @Test func `a source may say any offset, and nothing traps`() throws {
+        let bench = try Bench()
+        _ = try bench.take(gap(6, .max - 600))
+        #expect(try bench.again(page([(0, encoded(90)), (2, encoded(2))]), told: 1) == ["0 altered", "2 same"])
+        #expect(try bench.again(gap(0, .max - 700), told: 1) == ["0 uncompared"])
+    }
+
+    @Test func `a page has no fact below what was asked for, and nothing beyond its end`() throws {
+        func stray(_ bytes: [UInt8], from: UInt64) throws -> String? {
+            let page = try ReceivedPage(bytes)
+            return PageIntake.stray(page, from: from, to: try #require(page.nextOffset))
+        }
+        let facts = try page([(4, encoded(4)), (5, encoded(5))])
+        #expect(try stray(facts, from: 4) == nil)
+        #expect(try stray(facts, from: 5) == "offset 5 was asked for, and the page has a fact of offset 4")
+        // A gap may have begun before.
+        #expect(try stray(gap(2, 9), from: 6) == nil)
+        #expect(
+            try stray(Self.write([(7, encoded(7))], next: 6, head: 9), from: 4)
+                == "the page ends before offset 6 and has an entry of offset 7")
+        #expect(
+            try stray(Self.write([(7, encoded(7))], next: 8, head: 7), from: 4)
+                == "the page ends before offset 8, and its log before 7")
     }
 
     // MARK: - Asked for

@@ -41,9 +41,15 @@ final class FileArtifactUpload: ArtifactUpload, @unchecked Sendable {
                 .failed, "more bytes come than the \(expectedBytes) that were announced")
         }
         if needed > reservedBytes {
-            let more = min(expectedBytes, needed + store.reservationBytes) - reservedBytes
-            try store.reserve(more)
-            reservedBytes += more
+            let ahead = min(expectedBytes, needed + store.reservationBytes)
+            do throws(ArtifactError) {
+                try store.reserve(ahead - reservedBytes)
+                reservedBytes = ahead
+            } catch {
+                // Where there is no room for what is to come there may be for what is here.
+                try store.reserve(needed - reservedBytes)
+                reservedBytes = needed
+            }
         }
         let result = bytes.withUnsafeBytes { bytes in
             hash.update(bytes)

@@ -105,9 +105,13 @@ struct AdminHandler: AdminCodec, Sendable {
         status.notBeforeUnixMs = leaf.notBefore * 1_000
         status.notAfterUnixMs = leaf.notAfter * 1_000
         status.refusedFiles = await reloader.refusedFiles ?? ""
-        let problem = try? await pool.run { () throws(BufferError) in credentials.ownProblem() }
-        status.problem = problem ?? ""
+        status.problem = await AdminHandler.problem(credentials) ?? ""
         return status
+    }
+
+    /// Not on the disk's threads: a disk that hangs is what a status has to tell.
+    @concurrent private static func problem(_ credentials: NodeCredentials) async -> String? {
+        credentials.ownProblem()
     }
 
     private func stream(_ log: StreamLog) -> Bsfg_Admin_V1_StreamStatus {

@@ -120,6 +120,7 @@ actor ArtifactPrefetch {
     }
 
     private func look() {
+        guard !isStopped else { return }
         if pass.isEmpty {
             guard store.usage.pending > 0 || !parts.isEmpty else { return }
             pass = store.pendingNames()[...]
@@ -145,7 +146,6 @@ actor ArtifactPrefetch {
 
     /// The place that a fetch leaves is taken at once while fetches come to something.
     private func goOn(after outcome: PrefetchPlan.Outcome) {
-        guard !isStopped else { return }
         switch outcome {
         case .stored: look()
         case .missing, .notGranted:

@@ -36,11 +36,16 @@ extension NodeCredentials {
     /// only where the one before was its, too; else it is the site's CA that has to sign. Reads files.
     package static func renewalCommand(_ configuration: NodeConfiguration) -> String {
         guard isOfAnotherAuthority(configuration) else { return certificateCommand(configuration) + " --force" }
+        let directory = directory(configuration)
+        // Where nothing is said the import checks against the ca.crt beside the pair.
+        let authority = configuration.tls.authorityFiles.first.map { file in
+            file.utf8.elementsEqual("\(directory)/ca.crt".utf8) ? "" : " --ca \(shellQuoted(file))"
+        }
         return "bsfg cert csr \(holder(configuration)), and when its CA has signed the request: bsfg cert import "
-            + "FILE --out \(shellQuoted(directory(configuration)))"
+            + "FILE --out \(shellQuoted(directory))\(authority ?? "")"
     }
 
-    private static func isOfAnotherAuthority(_ configuration: NodeConfiguration) -> Bool {
+    static func isOfAnotherAuthority(_ configuration: NodeConfiguration) -> Bool {
         let file = "\(authority(configuration))/\(CertificateAuthority.certificateName)"
         guard let leaf = try? X509Certificate.all(file: configuration.tls.certificateFile).first else {
             return false

@@ -21,6 +21,8 @@ package struct NodeCredentials: Sendable {
     private let anchors: TrustAnchors
     /// Whether our own chain leads to a CA that is trusted here, whatever its dates and usages are.
     let isAnchored: Bool
+    /// Why the pair that lies in the files is not the one in force; nil where it is.
+    let withheldPair: String?
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
@@ -54,7 +56,7 @@ package struct NodeCredentials: Sendable {
         let seen = CertificateFileState(watchedFiles(configuration), staleLists: 0)
         try requireFiles(configuration)
         do {
-            let (chain, keyPEM) = try ownPair(configuration)
+            var (chain, keyPEM) = try ownPair(configuration)
             let trust = trustFiles(configuration)
             let authorities = try AuthorityFiles(trust)
             var revocation = RevocationFiles(
@@ -65,11 +67,15 @@ package struct NodeCredentials: Sendable {
                 generation: generation)
             revocation.warnUnused(in: trust, configuration.tls.certificateFile)
             let anchors = try ownAnchors(configuration, authorities, revocation)
-            let check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
+            var check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
+            var withheldPair: String?
             if let replaced, let obstacle = check.obstacle(anchors: anchors, replacing: replaced) {
-                throw refused(
-                    configuration.tls.certificateFile,
-                    "\(obstacle); the pair in force stays until there is a better one")
+                withheldPair =
+                    "\(configuration.tls.certificateFile): \(obstacle); the pair in force stays until there is a "
+                    + "better one"
+                // Only the pair stays: whom a CRL revokes, or an entry lets in no more, does not wait for it.
+                (chain, keyPEM) = (replaced.chain, replaced.keyPEM)
+                check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
             }
             return NodeCredentials(
                 chain: chain, keyPEM: keyPEM, verifier: verifier, revocation: revocation,
@@ -77,7 +83,7 @@ package struct NodeCredentials: Sendable {
                 serverTLS: RPCServerTLS(
                     certificateChain: chain, privateKey: keyPEM, trustRoots: anchors.certificates),
                 fileState: seen.with(staleLists: revocation.staleCount(atSeconds: now)),
-                anchors: anchors, isAnchored: check.isAnchored(anchors),
+                anchors: anchors, isAnchored: check.isAnchored(anchors), withheldPair: withheldPair,
                 warnings: check.warnings(anchors: anchors) + revocation.warnings)
         } catch let error as ConfigurationError {
             throw error
@@ -125,7 +131,7 @@ package struct NodeCredentials: Sendable {
         func isIn(_ files: [String]) -> Bool { files.contains { $0.utf8.elementsEqual(path.utf8) } }
         let own = "\(ConfigurationPaths(directory: configuration.directory).root)/ca/"
             + CertificateAuthority.certificateName
-        if isIn(configuration.tls.authorityFiles), CertificateFiles.exists(own) {
+        if isIn(configuration.tls.authorityFiles), CertificateFiles.exists(own), !isOfAnotherAuthority(configuration) {
             return refused(
                 path, "the file does not exist; it holds the CA certificate that this zone is trusted by",
                 command: "cp \(shellQuoted(own)) \(shellQuoted(path))")

@@ -32,7 +32,8 @@ struct OwnCertificateCheck {
                 leaf, direction: .incoming, atSeconds: max(leaf.notBefore, min(now, leaf.notAfter - 1)))
             return true
         } catch {
-            return error.kind != .unknownIssuer
+            // What is found out before a chain is looked for says nothing of one.
+            return error.kind != .unknownIssuer && error.kind != .wrongUsage && error.kind != .unsupportedKey
         }
     }
 

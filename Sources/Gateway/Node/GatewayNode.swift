@@ -89,6 +89,10 @@ package final class GatewayNode: Sendable {
         bound.server.withLock { $0 = server }
         for log in logs.all { GatewayNode.tell(log, logger) }
         LogsOfDirectory(configuration.dataDirectory).warn(configuration, logger)
+        if let problem = logs.zoneProblem {
+            logger.warning(
+                "\(problem.sentence); the next start says it", metadata: ["event": "zone_not_kept"])
+        }
     }
 
     /// Listens and begins to pull.

@@ -94,7 +94,9 @@ package struct LogsOfDirectory: Sendable {
     private func profileRefusal(_ configuration: NodeConfiguration) -> String? {
         for stream in configuration.streams {
             let forward = "\(directory)/forward/\(stream.name)"
-            let origins = ((try? LinuxDisk().list(forward)) ?? []).sorted()
+            // Of the logs that the node opens, and of no other that somebody keeps there.
+            let pulled = configuration.cursors.filter { $0.stream.utf8.elementsEqual(stream.name.utf8) }.map(\.origin)
+            let origins = Set(pulled).sorted()
             for log in ["\(directory)/store/\(stream.name)"] + origins.map({ "\(forward)/\($0)" }) {
                 // A log that cannot be looked into says so when it is opened.
                 guard let stored = try? LogInspector.storedProfile(directory: log),

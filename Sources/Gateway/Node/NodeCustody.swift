@@ -9,10 +9,12 @@ struct NodeCustody: Sendable {
     let refusals = HistoryRefusals()
     let faults: FaultPoints
     let logger: Logger
+    private let redelivery: RedeliveryWatch
 
     /// Opens the quarantine of the data directory. Blocks.
     init(_ configuration: NodeConfiguration, logger: Logger) throws(NodeError) {
         self.logger = logger
+        redelivery = RedeliveryWatch(logger: logger)
         faults = try FaultPoints.fromEnvironment(isStrict: configuration.isStrict)
         do throws(BufferError) {
             quarantine = try LogQuarantine(
@@ -37,8 +39,8 @@ struct NodeCustody: Sendable {
             halts: log.stream.profile == .silStrict, now: { GatewayNode.nowMilliseconds() },
             quarantined: { [logger] facts in QuarantineWatch(logger: logger).tell(facts) },
             reached: { [faults] step in faults.reached(FaultPoints.Step(step)) },
-            altered: { [logger] entries in
-                RedeliveryWatch(logger: logger).tell(entries, stream: log.stream.name, origin: origin)
+            altered: { [redelivery] entries in
+                redelivery.tell(entries, stream: log.stream.name, origin: origin)
             })
     }
 

@@ -118,7 +118,20 @@ actor Reloader {
                 "changes": "\(applied.changes.changes.map(\.key).joined(separator: " "))",
             ])
         if let error = tell(applied.shortfall) { throw error }
+        if let sentence = credentials.withheldPair {
+            tellRefused(sentence, instead: nil)
+            throw ServiceError(.malformedRequest, "\(sentence); the rest of what was read is in force")
+        }
         return applied.changes
+    }
+
+    /// Once for each sentence: files that stay as they are are looked at again and again.
+    private func tellRefused(_ sentence: String, instead before: String?) {
+        refusedFiles = sentence
+        guard sentence != before else { return }
+        logger.warning(
+            "changed certificate files are not in force: \(sentence)",
+            metadata: ["event": "certificates_refused"])
     }
 
     /// The error for whoever asked for the reload.
@@ -133,11 +146,17 @@ actor Reloader {
     }
 
     /// Reads certificates, keys, CA files and CRLs again, with the configuration in force.
-    /// - Throws: why they are not put in force; those before stay.
+    /// - Throws: why they are not put in force; those before stay. Where it is only the pair, the rest is in force.
     func reloadCertificates() async throws(ServiceError) {
+        let before = refusedFiles
         do throws(ServiceError) {
             let applied = try await apply(.certificates)
             let leaf = credentials.leaf
+            let withheld = credentials.withheldPair
+            if let withheld, withheld == before {
+                _ = tell(applied.shortfall)
+                throw ServiceError(.malformedRequest, withheld)
+            }
             logger.notice(
                 "certificates reloaded",
                 metadata: [
@@ -145,11 +164,9 @@ actor Reloader {
                     "not_after": "\(UTCText.text(leaf.notAfter))",
                 ])
             _ = tell(applied.shortfall)
+            if let withheld { throw ServiceError(.malformedRequest, withheld) }
         } catch {
-            if error.reason != .overloaded { refusedFiles = error.message }
-            logger.warning(
-                "changed certificate files are not in force: \(error.message)",
-                metadata: ["event": "certificates_refused"])
+            if error.reason != .overloaded { tellRefused(error.message, instead: before) }
             throw error
         }
     }

@@ -51,6 +51,7 @@ package final class StreamLogs: Sendable {
         var byName: [StreamLog.Name: StreamLog] = [:]
         /// The store logs by their streams, whose names are ASCII.
         var stores: [String: LogStoreBuffer] = [:]
+        var zoneProblem: NodeError?
     }
 
     package var all: [StreamLog] { contents.withLock { $0.all } }
@@ -60,14 +61,23 @@ package final class StreamLogs: Sendable {
     /// Held while a consumer is made: its name is looked for in every log first.
     private let creation = Monitor()
 
+    /// Why nothing says beside the logs whose they are; nil where it does.
+    var zoneProblem: NodeError? { contents.withLock { $0.zoneProblem } }
+
     /// Opens (and where absent makes) every log that the configuration asks for. Blocks.
     package init(_ configuration: NodeConfiguration) throws(NodeError) {
         lock = try StreamLogs.lock(configuration.dataDirectory)
         indexBudget = KeyIndexBudget(maximumBytes: configuration.indexBudgetBytes)
         let present = LogsOfDirectory(configuration.dataDirectory)
         if let refusal = present.refusal(configuration) { throw NodeError(refusal) }
-        try present.claim(configuration)
         _ = try openMissing(configuration)
+        // Behind the logs: a start that came to none of them says nothing of whose they are. And without room for
+        // it the next start says so: readers have to be able to confirm on a full disk.
+        do throws(NodeError) {
+            try present.claim(configuration)
+        } catch {
+            contents.withLock { $0.zoneProblem = error }
+        }
     }
 
     /// Opens (and where absent makes) the logs that a configuration asks for and that are not open. None is

@@ -59,6 +59,7 @@ enum ConnectErrorBody {
                 Bsfg_V1_ErrorDetail.self, [UInt8](bytes), .proto)
         else { return nil }
         told.field = ShownText.line(told.field)
+        told.reason = ShownText.line(told.reason, bytes: codeBytesMaximum)
         return told
     }
 

@@ -51,7 +51,8 @@ struct PeerDenyTest: AsyncParsableCommand {
             }
         let denials = await DenialProbe(
             link: link, configuration: configuration, unlisted: unlisted,
-            refuser: try refuser.refuser(), theirs: try await refuser.theirs()
+            refuser: try refuser.refuser(), theirs: try await refuser.theirs(of: entry.id),
+            isLive: refuser.isLive
         ).run()
         switch output.format {
         case .table:

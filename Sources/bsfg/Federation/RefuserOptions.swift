@@ -25,13 +25,30 @@ struct RefuserOptions: ParsableArguments {
 
     func refuser() throws -> Refuser? { Refuser(side, or: try file()) }
 
-    /// What the peer says of itself, where it was given.
-    func theirs() async throws -> NodeEvidence? {
-        guard let side else { return try file() }
-        return try await CommandFailure.calling { () async throws(RPCClientError) in
-            try await side.evidence()
+    /// What the peer says of itself, where it was given: of now, and not another one's.
+    func theirs(of peer: String) async throws -> NodeEvidence? {
+        let told: NodeEvidence?
+        if let side {
+            told = try await CommandFailure.calling { () async throws(RPCClientError) in
+                try await side.evidence()
+            }
+        } else {
+            told = try file()
         }
+        guard let told else { return nil }
+        guard told.zone.utf8.elementsEqual(peer.utf8) else {
+            throw CommandFailure(.usage, "the evidence is of zone \(told.zone), not of \(peer); give that of \(peer)")
+        }
+        guard told.isOfNow() else {
+            throw CommandFailure(
+                .usage,
+                "the evidence of \(peer) was not taken within the last 24 hours, and what it grants may be another "
+                    + "thing now; take it again with: bsfg federation evidence")
+        }
+        return told
     }
+
+    var isLive: Bool { peerAdmin != nil }
 
     private var side: FederationDrill.Side? { peerAdmin.map { FederationDrill.Side(socketPath: $0) } }
 

@@ -30,6 +30,11 @@ extension HandoffCriteria {
                 "accept again when both are at rest")
         }
         let risen = evidence.flows.filter { drilledCount($0) > 0 }
+        guard evidence.flows.contains(where: beginsAtSource) else {
+            return open(
+                name, "all that crosses here began elsewhere, so that the drill moves no position: watch one rise, and "
+                    + "answer for it", "--waive cursor=REASON")
+        }
         guard !risen.isEmpty else {
             return open(
                 name, "no position was seen to rise: the drill appended nothing that one takes from the other",
@@ -39,6 +44,12 @@ extension HandoffCriteria {
             name,
             "\(risen.map(\.name).joined(separator: ", ")) rose by what the drill appended, no position went "
                 + "back, and each source's cursor stands where the receiver's log does")
+    }
+
+    /// Whether the pull's facts are its source's own, as those of a drill are.
+    private func beginsAtSource(_ flow: AcceptanceEvidence.Flow) -> Bool {
+        let isOurs = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
+        return flow.pull.origin.utf8.elementsEqual((isOurs ? evidence.peer : evidence.ours.zone).utf8)
     }
 
     /// Facts of the drill that a pull has to bring.

@@ -30,9 +30,7 @@ package struct PreflightCriteria {
 
     private var credentials: Criterion {
         if let problem = evidence.credentialsProblem {
-            return .failed(
-                "certificate", "3.1", problem,
-                command: evidence.certificate == nil ? evidence.certificateCommand : evidence.renewalCommand)
+            return .failed("certificate", "3.1", problem, command: evidence.credentialsCommand)
         }
         return .passed("certificate", "3.1", "certificate, key and identity belong together")
     }
@@ -106,7 +104,7 @@ package struct PreflightCriteria {
     private var revocation: Criterion {
         if case .revoked(let sentence) = evidence.certificate?.revocation {
             return .failed(
-                "crl", "3.3", sentence, command: "\(evidence.certificateCommand) --force")
+                "crl", "3.3", sentence, command: evidence.renewalCommand)
         }
         guard !evidence.revocations.isEmpty else {
             return .notChecked(

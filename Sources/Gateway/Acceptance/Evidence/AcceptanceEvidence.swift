@@ -84,3 +84,11 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
         return flows
     }
 }
+
+extension NodeEvidence {
+    /// Whether it says something of now, by this machine's clock.
+    package func isOfNow(atMilliseconds now: Int64 = PeerLink.nowMilliseconds()) -> Bool {
+        takenAtUnixMs >= now - HandoffCriteria.evidenceMillisecondsMaximum
+            && takenAtUnixMs <= now + HandoffCriteria.clockMillisecondsMaximum
+    }
+}

@@ -29,6 +29,8 @@ package struct PreflightEvidence: Sendable, Equatable {
     package var certificate: Certificate?
     /// Why certificate, key and trust files cannot be used together.
     package var credentialsProblem: String?
+    /// What helps against it; nil where no command does.
+    package var credentialsCommand: String?
     package var keyExposure: String?
     package var anchors: [String] = []
     package var revocations: [RevocationFile] = []

@@ -52,7 +52,8 @@ package struct AcceptanceGathering: Sendable {
             return evidence
         }
         evidence.denials = await DenialProbe(
-            link: link, configuration: configuration, unlisted: unlisted, refuser: refuser, theirs: theirs
+            link: link, configuration: configuration, unlisted: unlisted, refuser: refuser,
+            theirs: evidence.seenTheirs, isLive: theirSide != nil
         ).run()
         // Pulls that were just allowed, or a gate that was just opened, need a moment; what never comes to
         // agree is judged by its own state.

@@ -54,13 +54,16 @@ package struct DenialProbe: Sendable {
     /// Where it is given, the refuser's own note of each refusal is read.
     let refuser: Refuser?
     /// What the peer really has and does not grant us; empty where its evidence is not given.
+    /// Of those: what the peer says of itself now is tried whole, a file may say anything.
+    private let triedMaximum: Int
     let withheld: [WithheldStream]
 
     /// - Parameter theirs: the peer's own evidence, by which it is known what it really has.
     package init(
         link: PeerLink, configuration: NodeConfiguration, unlisted: Certificate? = nil,
-        refuser: Refuser? = nil, theirs: NodeEvidence? = nil
+        refuser: Refuser? = nil, theirs: NodeEvidence? = nil, isLive: Bool = false
     ) {
+        triedMaximum = isLive ? .max : WithheldStream.countMaximum
         withheld = theirs.map { WithheldStream.all(in: $0, from: configuration.zone) } ?? []
         self.link = link
         self.configuration = configuration
@@ -76,15 +79,15 @@ package struct DenialProbe: Sendable {
             found.append(await origin(client))
             found.append(await append(client))
             found.append(await administration(client))
-            for stream in withheld.prefix(WithheldStream.countMaximum) {
+            for stream in withheld.prefix(triedMaximum) {
                 found.append(await real(stream, client))
             }
-            if withheld.count > WithheldStream.countMaximum {
+            if withheld.count > triedMaximum {
                 found.append(
                     Denial(
                         name: WithheldStream.namePrefix, verdict: .notChecked, reason: "",
                         sentence: "\(link.name) has more streams that it does not grant than the "
-                            + "\(WithheldStream.countMaximum) that were tried"))
+                            + "\(triedMaximum) that were tried; with --peer-admin all are"))
             }
             WithheldStream.weigh(&found)
             await client.close()

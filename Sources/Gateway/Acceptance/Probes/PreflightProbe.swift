@@ -68,6 +68,7 @@ package struct PreflightProbe: Sendable {
             _ = try NodeCredentials.load(configuration)
         } catch {
             evidence.credentialsProblem = error.problems.first.map { "\($0.file): \($0.sentence)" }
+            evidence.credentialsCommand = error.command
         }
         let entry = configuration.peer(id: peer)
         let files = entry?.authorityFiles ?? configuration.tls.authorityFiles

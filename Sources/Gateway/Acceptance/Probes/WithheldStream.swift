@@ -1,6 +1,6 @@
 /// A stream of an origin that a node has and does not grant to a zone, by the node's own evidence.
 struct WithheldStream: Sendable, Equatable {
-    /// How many are tried: a file of evidence may say anything.
+    /// How many are tried of a file of evidence, which may say anything.
     static let countMaximum = 64
     static let namePrefix = "stream:"
 

@@ -1,7 +1,8 @@
 /// Decides when changed certificate files are read again, and when it has taken too long that they
 /// cannot be used. A value without I/O: it is shown the files' state now and then.
 struct CertificateWatchMachine: Sendable {
-    /// How long files may be unusable, as between the two halves of a new pair, before it is an alarm.
+    /// How long files may be unusable, as between the two halves of a new pair, before it is an alarm; and how often
+    /// they are read again although they stayed as they are.
     static let patienceMilliseconds: Int64 = 30_000
 
     /// How long files have to stay as they are before they are read: who writes several, or a long one, is
@@ -22,7 +23,7 @@ struct CertificateWatchMachine: Sendable {
     private var seen: CertificateFileState
     /// When `seen` was first seen so; nil for what was there before the first look.
     private var seenSinceMilliseconds: Int64?
-    private var failure: (sentence: String, sinceMilliseconds: Int64)?
+    private var failure: (sinceMilliseconds: Int64, triedMilliseconds: Int64)?
     private var hasAlarmed = false
 
     /// - Parameter state: of the files in force.
@@ -40,9 +41,10 @@ struct CertificateWatchMachine: Sendable {
             tried = state
             return .reload
         }
-        if let failure, !hasAlarmed, now - failure.sinceMilliseconds >= Self.patienceMilliseconds {
-            hasAlarmed = true
-            return .alarm(failure.sentence)
+        // A certificate that was not valid yet may be now, and an operator's reload may have taken what was refused.
+        if let failure {
+            let awaited = hasAlarmed ? failure.triedMilliseconds : failure.sinceMilliseconds
+            if now - awaited >= Self.patienceMilliseconds { return .reload }
         }
         return .none
     }
@@ -56,7 +58,10 @@ struct CertificateWatchMachine: Sendable {
             defer { (failure, hasAlarmed) = (nil, false) }
             return hasAlarmed ? .recovered : .none
         }
-        failure = (sentence, failure?.sinceMilliseconds ?? now)
-        return .none
+        let since = failure?.sinceMilliseconds ?? now
+        failure = (since, now)
+        guard !hasAlarmed, now - since >= Self.patienceMilliseconds else { return .none }
+        hasAlarmed = true
+        return .alarm(sentence)
     }
 }
