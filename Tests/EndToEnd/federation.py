@@ -543,7 +543,7 @@ def spoiled(checks, pair):
     run("cert", "issue", "--ca", site.directory / "other-ca", "--identity", "plant-a-bsfg", "--address",
         "127.0.0.1", "--out", other)
     with pair.certificate(pair.theirs, other):
-        fails_by_certificate(checks, pair, "wrong CA", other, "unknown_ca", "not of a CA in our trust file",
+        fails_by_certificate(checks, pair, "wrong CA", other, "unknown_ca", "which is not in",
                              "of no CA that is trusted here")
         nobody_refuses(checks, pair, "a server that we do not trust")
         checks.eventually(
@@ -554,7 +554,7 @@ def spoiled(checks, pair):
                             if peer["id"] == "plant-b" else {})} for peer in pair.ours.peers]
         with pair.files(pair.ours, peers=mine):
             fails_by_certificate(checks, pair, "right name from another peer's CA", other, "unknown_issuer",
-                                 "not of a CA in our trust file", "which is not in")
+                                 "which is not in", "if it is to be trusted")
     for what, reason, words, directory in (
             ("CN and SAN that disagree", "ambiguous_identity", ["'plant-a-bsfg' and 'plant-b-bsfg'"],
              issue(site, "names", "plant-a-bsfg", ["plant-b-bsfg"])),
@@ -572,7 +572,7 @@ def spoiled(checks, pair):
         "--out", intermediate)
     with pair.certificate(pair.theirs, intermediate):
         fails_by_certificate(checks, pair, "missing issuing CA", intermediate, "unknown_ca",
-                             "not of a CA in our trust file", "of no CA that is trusted here")
+                             "which is not in", "of no CA that is trusted here")
     revoked = site.directory / "revoked"
     run("cert", "issue", "--ca", site.authority_directory, "--identity", "plant-a-bsfg", "--address",
         "127.0.0.1", "--out", revoked)
