@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Facts
 internal import Gateway
 // `stdout` is a variable in C; nobody assigns it.
 @preconcurrency internal import Glibc
@@ -223,11 +224,7 @@ struct Table {
 
     /// Without control characters.
     static func printable(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.map(safe)))
-    }
-
-    private static func safe(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
-        scalar.properties.generalCategory == .control ? "\u{FFFD}" : scalar
+        ShownText.line(text, bytes: .max)
     }
 
     var text: String {

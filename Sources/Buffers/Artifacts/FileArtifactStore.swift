@@ -36,7 +36,8 @@ package final class FileArtifactStore: ArtifactStore, @unchecked Sendable {
 
     init(
         directory: String, capacityBytes: UInt64, reservationBytes: UInt64 = 64 << 20,
-        indexSizes: ArtifactIndex.Sizes, disk: any Disk, environment: LogEnvironment, whenDamaged: @escaping @Sendable (Digest) -> Void = { _ in }
+        indexSizes: ArtifactIndex.Sizes, disk: any Disk, environment: LogEnvironment,
+        whenDamaged: @escaping @Sendable (Digest) -> Void = { _ in }
     ) throws(ArtifactError) {
         self.capacityBytes = capacityBytes
         self.reservationBytes = reservationBytes

@@ -91,7 +91,7 @@ package final class GatewayNode: Sendable {
         LogsOfDirectory(configuration.dataDirectory).warn(configuration, logger)
         if let problem = logs.zoneProblem {
             logger.warning(
-                "\(problem.sentence); the next start says it", metadata: ["event": "zone_not_kept"])
+                "\(problem.sentence); the next start tries again", metadata: ["event": "zone_not_kept"])
         }
     }
 

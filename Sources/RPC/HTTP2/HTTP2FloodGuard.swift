@@ -45,14 +45,9 @@ struct HTTP2FloodGuard {
         return count(now)
     }
 
-    /// More waits to be sent than there is a use for.
-    mutating func queueIsFull() -> Bool {
-        isFlooded = true
-        return false
-    }
-
-    /// A head, unpacked, is several times what one may be.
-    mutating func headIsABomb() -> Bool {
+    /// More at once than there is a use for: frames that wait to be sent, or a head that unpacks to several times
+    /// what one may be.
+    mutating func isTooMuch() -> Bool {
         isFlooded = true
         return false
     }

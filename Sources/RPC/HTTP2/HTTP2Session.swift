@@ -326,7 +326,7 @@ extension HTTP2Session {
     func frameBegins(_ header: nghttp2_frame_hd) -> Bool {
         // A client queues what it wants to ask, a server only what it was made to.
         if role == .server, nghttp2_session_get_outbound_queue_size(session) > limits.queuedFrames {
-            return flood.queueIsFull()
+            return flood.isTooMuch()
         }
         return flood.frameBegins(header, now)
     }
@@ -352,7 +352,7 @@ extension HTTP2Session {
         stream.headBytes += name.count + value.count + 32
         // What is over the limit gets an answer that says so. What is far over it is a few bytes on the wire that
         // refer to the table of fields again and again: nobody needs that, and a reset would let him go on.
-        guard stream.headBytes <= 4 * limits.headBytes else { return flood.headIsABomb() }
+        guard stream.headBytes <= 4 * limits.headBytes else { return flood.isTooMuch() }
         guard stream.headState == .collecting else { return true }
         if stream.headFields > limits.headFields || stream.headBytes > limits.headBytes
             || name.count + value.count > limits.fieldBytes
