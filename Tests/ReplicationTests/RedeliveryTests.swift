@@ -228,6 +228,25 @@ import Testing
                 == "the page ends before offset 8, and its log before 7")
     }
 
+    @Test func `a pull takes nothing of such a page`() async throws {
+        let pool = BlockingPool(name: "test", threadCount: 2)
+        let (origin, receiver) = (try SourceDouble(12, pageCount: 4), ReceiverDouble())
+        let loop = PullLoop(
+            source: origin, materialisation: materialisation(receiver), pool: pool, log: { _ in })
+        await loop.start()
+        try await eventually("everything crosses") { receiver.position?.nextOffset == 12 }
+        let strayPage = try Self.write([(3, encoded(3)), (12, encoded(12))], next: 13, head: 13)
+        origin.changePages { page in
+            guard let read = try? ReceivedPage(page), !read.entries.isEmpty else { return }
+            page = strayPage
+        }
+        try origin.append(12..<13)
+        try await eventually("it is refused") { await loop.report().failureCount > 0 }
+        #expect(receiver.position?.nextOffset == 12)
+        await loop.stop()
+        pool.stop()
+    }
+
     // MARK: - Asked for
 
     /// A pull that has everything of 12 facts and asks for the last 8 again from a source that changed.
