@@ -18,7 +18,7 @@ SECONDS ?= 60
 PROVE_MINUTES ?= 35
 SCHEDULES ?= 200
 
-.PHONY: demo test prove schedules hostile fuzz bench micro install deps bench-deps release check-generated clean
+.PHONY: demo test prove schedules hostile fuzz bench micro install deps bench-deps release clean
 
 demo: release
 	$(RELEASE)/release/bsfg demo $(DEMO_FLAGS)
@@ -58,9 +58,6 @@ deps:
 
 bench-deps:
 	@scripts/bench-deps.sh
-
-check-generated:
-	Sources/Facts/Wire/regenerate.sh --check
 
 clean:
 	rm -rf $(DEBUG) $(RELEASE) $(FUZZ) .build-prove .build-bench .build-micro .venv .venv-bench

@@ -60,6 +60,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/federation_lies.py", 1200),
     ("Tests/EndToEnd/embedding.py", 600),
     ("Tests/EndToEnd/documents.py", 300),
+    ("Tests/EndToEnd/generated.py", 1200),
     ("Tests/EndToEnd/bench_harness.py", 600),
     ("Tests/EndToEnd/micro_benchmarks.py", 2400),
     ("Tests/decisions.py", 300),

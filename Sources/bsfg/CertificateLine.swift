@@ -4,8 +4,6 @@ internal import RPC
 
 /// A node's own certificate, as `bsfg status` shows it.
 struct CertificateLine {
-    static let daysLeftMinimum: Int64 = 30
-
     let certificate: Bsfg_Admin_V1_NodeCertificate
     var now = Int64(time(nil))
 
@@ -37,7 +35,7 @@ struct CertificateLine {
         if now < notBefore { return "not valid before \(UTCText.text(notBefore)), others refuse it\(advice)" }
         if now >= notAfter { return "EXPIRED at \(UTCText.text(notAfter)), others refuse it\(advice)" }
         return "until \(UTCText.text(notAfter)), \(daysLeft) days"
-            + (daysLeft < Self.daysLeftMinimum ? advice : "")
+            + (daysLeft < CertificateStatus.daysLeftMinimum ? advice : "")
     }
 
     var json: JSONOutput {

@@ -134,6 +134,7 @@ struct ConfigCommand: ParsableCommand {
             let answer = try await CommandFailure.calling { () async throws(RPCClientError) in
                 try await client.reload()
             }
+            for warning in answer.warnings { StandardError.line("warning: \(warning)") }
             switch output.format {
             case .table:
                 StandardOutput.line(
@@ -158,6 +159,7 @@ struct ConfigCommand: ParsableCommand {
                                     ])
                                 })
                         ),
+                        ("warnings", .list(answer.warnings.map { .text($0) })),
                     ]))
             }
         }

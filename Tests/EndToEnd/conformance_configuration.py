@@ -149,7 +149,7 @@ def starts(checks, site):
     name = consumer_name(enterprise, source)
     wait_until("the cursor", lambda: source.cursor(name) is not None)
     assert producer.append(fact("new")).ok
-    wait_until("the new fact", lambda: enterprise.head("plant-a") == 1)
+    wait_until("the new fact", lambda: source.cursor(name) == source.head())
     wait_until("the other stream", lambda: len(offsets(enterprise, OTHER_STREAM)) == 10)
     settle(source, idmz)
     checks.equal(

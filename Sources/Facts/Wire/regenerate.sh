@@ -1,14 +1,15 @@
 #!/bin/sh
 # Writes again what is made from docs/api: the Swift messages and the descriptor set.
-# Needs protoc (Debian: protobuf-compiler). protoc-gen-swift is built from the swift-protobuf that
-# Package.resolved names, so that messages and library are of one release; PROTOC_GEN_SWIFT names one that
-# is built already.
+# protoc is the one of the tests' Python environment (make deps), or what PROTOC names. protoc-gen-swift is
+# built from the swift-protobuf that Package.resolved names, so that messages and library are of one release;
+# PROTOC_GEN_SWIFT names one that is built already.
 # With --check nothing is written: exit status 1 when what is committed is not what would be made.
 set -eu
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 
+protoc=${PROTOC:-$root/.venv/bin/python-grpc-tools-protoc}
 plugin=${PROTOC_GEN_SWIFT:-}
 if [ -z "$plugin" ]; then
     scratch=$root/.build-debug
@@ -25,11 +26,11 @@ bsfg-admin-federation=Sources/Gateway/Admin/Federation/federation.pb.swift"
 
 mkdir "$work/swift"
 for part in $parts; do
-    protoc --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
+    "$protoc" --proto_path="$root/docs/api" --plugin="protoc-gen-swift=$plugin" \
         --swift_opt=Visibility=Package --swift_opt=UseAccessLevelOnImports=true \
         --swift_out="$work/swift" "${part%%=*}.proto"
 done
-protoc --proto_path="$root/docs/api" --descriptor_set_out="$work/bsfg.desc" bsfg.proto
+"$protoc" --proto_path="$root/docs/api" --descriptor_set_out="$work/bsfg.desc" bsfg.proto
 
 # Every contract has its line above.
 for file in "$root"/docs/api/*.proto; do

@@ -332,78 +332,121 @@ package nonisolated struct Bsfg_Admin_V1_Consumer: Sendable {
   package init() {}
 }
 
-package nonisolated struct Bsfg_Admin_V1_PullStatus: Sendable {
+package nonisolated struct Bsfg_Admin_V1_PullStatus: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var peer: String = String()
+  package var peer: String {
+    get {_storage._peer}
+    set {_uniqueStorage()._peer = newValue}
+  }
 
-  package var stream: String = String()
+  package var stream: String {
+    get {_storage._stream}
+    set {_uniqueStorage()._stream = newValue}
+  }
 
-  package var origin: String = String()
+  package var origin: String {
+    get {_storage._origin}
+    set {_uniqueStorage()._origin = newValue}
+  }
 
-  package var state: String = String()
+  package var state: String {
+    get {_storage._state}
+    set {_uniqueStorage()._state = newValue}
+  }
 
-  package var reason: String = String()
+  package var reason: String {
+    get {_storage._reason}
+    set {_uniqueStorage()._reason = newValue}
+  }
 
-  package var sentence: String = String()
+  package var sentence: String {
+    get {_storage._sentence}
+    set {_uniqueStorage()._sentence = newValue}
+  }
 
   package var nextOffset: UInt64 {
-    get {_nextOffset ?? 0}
-    set {_nextOffset = newValue}
+    get {_storage._nextOffset ?? 0}
+    set {_uniqueStorage()._nextOffset = newValue}
   }
   /// Returns true if `nextOffset` has been explicitly set.
-  package var hasNextOffset: Bool {self._nextOffset != nil}
+  package var hasNextOffset: Bool {_storage._nextOffset != nil}
   /// Clears the value of `nextOffset`. Subsequent reads from it will return its default value.
-  package mutating func clearNextOffset() {self._nextOffset = nil}
+  package mutating func clearNextOffset() {_uniqueStorage()._nextOffset = nil}
 
   package var confirmedOffset: UInt64 {
-    get {_confirmedOffset ?? 0}
-    set {_confirmedOffset = newValue}
+    get {_storage._confirmedOffset ?? 0}
+    set {_uniqueStorage()._confirmedOffset = newValue}
   }
   /// Returns true if `confirmedOffset` has been explicitly set.
-  package var hasConfirmedOffset: Bool {self._confirmedOffset != nil}
+  package var hasConfirmedOffset: Bool {_storage._confirmedOffset != nil}
   /// Clears the value of `confirmedOffset`. Subsequent reads from it will return its default value.
-  package mutating func clearConfirmedOffset() {self._confirmedOffset = nil}
+  package mutating func clearConfirmedOffset() {_uniqueStorage()._confirmedOffset = nil}
 
   package var sourceHeadOffset: UInt64 {
-    get {_sourceHeadOffset ?? 0}
-    set {_sourceHeadOffset = newValue}
+    get {_storage._sourceHeadOffset ?? 0}
+    set {_uniqueStorage()._sourceHeadOffset = newValue}
   }
   /// Returns true if `sourceHeadOffset` has been explicitly set.
-  package var hasSourceHeadOffset: Bool {self._sourceHeadOffset != nil}
+  package var hasSourceHeadOffset: Bool {_storage._sourceHeadOffset != nil}
   /// Clears the value of `sourceHeadOffset`. Subsequent reads from it will return its default value.
-  package mutating func clearSourceHeadOffset() {self._sourceHeadOffset = nil}
+  package mutating func clearSourceHeadOffset() {_uniqueStorage()._sourceHeadOffset = nil}
 
-  package var pages: UInt64 = 0
+  package var pages: UInt64 {
+    get {_storage._pages}
+    set {_uniqueStorage()._pages = newValue}
+  }
 
-  package var fetched: UInt64 = 0
+  package var fetched: UInt64 {
+    get {_storage._fetched}
+    set {_uniqueStorage()._fetched = newValue}
+  }
 
-  package var materialised: UInt64 = 0
+  package var materialised: UInt64 {
+    get {_storage._materialised}
+    set {_uniqueStorage()._materialised = newValue}
+  }
 
-  package var redelivered: UInt64 = 0
+  package var redelivered: UInt64 {
+    get {_storage._redelivered}
+    set {_uniqueStorage()._redelivered = newValue}
+  }
 
-  package var confirms: UInt64 = 0
+  package var confirms: UInt64 {
+    get {_storage._confirms}
+    set {_uniqueStorage()._confirms = newValue}
+  }
 
-  package var failures: UInt64 = 0
+  package var failures: UInt64 {
+    get {_storage._failures}
+    set {_uniqueStorage()._failures = newValue}
+  }
 
   /// asked for again, came in order and as it is stored
-  package var recognised: UInt64 = 0
+  package var recognised: UInt64 {
+    get {_storage._recognised}
+    set {_uniqueStorage()._recognised = newValue}
+  }
 
   /// the same, with nothing here to hold it against
-  package var uncompared: UInt64 = 0
+  package var uncompared: UInt64 {
+    get {_storage._uncompared}
+    set {_uniqueStorage()._uncompared = newValue}
+  }
 
   /// came again with another id or other content than what is stored
-  package var altered: UInt64 = 0
+  package var altered: UInt64 {
+    get {_storage._altered}
+    set {_uniqueStorage()._altered = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _nextOffset: UInt64? = nil
-  fileprivate var _confirmedOffset: UInt64? = nil
-  fileprivate var _sourceHeadOffset: UInt64? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Bsfg_Admin_V1_ServerStatus: Sendable {
@@ -1393,116 +1436,186 @@ nonisolated extension Bsfg_Admin_V1_PullStatus: SwiftProtobuf.Message, SwiftProt
   package static let protoMessageName: String = _protobuf_package + ".PullStatus"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}peer\0\u{1}stream\0\u{1}origin\0\u{1}state\0\u{1}reason\0\u{1}sentence\0\u{3}next_offset\0\u{3}confirmed_offset\0\u{3}source_head_offset\0\u{1}pages\0\u{1}fetched\0\u{1}materialised\0\u{1}redelivered\0\u{1}confirms\0\u{1}failures\0\u{1}recognised\0\u{1}uncompared\0\u{1}altered\0")
 
+  fileprivate class _StorageClass {
+    var _peer: String = String()
+    var _stream: String = String()
+    var _origin: String = String()
+    var _state: String = String()
+    var _reason: String = String()
+    var _sentence: String = String()
+    var _nextOffset: UInt64? = nil
+    var _confirmedOffset: UInt64? = nil
+    var _sourceHeadOffset: UInt64? = nil
+    var _pages: UInt64 = 0
+    var _fetched: UInt64 = 0
+    var _materialised: UInt64 = 0
+    var _redelivered: UInt64 = 0
+    var _confirms: UInt64 = 0
+    var _failures: UInt64 = 0
+    var _recognised: UInt64 = 0
+    var _uncompared: UInt64 = 0
+    var _altered: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _peer = source._peer
+      _stream = source._stream
+      _origin = source._origin
+      _state = source._state
+      _reason = source._reason
+      _sentence = source._sentence
+      _nextOffset = source._nextOffset
+      _confirmedOffset = source._confirmedOffset
+      _sourceHeadOffset = source._sourceHeadOffset
+      _pages = source._pages
+      _fetched = source._fetched
+      _materialised = source._materialised
+      _redelivered = source._redelivered
+      _confirms = source._confirms
+      _failures = source._failures
+      _recognised = source._recognised
+      _uncompared = source._uncompared
+      _altered = source._altered
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.peer) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.stream) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.origin) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.state) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.reason) }()
-      case 6: try { try decoder.decodeSingularStringField(value: &self.sentence) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self._nextOffset) }()
-      case 8: try { try decoder.decodeSingularUInt64Field(value: &self._confirmedOffset) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self._sourceHeadOffset) }()
-      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.pages) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.fetched) }()
-      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.materialised) }()
-      case 13: try { try decoder.decodeSingularUInt64Field(value: &self.redelivered) }()
-      case 14: try { try decoder.decodeSingularUInt64Field(value: &self.confirms) }()
-      case 15: try { try decoder.decodeSingularUInt64Field(value: &self.failures) }()
-      case 16: try { try decoder.decodeSingularUInt64Field(value: &self.recognised) }()
-      case 17: try { try decoder.decodeSingularUInt64Field(value: &self.uncompared) }()
-      case 18: try { try decoder.decodeSingularUInt64Field(value: &self.altered) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._peer) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._stream) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._origin) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._state) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._reason) }()
+        case 6: try { try decoder.decodeSingularStringField(value: &_storage._sentence) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._nextOffset) }()
+        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._confirmedOffset) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._sourceHeadOffset) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._pages) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._fetched) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._materialised) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._redelivered) }()
+        case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._confirms) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._failures) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._recognised) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._uncompared) }()
+        case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._altered) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.peer.isEmpty {
-      try visitor.visitSingularStringField(value: self.peer, fieldNumber: 1)
-    }
-    if !self.stream.isEmpty {
-      try visitor.visitSingularStringField(value: self.stream, fieldNumber: 2)
-    }
-    if !self.origin.isEmpty {
-      try visitor.visitSingularStringField(value: self.origin, fieldNumber: 3)
-    }
-    if !self.state.isEmpty {
-      try visitor.visitSingularStringField(value: self.state, fieldNumber: 4)
-    }
-    if !self.reason.isEmpty {
-      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 5)
-    }
-    if !self.sentence.isEmpty {
-      try visitor.visitSingularStringField(value: self.sentence, fieldNumber: 6)
-    }
-    try { if let v = self._nextOffset {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 7)
-    } }()
-    try { if let v = self._confirmedOffset {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 8)
-    } }()
-    try { if let v = self._sourceHeadOffset {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 9)
-    } }()
-    if self.pages != 0 {
-      try visitor.visitSingularUInt64Field(value: self.pages, fieldNumber: 10)
-    }
-    if self.fetched != 0 {
-      try visitor.visitSingularUInt64Field(value: self.fetched, fieldNumber: 11)
-    }
-    if self.materialised != 0 {
-      try visitor.visitSingularUInt64Field(value: self.materialised, fieldNumber: 12)
-    }
-    if self.redelivered != 0 {
-      try visitor.visitSingularUInt64Field(value: self.redelivered, fieldNumber: 13)
-    }
-    if self.confirms != 0 {
-      try visitor.visitSingularUInt64Field(value: self.confirms, fieldNumber: 14)
-    }
-    if self.failures != 0 {
-      try visitor.visitSingularUInt64Field(value: self.failures, fieldNumber: 15)
-    }
-    if self.recognised != 0 {
-      try visitor.visitSingularUInt64Field(value: self.recognised, fieldNumber: 16)
-    }
-    if self.uncompared != 0 {
-      try visitor.visitSingularUInt64Field(value: self.uncompared, fieldNumber: 17)
-    }
-    if self.altered != 0 {
-      try visitor.visitSingularUInt64Field(value: self.altered, fieldNumber: 18)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._peer.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._peer, fieldNumber: 1)
+      }
+      if !_storage._stream.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._stream, fieldNumber: 2)
+      }
+      if !_storage._origin.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._origin, fieldNumber: 3)
+      }
+      if !_storage._state.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._state, fieldNumber: 4)
+      }
+      if !_storage._reason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reason, fieldNumber: 5)
+      }
+      if !_storage._sentence.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._sentence, fieldNumber: 6)
+      }
+      try { if let v = _storage._nextOffset {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 7)
+      } }()
+      try { if let v = _storage._confirmedOffset {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 8)
+      } }()
+      try { if let v = _storage._sourceHeadOffset {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 9)
+      } }()
+      if _storage._pages != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._pages, fieldNumber: 10)
+      }
+      if _storage._fetched != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._fetched, fieldNumber: 11)
+      }
+      if _storage._materialised != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._materialised, fieldNumber: 12)
+      }
+      if _storage._redelivered != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._redelivered, fieldNumber: 13)
+      }
+      if _storage._confirms != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._confirms, fieldNumber: 14)
+      }
+      if _storage._failures != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._failures, fieldNumber: 15)
+      }
+      if _storage._recognised != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._recognised, fieldNumber: 16)
+      }
+      if _storage._uncompared != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._uncompared, fieldNumber: 17)
+      }
+      if _storage._altered != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._altered, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Bsfg_Admin_V1_PullStatus, rhs: Bsfg_Admin_V1_PullStatus) -> Bool {
-    if lhs.peer != rhs.peer {return false}
-    if lhs.stream != rhs.stream {return false}
-    if lhs.origin != rhs.origin {return false}
-    if lhs.state != rhs.state {return false}
-    if lhs.reason != rhs.reason {return false}
-    if lhs.sentence != rhs.sentence {return false}
-    if lhs._nextOffset != rhs._nextOffset {return false}
-    if lhs._confirmedOffset != rhs._confirmedOffset {return false}
-    if lhs._sourceHeadOffset != rhs._sourceHeadOffset {return false}
-    if lhs.pages != rhs.pages {return false}
-    if lhs.fetched != rhs.fetched {return false}
-    if lhs.materialised != rhs.materialised {return false}
-    if lhs.redelivered != rhs.redelivered {return false}
-    if lhs.confirms != rhs.confirms {return false}
-    if lhs.failures != rhs.failures {return false}
-    if lhs.recognised != rhs.recognised {return false}
-    if lhs.uncompared != rhs.uncompared {return false}
-    if lhs.altered != rhs.altered {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._peer != rhs_storage._peer {return false}
+        if _storage._stream != rhs_storage._stream {return false}
+        if _storage._origin != rhs_storage._origin {return false}
+        if _storage._state != rhs_storage._state {return false}
+        if _storage._reason != rhs_storage._reason {return false}
+        if _storage._sentence != rhs_storage._sentence {return false}
+        if _storage._nextOffset != rhs_storage._nextOffset {return false}
+        if _storage._confirmedOffset != rhs_storage._confirmedOffset {return false}
+        if _storage._sourceHeadOffset != rhs_storage._sourceHeadOffset {return false}
+        if _storage._pages != rhs_storage._pages {return false}
+        if _storage._fetched != rhs_storage._fetched {return false}
+        if _storage._materialised != rhs_storage._materialised {return false}
+        if _storage._redelivered != rhs_storage._redelivered {return false}
+        if _storage._confirms != rhs_storage._confirms {return false}
+        if _storage._failures != rhs_storage._failures {return false}
+        if _storage._recognised != rhs_storage._recognised {return false}
+        if _storage._uncompared != rhs_storage._uncompared {return false}
+        if _storage._altered != rhs_storage._altered {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -3,6 +3,9 @@ internal import RPC
 
 /// One certificate as `bsfg cert status` shows it.
 package struct CertificateStatus: Sendable {
+    /// With fewer days left a certificate is warned about, and no handoff is accepted (spec §19.77).
+    package static let daysLeftMinimum: Int64 = 30
+
     /// `node`, `issuer` (beside the node's leaf), `anchor` or `crl`; of a file alone `leaf`, `ca` or `crl`.
     package let role: String
     package let file: String

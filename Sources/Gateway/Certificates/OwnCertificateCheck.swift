@@ -3,8 +3,6 @@ internal import RPC
 
 /// Looks at a node's own certificate the way others will.
 struct OwnCertificateCheck {
-    static let daysLeftMinimum: Int64 = 30
-
     let configuration: NodeConfiguration
     let leaf: X509Certificate
     let now: Int64
@@ -52,7 +50,7 @@ struct OwnCertificateCheck {
                 "\(file) expired at \(UTCText.text(leaf.notAfter)), this clock says "
                     + "\(UTCText.text(now)); peers will refuse it: "
                     + "\(NodeCredentials.renewalCommand(configuration))")
-        } else if daysLeft < Self.daysLeftMinimum {
+        } else if daysLeft < CertificateStatus.daysLeftMinimum {
             found.append(
                 "\(file) expires in \(daysLeft) days, at \(UTCText.text(leaf.notAfter)); replace "
                     + "it with: \(NodeCredentials.renewalCommand(configuration))")

@@ -85,10 +85,12 @@ actor Reloader {
         var changes: ConfigurationChanges
     }
 
-    private struct Applied {
+    struct Applied {
         var changes: ConfigurationChanges
+        /// What is in force and yet needs somebody's attention.
+        var warnings: [String]
         /// Why not all of what is in force now is done; nil when it is.
-        var shortfall: NodeError?
+        fileprivate var shortfall: NodeError?
     }
 
     /// How many CRLs in force have had their time.
@@ -98,10 +100,10 @@ actor Reloader {
 
     /// Reads the files again.
     /// - Parameter caller: who asked for it.
-    /// - Returns: what changed.
+    /// - Returns: what changed, and what there is to say of it.
     /// - Throws: why they are not put in force, and the node goes on as before; or what is still to be done
     ///   of what is in force now.
-    func reload(by caller: String) async throws(ServiceError) -> ConfigurationChanges {
+    func reload(by caller: String) async throws(ServiceError) -> Applied {
         let applied: Applied
         do throws(ServiceError) {
             applied = try await apply(.configuration)
@@ -122,7 +124,7 @@ actor Reloader {
             tellRefused(sentence, instead: nil)
             throw ServiceError(.malformedRequest, "\(sentence); the rest of what was read is in force")
         }
-        return applied.changes
+        return applied
     }
 
     /// Once for each sentence: files that stay as they are are looked at again and again.
@@ -214,7 +216,8 @@ actor Reloader {
             unrenewedPeers.insert(peer.id)
         }
         return Applied(
-            changes: prepared.changes, shortfall: await follow(prepared, scope, inForce.outgoing))
+            changes: prepared.changes, warnings: prepared.credentials.warnings,
+            shortfall: await follow(prepared, scope, inForce.outgoing))
     }
 
     /// Lets everything that calls follow what is in force. What fails is done by the next reload.

@@ -70,9 +70,9 @@ extension PeerReach {
         // Both numbers are the other side's, or a clock's.
         let (left, isBeyond) = until.subtractingReportingOverflow(now)
         let days = (isBeyond ? (until < now ? .min : .max) : left) / 86_400
-        guard days >= PreflightCriteria.daysLeftMinimum else {
+        guard days >= CertificateStatus.daysLeftMinimum else {
             return "its certificate expires in \(days) days, at \(UTCText.text(until)); the runbook asks for "
-                + "\(PreflightCriteria.daysLeftMinimum), so have a new one issued"
+                + "\(CertificateStatus.daysLeftMinimum), so have a new one issued"
         }
         return nil
     }

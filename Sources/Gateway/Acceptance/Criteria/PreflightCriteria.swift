@@ -2,8 +2,6 @@ internal import RPC
 
 /// The preconditions of the bring-up runbook (sections 1 and 3) on this side. No I/O.
 package struct PreflightCriteria {
-    static let daysLeftMinimum: Int64 = 30
-
     package static let names = [
         "certificate", "chain", "usage", "validity", "key_mode", "anchors", "crl", "ocsp", "clock",
         "configuration", "approval", "node", "disk", "disk_test", "endpoint",
@@ -77,11 +75,11 @@ package struct PreflightCriteria {
                 "validity", "3.3", "\(certificate.file) expired at \(until), \(clock)", command: command)
         }
         let days = (certificate.notAfter - evidence.now) / 86_400
-        guard days >= Self.daysLeftMinimum else {
+        guard days >= CertificateStatus.daysLeftMinimum else {
             return .failed(
                 "validity", "3.3",
                 "\(certificate.file) expires in \(days) days, at \(until); the runbook asks for "
-                    + "\(Self.daysLeftMinimum)", command: command)
+                    + "\(CertificateStatus.daysLeftMinimum)", command: command)
         }
         return .passed("validity", "3.3", "\(certificate.file) is valid until \(until)")
     }

@@ -17,7 +17,7 @@ struct FederationAdministration: AdminCodec, Sendable {
     let now: @Sendable () -> Int64
     let refusals: @Sendable () -> RecentRefusals
     /// Reads the files again and puts them in force, for whom is told.
-    let reload: @Sendable (String) async throws(ServiceError) -> ConfigurationChanges
+    let reload: @Sendable (String) async throws(ServiceError) -> Reloader.Applied
 
     func handle(_ procedure: Procedure, _ request: RPCRequest) async throws(ServiceError) -> [UInt8] {
         let caller = request.caller.identity
@@ -187,10 +187,11 @@ struct FederationAdministration: AdminCodec, Sendable {
     private func reloadConfiguration(by caller: String)
         async throws(ServiceError) -> Bsfg_Admin_V1_ReloadResponse
     {
-        let changes = try await reload(caller)
+        let applied = try await reload(caller)
         var response = Bsfg_Admin_V1_ReloadResponse()
         response.generation = live.generation
-        response.changes = changes.changes.map { change in
+        response.warnings = applied.warnings
+        response.changes = applied.changes.changes.map { change in
             var told = Bsfg_Admin_V1_ConfigurationChange()
             told.key = change.key
             told.before = change.before ?? ""

@@ -300,6 +300,9 @@ package nonisolated struct Bsfg_Admin_V1_ReloadResponse: Sendable {
 
   package var generation: UInt64 = 0
 
+  /// of the certificates, CA files and CRLs that are in force now
+  package var warnings: [String] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -968,7 +971,7 @@ nonisolated extension Bsfg_Admin_V1_ReloadRequest: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Bsfg_Admin_V1_ReloadResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ReloadResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}changes\0\u{1}generation\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}changes\0\u{1}generation\0\u{1}warnings\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -978,6 +981,7 @@ nonisolated extension Bsfg_Admin_V1_ReloadResponse: SwiftProtobuf.Message, Swift
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.changes) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.generation) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.warnings) }()
       default: break
       }
     }
@@ -990,12 +994,16 @@ nonisolated extension Bsfg_Admin_V1_ReloadResponse: SwiftProtobuf.Message, Swift
     if self.generation != 0 {
       try visitor.visitSingularUInt64Field(value: self.generation, fieldNumber: 2)
     }
+    if !self.warnings.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.warnings, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Bsfg_Admin_V1_ReloadResponse, rhs: Bsfg_Admin_V1_ReloadResponse) -> Bool {
     if lhs.changes != rhs.changes {return false}
     if lhs.generation != rhs.generation {return false}
+    if lhs.warnings != rhs.warnings {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
