@@ -3,6 +3,7 @@ import Foundation
 import NIOCore
 import NIOPosix
 import NIOSSL
+import Synchronization
 import Testing
 
 @testable import RPC
@@ -237,6 +238,44 @@ import Testing
         }
         #expect(await server.log.waits { $0.abandoned == 8 })
         #expect(try await client.call("/t/Echo", [3]) == [3])
+        #expect(server.log.counts.connections == 2)
+        await client.close()
+        await server.stop()
+    }
+
+    /// What becomes of a connection that only finished its calls says nothing of the one that is being made.
+    @Test func theEndOfAnOldConnectionLeavesTheNewOneAlone() async throws {
+        let server = try await HTTP2TestServer.start()
+        let verified = Mutex(0)
+        let (gate, open) = AsyncStream<Void>.makeStream()
+        let client = try server.client(verifier: { _ in
+            let isSecond = verified.withLock { count in
+                count += 1
+                return count == 2
+            }
+            if isSecond { for await _ in gate {} }
+            return nil
+        })
+        let old = Task { try await client.call("/t/Never", [1]) }
+        #expect(await server.log.waits { $0.ended == 1 })
+        let first = try #require(server.connections.all.first)
+        first.eventLoop.execute {
+            first.pipeline.fireUserInboundEventTriggered(ConnectionShutdown())
+        }
+        // Until the goodbye has come calls are still made on the old one.
+        let next = Task {
+            var answer: [UInt8] = []
+            repeat {
+                answer = try await client.call("/t/Echo", [4])
+            } while verified.withLock { $0 } < 2
+            return answer
+        }
+        #expect(await server.log.waits { _ in verified.withLock { $0 } == 2 })
+        try await first.close()
+        let error = await #expect(throws: RPCClientError.self) { try await old.value }
+        #expect(error?.transportKind == .closed)
+        open.finish()
+        #expect(try await next.value == [4])
         #expect(server.log.counts.connections == 2)
         await client.close()
         await server.stop()

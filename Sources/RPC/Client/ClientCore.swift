@@ -24,6 +24,8 @@ final class ClientCore: @unchecked Sendable {
     private var state = State.idle
     /// Every connection that is open, also while it is made or only finishes its calls.
     private var handlers: [ObjectIdentifier: HTTP2ClientHandler] = [:]
+    /// The connection that calls wait for, once its socket is open.
+    private weak var beginning: HTTP2ClientHandler?
     /// The connection that is to take the place of the one that takes calls, while it is made.
     private var replacement: HTTP2ClientHandler?
     /// What the connection that is being made was begun with is not what it should be any more.
@@ -177,6 +179,7 @@ final class ClientCore: @unchecked Sendable {
                 TransportFailure.closed("\(configuration.authority) closed the connection"))
         }
         handlers[ObjectIdentifier(handler)] = handler
+        if !isReplacement { beginning = handler }
         if case .closed = state { handler.fail(HTTP2ClientHandler.closedByUs) }
     }
 
@@ -294,7 +297,8 @@ extension ClientCore: HTTP2ClientHandlerOwner {
         }
         switch state {
         case .ready(let current) where current === handler: state = .idle
-        case .connecting: failConnecting(error)
+        // An older one, which only finished its calls, says nothing of the one that is being made.
+        case .connecting where handler === beginning: failConnecting(error)
         default: break
         }
     }
