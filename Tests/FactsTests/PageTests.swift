@@ -96,6 +96,14 @@ import Testing
             }
             #expect(sentence.contains(field) && sentence.utf8.count < 300, "\(sentence)")
         }
+        // How many there may be is for the release that knows the format to say.
+        let later = try received(encoded) { bytes in
+            var changed = message
+            changed.format = 2
+            changed.fact.artifacts = Array(repeating: message.fact.artifacts[0], count: 65)
+            bytes = try! changed.serializedBytes()
+        }
+        #expect(later.verdict == .formatUnsupported(2))
     }
 
     @Test func `a page of more entries than anybody asks for is not read`() throws {

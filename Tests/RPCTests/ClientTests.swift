@@ -356,6 +356,54 @@ import Testing
         await server.stop()
     }
 
+    @Test func aCallTakesNoMoreThanItSays() async throws {
+        let server = try await HTTP2TestServer.start()
+        let client = try server.client { $0.acceptsGzip = true }
+        let limit = RPCClient.smallAnswerBytes
+        let body = [UInt8](repeating: 0x1A, count: limit)
+        // As it comes, and inflated from next to nothing.
+        for procedure in ["/t/Echo", "/t/Gzip"] {
+            #expect(try await client.call(procedure, body, answerBytesMaximum: limit) == body)
+            let error = await #expect(throws: RPCClientError.self) {
+                try await client.call(procedure, body + [0], answerBytesMaximum: limit)
+            }
+            #expect(error?.transportKind == .malformed)
+            #expect(try await client.call(procedure, body + [0]).count == limit + 1)
+        }
+        await client.close()
+        await server.stop()
+    }
+
+    @Test func gzipIsTakenOnlyWhereItWasAskedFor() async throws {
+        let server = try await HTTP2TestServer.start()
+        let plain = try server.client()
+        let lz4 = try server.client {
+            $0.acceptsGzip = true
+            $0.acceptsLZ4 = true
+        }
+        for client in [plain, lz4] {
+            let error = await #expect(throws: RPCClientError.self) {
+                try await client.call("/t/Gzip", [1, 2, 3])
+            }
+            #expect(error?.transportKind == .malformed)
+            #expect(error?.description.contains("did not ask") == true)
+            await client.close()
+        }
+        await server.stop()
+    }
+
+    @Test func anErrorIsNoLongerThanAnErrorIs() async throws {
+        let server = try await HTTP2TestServer.start()
+        let client = try server.client()
+        let body = [UInt8](repeating: 0x20, count: ConnectErrorBody.bytesMaximum)
+        let told = await #expect(throws: RPCClientError.self) { try await client.call("/t/Refusal", body) }
+        #expect(told?.failure?.httpStatus == 403)
+        let error = await #expect(throws: RPCClientError.self) { try await client.call("/t/Refusal", body + [0x20]) }
+        #expect(error?.transportKind == .malformed)
+        await client.close()
+        await server.stop()
+    }
+
     @Test func gzipAnswerIsInflatedUpToTheLimit() async throws {
         let server = try await HTTP2TestServer.start()
         let client = try server.client {

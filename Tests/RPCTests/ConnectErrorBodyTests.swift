@@ -21,11 +21,22 @@ import Testing
         #expect(told.serviceError?.field == "consumer_name" && told.serviceError?.offset == 7)
     }
 
+    /// A list of nothing is short on the way and long in memory.
+    @Test func whatIsLongerThanAnErrorIsNotRead() {
+        let start = #"{"code":"not_found","details":["#
+        let count = (ConnectErrorBody.bytesMaximum - start.utf8.count - 2) / 3
+        func body(_ count: Int) -> String {
+            start + Array(repeating: "{}", count: count).joined(separator: ",") + "]}"
+        }
+        #expect(failure(body(count)).code == "not_found")
+        #expect(failure(body(count + 1)).code == "permission_denied", "as its status has it")
+    }
+
     @Test func aSentenceIsBoundedAndTurnsNoTerminal() {
-        let told = failure(#"{"code":"permission_denied","message":"\u001b]0;owned\u0007\r"# + #"\u0001"#.repeated(1 << 20) + #""}"#)
+        let told = failure(#"{"code":"permission_denied","message":"\u001b]0;owned\u0007\r"# + #"\u0001"#.repeated(1 << 15) + #""}"#)
         #expect(told.message.utf8.count <= 3 * ServiceError.messageBytesMaximum)
         #expect(told.message.unicodeScalars.allSatisfy { $0.value >= 0x20 })
-        let code = failure(#"{"code":""# + "x".repeated(1 << 20) + #""}"#).code
+        let code = failure(#"{"code":""# + "x".repeated(1 << 17) + #""}"#).code
         #expect(code.utf8.count < 100)
     }
 

@@ -92,6 +92,8 @@ final class HTTP2TestDispatcher: HTTPRequestDispatcher {
             case "/t/Never": break
             case "/t/Overloaded":
                 exchange.respond(status: 429, headers: headers, body: ByteBuffer(string: "no room"))
+            case "/t/Refusal":
+                exchange.respond(status: 403, headers: [("content-type", "application/json")], body: body)
             case "/t/Unclean":
                 exchange.respond(
                     status: 200, headers: headers + [("x-unclean", HTTP2TestServer.uncleanValue)], body: body)

@@ -26,7 +26,9 @@ struct MessageView {
     private var predicate = 0..<0
     private var body: Body?
     private var object = 0..<0
+    /// The first of them, up to the limit: an empty one is two bytes of a page.
     private var artifacts: [Range<Int>] = []
+    private var artifactCount = 0
 
     init(_ bytes: UnsafeRawBufferPointer) throws(Malformed) {
         self.bytes = bytes
@@ -84,7 +86,8 @@ struct MessageView {
                 object = field.content
             case 5:
                 guard field.type == .bytes else { throw problem(field, "field 5 is no message") }
-                artifacts.append(field.content)
+                artifactCount += 1
+                if artifactCount <= FactLimits.artifacts { artifacts.append(field.content) }
             case 6: throw problem(field, "the fact has an object that was not canonicalised")
             default: break
             }
@@ -134,10 +137,7 @@ struct MessageView {
 
     /// They are stored, shown as headers and followed: what their own zone did not judge ends here.
     private func checkArtifacts() throws(Malformed) {
-        guard artifacts.count <= FactLimits.artifacts else {
-            throw Malformed(
-                sentence: "the fact refers to \(artifacts.count) artifacts, not \(FactLimits.artifacts) at most")
-        }
+        try checkArtifactCount()
         for (index, range) in artifacts.enumerated() {
             let artifact: FactSubmission.Artifact
             do throws(WireProblem) {
@@ -152,11 +152,20 @@ struct MessageView {
         }
     }
 
+    /// No sooner: a later format may have more.
+    private func checkArtifactCount() throws(Malformed) {
+        guard artifactCount == artifacts.count else {
+            throw Malformed(
+                sentence: "the fact refers to \(artifactCount) artifacts, not \(FactLimits.artifacts) at most")
+        }
+    }
+
     func key() -> Digest { FactKey.compute(slice(fromZone), slice(messageID)) }
 
     /// SHA-256 over what the fact says, and nothing of how it travelled.
     func contentDigest() throws(Malformed) -> Digest {
         guard let body else { throw Malformed(sentence: "the fact has no body") }
+        try checkArtifactCount()
         var hash = SHA256()
         hash.update("bsfg.fact.v1\0")
         hash.updateFramed(slice(subject))

@@ -18,8 +18,15 @@ extension PeerConnection {
         let client = try client(peer, endpoint, configuration, credentials)
         return PeerConnection(
             call: { (procedure, body, milliseconds) async throws(RPCClientError) in
-                try await client.call(procedure, body, timeoutMilliseconds: milliseconds)
+                try await client.call(
+                    procedure, body, timeoutMilliseconds: milliseconds,
+                    answerBytesMaximum: answerBytesMaximum(procedure))
             }, close: { await client.close() })
+    }
+
+    /// Only pages are longer than a few fields; nil: the client's limit.
+    static func answerBytesMaximum(_ procedure: String) -> Int? {
+        procedure == Procedure.fetchFacts.rawValue ? nil : RPCClient.smallAnswerBytes
     }
 
     /// Mutual TLS to a peer's endpoint, whose certificate must be that of its entry.

@@ -10,6 +10,8 @@ final class ClientCall: @unchecked Sendable {
     let headers: [(name: String, value: String)]
     let body: ByteBuffer
     let timeoutMilliseconds: Int
+    /// The largest answer taken, as it comes and inflated.
+    private let answerBytesMaximum: Int
     /// Set where bodies flow piece by piece; then the time limit is one of silence.
     let streaming: ClientStreaming?
     /// Set when the call is submitted, nil once it is answered.
@@ -28,17 +30,24 @@ final class ClientCall: @unchecked Sendable {
 
     init(
         method: String, path: String, headers: [(name: String, value: String)], body: ByteBuffer,
-        timeoutMilliseconds: Int, streaming: ClientStreaming? = nil
+        timeoutMilliseconds: Int, answerBytesMaximum: Int, streaming: ClientStreaming? = nil
     ) {
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
         self.timeoutMilliseconds = timeoutMilliseconds
+        self.answerBytesMaximum = answerBytesMaximum
         self.streaming = streaming
         // What was sent already is not there to be sent again.
         wasRefused = streaming?.hasBody ?? false
         streaming?.begin(self)
+    }
+
+    /// The largest body taken with a status: an error is short, whatever was asked for.
+    func bodyBytesMaximum(status: Int) -> Int {
+        (200..<300).contains(status)
+            ? answerBytesMaximum : min(answerBytesMaximum, ConnectErrorBody.bytesMaximum)
     }
 
     /// False when the call was cancelled before it began.

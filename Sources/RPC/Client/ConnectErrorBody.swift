@@ -8,8 +8,9 @@ internal import FoundationEssentials
 /// terminals.
 enum ConnectErrorBody {
     private static let codeBytesMaximum = 64
-    /// Of a batch that a node refuses, 64 failures with a sentence each.
-    private static let detailBytesMaximum = 256 << 10
+    /// Of a batch that a node refuses, 64 failures with a sentence each. What is longer is not read: each element of a
+    /// list takes many times the two bytes that it may have.
+    static let bytesMaximum = 256 << 10
 
     private struct Body: Decodable {
         var code: String?
@@ -41,16 +42,14 @@ enum ConnectErrorBody {
     }
 
     private static func decoded(_ response: RPCResponse) -> Body? {
-        guard response.header("content-type")?.hasPrefix("application/json") == true else {
-            return nil
-        }
+        guard response.header("content-type")?.hasPrefix("application/json") == true,
+            response.body.count <= bytesMaximum
+        else { return nil }
         return try? JSONDecoder().decode(Body.self, from: Data(response.body))
     }
 
     private static func errorDetail(_ detail: Detail) -> Bsfg_V1_ErrorDetail? {
-        guard detail.type == "bsfg.v1.ErrorDetail", let value = detail.value,
-            value.utf8.count <= detailBytesMaximum
-        else { return nil }
+        guard detail.type == "bsfg.v1.ErrorDetail", let value = detail.value else { return nil }
         // Connect leaves base64's padding out.
         let padding = String(repeating: "=", count: (4 - value.utf8.count % 4) % 4)
         guard let bytes = Data(base64Encoded: value + padding) else { return nil }

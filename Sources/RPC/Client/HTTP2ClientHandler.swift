@@ -378,7 +378,7 @@ extension HTTP2ClientHandler: HTTP2SessionDelegate {
         call.responseHead = (stream.status, stream.headers)
         if call.streaming?.takes(status: stream.status) == true { return }
         let length = stream.headers.first { $0.name == "content-length" }.flatMap { Int($0.value) }
-        if let length, length > configuration.responseBytes { return tooLarge(call, stream) }
+        if let length, length > call.bodyBytesMaximum(status: stream.status) { return tooLarge(call, stream) }
         if let length { call.response.reserveCapacity(length) }
     }
 
@@ -390,7 +390,7 @@ extension HTTP2ClientHandler: HTTP2SessionDelegate {
         if let streaming = call.streaming, streaming.takes(status: stream.status) {
             return streaming.receive(bytes)
         }
-        if call.response.readableBytes + bytes.readableBytes > configuration.responseBytes {
+        if call.response.readableBytes + bytes.readableBytes > call.bodyBytesMaximum(status: stream.status) {
             session?.discard(bytes.readableBytes)
             return tooLarge(call, stream)
         }
@@ -399,7 +399,7 @@ extension HTTP2ClientHandler: HTTP2SessionDelegate {
     }
 
     private func tooLarge(_ call: ClientCall, _ stream: HTTP2Stream) {
-        refuse(call, stream, "an answer larger than \(configuration.responseBytes) bytes")
+        refuse(call, stream, "an answer larger than \(call.bodyBytesMaximum(status: stream.status)) bytes")
     }
 
     private func refuse(_ call: ClientCall, _ stream: HTTP2Stream, _ what: String) {

@@ -1,3 +1,4 @@
+internal import Facts
 internal import NIOCore
 internal import NIOPosix
 
@@ -45,17 +46,22 @@ package final class RPCClient: Sendable {
         core.loop.execute { core.close(promise) }
     }
 
+    /// What nobody needs more than for an answer that is neither a page nor an object. An answer takes many times its
+    /// bytes when it is decoded, so whoever calls a stranger takes no more than what the call can be answered with.
+    package static let smallAnswerBytes = 256 << 10
+
     /// Calls `/package.Service/Method` and returns the answer's message.
+    /// - Parameter answerBytesMaximum: of the message, as it comes and inflated; nil: the client's limit.
     package func call(
         _ procedure: String, _ body: [UInt8], codec: RPCCodec = .proto,
-        timeoutMilliseconds: Int? = nil
+        timeoutMilliseconds: Int? = nil, answerBytesMaximum: Int? = nil
     ) async throws(RPCClientError) -> [UInt8] {
         let mediaType = codec.mediaType
         let headers = [
             ("content-type", mediaType), ("connect-protocol-version", "1"),
             ("user-agent", "bsfg"), ("accept-encoding", encodings),
         ]
-        let response = try await send("POST", procedure, headers, body, timeoutMilliseconds)
+        let response = try await send("POST", procedure, headers, body, timeoutMilliseconds, answerBytesMaximum)
         guard response.status == 200 else {
             throw .status(ConnectErrorBody.failure(response))
         }
@@ -73,7 +79,7 @@ package final class RPCClient: Sendable {
         _ path: String, timeoutMilliseconds: Int? = nil
     ) async throws(RPCClientError) -> RPCResponse {
         let headers = [("user-agent", "bsfg"), ("accept-encoding", encodings)]
-        return try await send("GET", path, headers, [], timeoutMilliseconds)
+        return try await send("GET", path, headers, [], timeoutMilliseconds, nil)
     }
 
     /// A request whose bodies flow piece by piece, in constant memory: for `/v1/artifacts`.
@@ -97,7 +103,7 @@ package final class RPCClient: Sendable {
             }
         let call = ClientCall(
             method: method, path: path, headers: all, body: ByteBuffer(),
-            timeoutMilliseconds: milliseconds,
+            timeoutMilliseconds: milliseconds, answerBytesMaximum: Self.smallAnswerBytes,
             streaming: ClientStreaming(upload: upload, download: download, loop: loop))
         return switch transport {
         case .http2(let core): try await Self.send(call, core)
@@ -149,18 +155,19 @@ package final class RPCClient: Sendable {
 
     private func send(
         _ method: String, _ path: String, _ headers: [(String, String)], _ body: [UInt8],
-        _ timeoutMilliseconds: Int?
+        _ timeoutMilliseconds: Int?, _ answerBytesMaximum: Int?
     ) async throws(RPCClientError) -> RPCResponse {
         let milliseconds = timeoutMilliseconds ?? configuration.callTimeoutMilliseconds
         let call = ClientCall(
             method: method, path: path, headers: headers, body: ByteBuffer(bytes: body),
-            timeoutMilliseconds: max(1, milliseconds))
+            timeoutMilliseconds: max(1, milliseconds),
+            answerBytesMaximum: min(answerBytesMaximum ?? .max, configuration.responseBytes))
         let response =
             switch transport {
             case .http2(let core): try await Self.send(call, core)
             case .unixSocket(let socket): try await socket.send(call)
             }
-        return try inflated(response)
+        return try inflated(response, limitBytes: call.bodyBytesMaximum(status: response.status))
     }
 
     private static func send(
@@ -179,29 +186,27 @@ package final class RPCClient: Sendable {
     }
 
     /// Undoes the answer's coding, on the caller's thread.
-    private func inflated(_ response: RPCResponse) throws(RPCClientError) -> RPCResponse {
+    private func inflated(_ response: RPCResponse, limitBytes: Int) throws(RPCClientError) -> RPCResponse {
         guard let coding = response.header("content-encoding"), coding != "identity" else {
             return response
         }
-        if coding == LZ4Coding.name, configuration.acceptsLZ4 {
+        guard coding == encodings else {
+            throw .transport(
+                kind: .malformed,
+                sentence: "the answer is encoded with \(ShownText.line(coding)), which we did not ask for")
+        }
+        if coding == LZ4Coding.name {
             var plain = response
             do throws(LZ4Coding.Malformed) {
-                plain.body = try LZ4Coding.decode(
-                    response.body, limitBytes: configuration.responseBytes)
+                plain.body = try LZ4Coding.decode(response.body, limitBytes: limitBytes)
             } catch {
                 throw .transport(kind: .malformed, sentence: "the answer: \(error.sentence)")
             }
             return plain
         }
-        guard coding == "gzip" else {
-            throw .transport(
-                kind: .malformed,
-                sentence: "the answer is encoded with \(coding), which we did not ask for")
-        }
         var plain = response
         do {
-            plain.body = try Gzip.inflate(
-                response.body, limitBytes: configuration.responseBytes)
+            plain.body = try Gzip.inflate(response.body, limitBytes: limitBytes)
         } catch {
             throw .transport(kind: .malformed, sentence: "the answer: \(error.sentence)")
         }

@@ -11,7 +11,7 @@ package struct RPCClientConfiguration: Sendable {
     package var pingIntervalMilliseconds = 10_000
     /// The kernel gives up on a connection whose bytes are not acknowledged for this long.
     package var userTimeoutMilliseconds = 20_000
-    /// The largest answer taken, inflated.
+    /// The largest answer taken, inflated, where a call has no limit of its own.
     package var responseBytes = 13 << 20
     /// Calls not yet answered, on the wire or waiting for the connection.
     package var outstandingCalls = 1024

@@ -71,6 +71,8 @@ package struct PeerLink: Sendable {
         settings.connectTimeoutMilliseconds = timeoutMilliseconds
         settings.handshakeTimeoutMilliseconds = timeoutMilliseconds
         settings.callTimeoutMilliseconds = timeoutMilliseconds
+        // It is asked who it is and what it refuses.
+        settings.responseBytes = RPCClient.smallAnswerBytes
         return settings
     }
 
