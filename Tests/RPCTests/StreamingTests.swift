@@ -100,6 +100,33 @@ import Testing
         }
     }
 
+    /// Whoever called may go on with what the download filled: nothing writes there any more.
+    @Test func aLostDownloadEndsWhenItsLastPieceIsTaken() async throws {
+        try await ServerBench.with { bench in
+            let client = try client(bench)
+            let (gate, open) = AsyncStream<Void>.makeStream()
+            let isTaking = Mutex(false)
+            let isOver = Mutex(false)
+            let lost = Task {
+                defer { isOver.withLock { $0 = true } }
+                _ = try await client.stream("GET", "/stream/\(64 << 20)") {
+                    (_: RPCResponse, _: [UInt8]) async throws(RPCClientError) in
+                    isTaking.withLock { $0 = true }
+                    for await _ in gate {}
+                    isTaking.withLock { $0 = false }
+                }
+            }
+            try await eventually { isTaking.withLock { $0 } }
+            lost.cancel()
+            try await Task.sleep(for: .milliseconds(500))
+            #expect(!isOver.withLock { $0 }, "the call was over while its piece was being taken")
+            open.finish()
+            await #expect(throws: RPCClientError.self) { try await lost.value }
+            #expect(!isTaking.withLock { $0 })
+            await client.close()
+        }
+    }
+
     @Test func theClientSendsPieceByPiece() async throws {
         try await ServerBench.with { bench in
             let count = 5_000_000

@@ -16,7 +16,7 @@ final class ClientCall: @unchecked Sendable {
     let streaming: ClientStreaming?
     /// Set when the call is submitted, nil once it is answered.
     private var completion: Completion?
-    private var isFinished = false
+    private(set) var isFinished = false
 
     var deadline = NIODeadline.distantFuture
     var timer: Scheduled<Void>?

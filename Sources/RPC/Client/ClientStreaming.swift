@@ -46,6 +46,8 @@ final class ClientStreaming: @unchecked Sendable {
     private var sentBytes: UInt64 = 0
     private var incoming = ByteBuffer()
     private var isSinking = false
+    /// Gives `download` the piece that it was given last.
+    private var sink: Task<Void, Never>?
     private var hasEnded = false
     /// When bytes moved last, in either direction.
     private(set) var lastProgress = NIODeadline.now()
@@ -125,7 +127,7 @@ final class ClientStreaming: @unchecked Sendable {
     }
 
     private func pump() {
-        guard let call, let head = call.responseHead, !isSinking else { return }
+        guard let call, !call.isFinished, let head = call.responseHead, !isSinking else { return }
         let response = RPCResponse(status: head.status, headers: head.headers, body: [])
         guard incoming.readableBytes > 0 else {
             if hasEnded { call.finish(.success(response)) }
@@ -135,7 +137,7 @@ final class ClientStreaming: @unchecked Sendable {
         let bytes = Array(incoming.readableBytesView)
         incoming = ByteBuffer()
         isSinking = true
-        Task { [self] in
+        sink = Task { [self] in
             let error: RPCClientError?
             do throws(RPCClientError) {
                 try await download(response, bytes)
@@ -154,6 +156,13 @@ final class ClientStreaming: @unchecked Sendable {
         guard let call, call.responseHead != nil else { return }
         if let error { return call.end(.failure(error)) }
         pump()
+    }
+
+    /// Waits, once the call is over, until `download` is done with what it was given: a call that was lost ends while
+    /// its last piece is on its way to the disk.
+    func settled() async {
+        let sink = try? await loop.submit { self.sink }.get()
+        await sink?.value
     }
 
     func cancel(_ call: ClientCall) { connection?.cancel(call) }

@@ -87,7 +87,7 @@ package final class RPCClient: Sendable {
     /// - Parameters:
     ///   - download: takes the body of a successful answer; that of an error is in the result.
     ///   - silenceMilliseconds: how long nothing may move before the call is given up.
-    /// - Returns: the answer, without what `download` took.
+    /// - Returns: the answer, without what `download` took. Like an error, it comes when `download` has ended.
     package func stream(
         _ method: String, _ path: String, headers: [(name: String, value: String)] = [],
         upload: RPCUpload? = nil, download: RPCDownload? = nil, silenceMilliseconds: Int? = nil
@@ -101,14 +101,22 @@ package final class RPCClient: Sendable {
             case .http2(let core): core.loop
             case .unixSocket(let socket): socket.loop
             }
+        let streaming = ClientStreaming(upload: upload, download: download, loop: loop)
         let call = ClientCall(
             method: method, path: path, headers: all, body: ByteBuffer(),
             timeoutMilliseconds: milliseconds, answerBytesMaximum: Self.smallAnswerBytes,
-            streaming: ClientStreaming(upload: upload, download: download, loop: loop))
-        return switch transport {
-        case .http2(let core): try await Self.send(call, core)
-        case .unixSocket(let socket): try await socket.send(call)
+            streaming: streaming)
+        let result: Result<RPCResponse, RPCClientError>
+        do throws(RPCClientError) {
+            switch transport {
+            case .http2(let core): result = .success(try await Self.send(call, core))
+            case .unixSocket(let socket): result = .success(try await socket.send(call))
+            }
+        } catch {
+            result = .failure(error)
         }
+        await streaming.settled()
+        return try result.get()
     }
 
     /// An answer of `get` that is not what was hoped for, as the error that it is.
