@@ -70,13 +70,15 @@ final class GateDriver: Sendable {
         await partitions.endThoseDue(at: now())
     }
 
-    /// What a peer has cursors of here.
+    /// What a peer has cursors of here: one for each log, named as its receiver names it. One of an earlier name
+    /// of the zone may still be there, and nobody moves it.
     private func reads(_ peer: PeerConfiguration) -> [PeerGates.ReadLog] {
         var found: [PeerGates.ReadLog] = []
         for log in logs.all {
             for cursor in log.cursors.cursors()
             where cursor.receiverUUID != nil
                 && cursor.owner.utf8.elementsEqual(peer.identity.utf8)
+                && cursor.name.utf8.elementsEqual("\(peer.id)/\(log.stream.name)/\(log.origin)".utf8)
             {
                 found.append(
                     PeerGates.ReadLog(

@@ -12,7 +12,7 @@ package struct Reconciliation: Sendable, Equatable {
     private var items: [GateStream: Item]
 
     package init(_ streams: [GateStream]) {
-        items = Dictionary(uniqueKeysWithValues: streams.map { ($0, Item()) })
+        items = Dictionary(streams.map { ($0, Item()) }, uniquingKeysWith: { first, _ in first })
     }
 
     package var isComplete: Bool { items.values.allSatisfy(\.isReached) }

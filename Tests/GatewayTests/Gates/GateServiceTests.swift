@@ -90,6 +90,54 @@ import WriteAheadLog
         await bench.close()
     }
 
+    /// The peer was set up under another id before, with the same certificate: its cursor of then is still there.
+    @Test func `a second cursor of a peer in one log is none of its gate's`() async throws {
+        func peers(_ id: String) -> String {
+            """
+            peers:
+              - {id: \(id), identity: plant-a-bsfg, authorized: true, streams: [facts.operational]}
+
+            """
+        }
+        let files = try ConfigurationTestFiles(
+            main: ServicesBench.main.replacing(", origins: [enterprise, plant-a]", with: ""),
+            peers: peers("plant-x"), cursors: ServicesBench.noCursors)
+        var opening = Bsfg_V1_OpenCursorRequest()
+        opening.stream = "facts.operational"
+        opening.originZone = "enterprise"
+        opening.initMode = "full_backfill"
+        opening.profile = "standard"
+        var receiver = SourcePosition(logUUID: [UInt8](repeating: 5, count: 16), epoch: 1, nextOffset: 0)
+        var bench = try ServicesBench(files: files)
+        for id in ["plant-x", "plant-a"] {
+            if id == "plant-a" {
+                await bench.close()
+                try Data(peers(id).utf8).write(to: URL(fileURLWithPath: "\(files.directory)/peers.yaml"))
+                bench = try ServicesBench(files: files)
+                try await bench.append(0..<3)
+                receiver.logUUID = [UInt8](repeating: 6, count: 16)
+            }
+            opening.consumerName = "\(id)/facts.operational/enterprise"
+            opening.receiver = receiver.wire
+            _ = try await bench.call(
+                Bsfg_V1_OpenCursorResponse.self, .openCursor, opening,
+                as: Caller(kind: .peer(id: id), identity: "plant-a-bsfg"))
+        }
+        #expect(bench.log().cursors.cursors().count == 2)
+        let driver = GateDriver(
+            live: bench.live, gates: bench.gates, pulls: bench.pulls, logs: bench.logs,
+            partitions: bench.partitions, now: { 0 })
+        await driver.look()
+        #expect(bench.gates.status(of: "plant-a").outbound.mode == "reconciling")
+        // Its own one is what it is waited for.
+        let cursor = try #require(bench.log().cursors.cursors().first { $0.name.hasPrefix("plant-a/") })
+        _ = try bench.log().cursors.confirm(
+            owner: cursor.owner, name: cursor.name, 0...2, digest: nil)
+        await driver.look()
+        #expect(bench.gates.status(of: "plant-a").outbound.mode == "normal")
+        await bench.close()
+    }
+
     @Test("gateway decision 18: the command returns once no page is in flight, a long poll does not hold it up")
     func partitionEndsPolls() async throws {
         let bench = try ServicesBench()
