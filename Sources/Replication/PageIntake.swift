@@ -181,7 +181,14 @@ package struct PageIntake: Sendable {
                     + "expected: the source left something out")
         }
         if let stop = judge(entry, range.lowerBound, origin) {
-            return leave(index, range.lowerBound, stop, fetchCounts)
+            // A notice that cannot be read says nothing of how far it reaches: it stands for one offset or for none.
+            guard range == nextOffset...nextOffset else {
+                throw Refusal(
+                    reason: .malformedRequest,
+                    sentence: "what is not readable stands for the offsets \(range.lowerBound) to "
+                        + "\(range.upperBound), where \(nextOffset) is expected")
+            }
+            return leave(index, nextOffset, stop, fetchCounts)
         }
         let storedRecord =
             range.lowerBound < nextOffset

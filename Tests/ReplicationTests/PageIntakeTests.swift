@@ -219,4 +219,27 @@ import Testing
         #expect(refusal(try gap(3, nil), at: place(3)) == .malformedRequest)
         #expect(refusal(try gap(3, .max), at: place(3)) == .malformedRequest)
     }
+
+    /// A gap that cannot be read would move the position to where it says that it begins.
+    @Test func `a malformed notice stands for the offset that is expected, or the page is refused`() throws {
+        func malformed(_ first: UInt64, _ last: UInt64) throws -> ReceivedPage {
+            var gap: [UInt8] = [0x0A, 2, 0x18, UInt8(first), 0x10, UInt8(last)]
+            gap += [0x18, 1]  // reasons, as a number
+            var page: [UInt8] = [0x0A, UInt8(gap.count + 2), 0x32, UInt8(gap.count)] + gap
+            var source: [UInt8] = try place(4).wire.serializedBytes()
+            source.insert(contentsOf: [0x32, UInt8(source.count)], at: 0)
+            page += source
+            let read = try ReceivedPage(page)
+            guard case .malformed = try #require(read.entries.first).verdict else {
+                Issue.record("the notice is read")
+                return read
+            }
+            return read
+        }
+        for (first, last) in [(0, 9), (0, 3), (2, 3), (3, 4), (3, 9)] as [(UInt64, UInt64)] {
+            #expect(refusal(try malformed(first, last), at: place(3)) == .malformedRequest, "\(first) to \(last)")
+        }
+        #expect(try unfit(try malformed(3, 3)) == "malformed")
+        #expect(try stop(try malformed(3, 3), halts: true) == "halted malformed")
+    }
 }
