@@ -6,6 +6,8 @@ package protocol PullSource: Sendable {
     /// Opens the cursor; `position` is nil when nothing was ever received.
     func open(position: SourcePosition?, receiver: SourcePosition) async throws(PullFailure)
         -> SourcePosition
+    /// How long `fetch` waits where there is nothing yet.
+    var waitMilliseconds: Int { get }
     /// The bytes of a `FetchFactsResponse`.
     func fetch(from offset: UInt64, position: SourcePosition, receiver: SourcePosition)
         async throws(PullFailure) -> [UInt8]
@@ -57,6 +59,9 @@ package actor PullLoop {
         /// Nil for a commit, which is never cancelled.
         var generation: UInt64?
     }
+
+    /// A source that answers that it has nothing, and does not wait before, is asked this often.
+    private static let earlyPauseMilliseconds = 100
 
     private let source: any PullSource
     private let buffer: any ForwardBuffer
@@ -284,6 +289,7 @@ package actor PullLoop {
 
     private func fetch(_ offset: UInt64, _ generation: UInt64) async throws(PullFailure) {
         guard let position = machine.durable else { return }
+        let began = ContinuousClock.now
         let bytes = try await source.fetch(from: offset, position: position, receiver: receiver)
         let page = try await PullLoop.decode(bytes)
         guard generation == machine.generation else { return }
@@ -308,7 +314,15 @@ package actor PullLoop {
             }
             pages.append(page)
         }
-        perform(machine.fetched(isEmpty: page.entries.isEmpty, nextOffset: nextOffset))
+        let isEarly =
+            page.entries.isEmpty
+            && began.duration(to: .now) < .milliseconds(source.waitMilliseconds / 2)
+        if isEarly {
+            try? await Task.sleep(for: .milliseconds(PullLoop.earlyPauseMilliseconds))
+            guard generation == machine.generation else { return }
+        }
+        perform(
+            machine.fetched(isEmpty: page.entries.isEmpty, isEarly: isEarly, nextOffset: nextOffset))
     }
 
     /// Recomputes every digest of the page, beside the actor: commits and confirms go on meanwhile.

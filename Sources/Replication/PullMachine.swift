@@ -105,13 +105,14 @@ package struct PullMachine: Sendable {
     }
 
     /// A page has come; `nextOffset` is where the next one begins. An empty page is not committed.
-    package mutating func fetched(isEmpty: Bool, nextOffset: UInt64) -> [Action] {
+    /// - Parameter isEarly: it is empty and came long before what was asked to be waited for.
+    package mutating func fetched(isEmpty: Bool, isEarly: Bool = false, nextOffset: UInt64) -> [Action] {
         isFetching = false
         fetchFrom = nextOffset
         if isEmpty {
             // A page that cannot be committed is fetched well each time: only the end of the
-            // source and a commit are progress.
-            failures = 0
+            // source and a commit are progress. Who did not wait there says nothing.
+            if !isEarly { failures = 0 }
         } else {
             pages += 1
         }

@@ -111,6 +111,8 @@ final class SourceDouble: PullSource {
         }
     }
 
+    let waitMilliseconds = 20
+
     func fetch(from offset: UInt64, position: SourcePosition, receiver: SourcePosition)
         async throws(PullFailure) -> [UInt8]
     {
@@ -118,7 +120,7 @@ final class SourceDouble: PullSource {
             try self.check(position, self.cursor!)
             if offset == self.store.headOffset {
                 // A long poll; also ends when it is cancelled.
-                try? await Task.sleep(for: .milliseconds(20))
+                try? await Task.sleep(for: .milliseconds(waitMilliseconds))
             }
             var page = self.page(from: offset)
             self.change.withLock { $0?(&page) }

@@ -47,6 +47,54 @@ import Testing
         pool.stop()
     }
 
+    /// Has nothing, and says so at once however long it is asked to wait.
+    private final class HastySource: PullSource {
+        let inner: SourceDouble
+        let waitMilliseconds: Int
+        private let count = Mutex(0)
+        var fetchCount: Int { count.withLock { $0 } }
+
+        init(_ inner: SourceDouble, waitMilliseconds: Int) {
+            (self.inner, self.waitMilliseconds) = (inner, waitMilliseconds)
+        }
+
+        func open(position: SourcePosition?, receiver: SourcePosition) async throws(PullFailure)
+            -> SourcePosition
+        {
+            try await inner.open(position: position, receiver: receiver)
+        }
+
+        func fetch(from offset: UInt64, position: SourcePosition, receiver: SourcePosition)
+            async throws(PullFailure) -> [UInt8]
+        {
+            count.withLock { $0 += 1 }
+            return inner.page(from: offset)
+        }
+
+        func confirm(position: SourcePosition, receiver: SourcePosition) async throws(PullFailure)
+            -> UInt64
+        {
+            try await inner.confirm(position: position, receiver: receiver)
+        }
+    }
+
+    @Test func `a source that does not wait is asked ten times a second`() async throws {
+        let pool = BlockingPool(name: "test", threadCount: 2)
+        let (source, receiver) = (try SourceDouble(0), ReceiverDouble())
+        let hasty = HastySource(source, waitMilliseconds: 5_000)
+        let loop = PullLoop(
+            source: hasty, materialisation: materialisation(receiver), pool: pool, log: { _ in })
+        await loop.start()
+        try await Task.sleep(for: .seconds(1))
+        let count = hasty.fetchCount
+        #expect(count <= 11)
+        // What it has after all comes as before.
+        try source.append(0..<3)
+        try await eventually("the facts cross") { isDone(source, receiver) }
+        await loop.stop()
+        pool.stop()
+    }
+
     @Test func `a full receiver pauses without failing and goes on when there is room`()
         async throws
     {

@@ -164,6 +164,22 @@ import Testing
         #expect(machine.opened(at: place(1)) == [.confirm(place(1)), .fetch(from: 1)])
     }
 
+    @Test func `who says that there is nothing, and did not wait, is not trusted with a fresh start`() {
+        var machine = pulling()
+        func fails() -> Int {
+            let wait = waits(machine.unavailable("gone", durable: place(0), jitter: 0))
+            _ = machine.waited()
+            _ = machine.opened(at: place(0))
+            return wait ?? 0
+        }
+        let first = fails()
+        #expect(machine.fetched(isEmpty: true, isEarly: true, nextOffset: 0) == [.fetch(from: 0)])
+        let second = fails()
+        #expect(second == 2 * first)
+        _ = machine.fetched(isEmpty: true, nextOffset: 0)
+        #expect(fails() == first, "the end of the source was reached")
+    }
+
     @Test func `a reset waits for the commit that is out`() {
         var machine = pulling()
         _ = machine.fetched(isEmpty: false, nextOffset: 5)

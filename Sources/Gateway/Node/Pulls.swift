@@ -43,7 +43,7 @@ final class Pulls: Sendable {
     private let logs: StreamLogs
     private let pool: BlockingPool
     private let custody: NodeCustody
-    private let logger: Logger
+    private let lines: PullLines
     private let gates: PeerGates
     /// Waits until a source may hear that what it sent is here.
     private let mayConfirm: (@Sendable (StreamLog) async -> Void)?
@@ -58,7 +58,7 @@ final class Pulls: Sendable {
         self.logs = logs
         self.pool = pool
         self.custody = custody
-        self.logger = logger
+        lines = PullLines(logger: logger)
         self.gates = gates
         self.mayConfirm = mayConfirm
         let made = try make(configuration.cursors, configuration, [:], connect)
@@ -99,7 +99,7 @@ final class Pulls: Sendable {
             let source = RPCPullSource(
                 connection: connection, peer: peer, pull: cursor, zone: zone,
                 profile: log.stream.profile.rawValue, pageBytes: share.pageBytes, gates: gates)
-            let logger = logger
+            let lines = lines
             pulls.append(
                 Pull(
                     configuration: cursor, peer: peer, log: log,
@@ -108,7 +108,7 @@ final class Pulls: Sendable {
                         materialisation: custody.materialisation(forward, log, cursor.origin),
                         pool: pool, pagesAhead: share.pagesAhead,
                         mayConfirm: Pulls.hold(log, mayConfirm),
-                        log: { Pulls.tell($0, cursor, logger) }),
+                        log: { lines.tell($0, cursor) }),
                     source: source,
                     isHeld: peer.start == .manual && forward.position == nil))
         }
@@ -121,30 +121,6 @@ final class Pulls: Sendable {
     ) -> (@Sendable () async -> Void)? {
         guard let mayConfirm, log.stream.profile == .silStrict else { return nil }
         return { await mayConfirm(log) }
-    }
-
-    private static func tell(
-        _ status: PullMachine.Status, _ cursor: CursorConfiguration, _ logger: Logger
-    ) {
-        let metadata: Logger.Metadata = [
-            "peer": "\(cursor.peer)", "stream": "\(cursor.stream)", "origin": "\(cursor.origin)",
-        ]
-        switch status {
-        case .connecting: logger.debug("connecting", metadata: metadata)
-        case .pulling: logger.info("pulling", metadata: metadata)
-        case .unavailable(let sentence):
-            logger.warning("source unavailable: \(sentence)", metadata: metadata)
-        case .blocked(PullMachine.forwardFull, let sentence):
-            // Nobody did anything wrong: it goes on by itself once there is room.
-            logger.warning(
-                "pull paused: \(sentence)",
-                metadata: metadata.merging([
-                    "event": "\(PullMachine.forwardFull)", "alert": "StoreFillHigh",
-                ]) { $1 })
-        case .blocked(let reason, let sentence):
-            logger.error("stream blocked, \(reason): \(sentence)", metadata: metadata)
-        case .stopped: break
-        }
     }
 
     // MARK: - Running

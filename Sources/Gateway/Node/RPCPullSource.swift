@@ -7,7 +7,7 @@ internal import SwiftProtobuf
 /// One stream of one origin at a peer, over RPC.
 struct RPCPullSource: PullSource {
     /// Long polls answer at once when something is there; silence longer than this is a failure.
-    private static let waitMilliseconds: UInt32 = 5_000
+    let waitMilliseconds = 5_000
     private static let callMilliseconds = 15_000
     /// Of a page beside its entries: its position, and a gap before them.
     private static let pageFrameBytes = 64 << 10
@@ -95,7 +95,7 @@ struct RPCPullSource: PullSource {
         request.limit = UInt32(FactLimits.pageFacts)
         request.maxBytes = UInt32(pageBytes)
         request.fromOffset = offset
-        request.waitMs = RPCPullSource.waitMilliseconds
+        request.waitMs = UInt32(waitMilliseconds)
         request.source = position.wire
         request.receiver = receiver.wire
         request.formatMax = messageFormatMaximum

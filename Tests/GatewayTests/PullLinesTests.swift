@@ -1,0 +1,57 @@
+import Logging
+import Synchronization
+import Testing
+
+@testable import Gateway
+@testable import Replication
+
+@Suite struct PullLinesTests {
+    private struct Handler: LogHandler {
+        let lines: Lines
+        var metadata: Logger.Metadata = [:]
+        var logLevel = Logger.Level.info
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+        func log(
+            level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata?, source: String, file: String,
+            function: String, line: UInt
+        ) {
+            lines.all.withLock { $0.append(("\(message)", metadata ?? [:])) }
+        }
+    }
+
+    private final class Lines: Sendable { let all = Mutex<[(text: String, metadata: Logger.Metadata)]>([]) }
+    private final class Clock: Sendable { let value = Mutex<Int64>(0) }
+
+    private func cursor(_ stream: String) -> CursorConfiguration {
+        CursorConfiguration(
+            peer: "plant-a", stream: stream, origin: "plant-a", initMode: .fullBackfill, justification: nil)
+    }
+
+    @Test("gateway decision 38: a source that refuses in other words each time does not fill our log")
+    func tenLinesAMinute() {
+        let (lines, clock) = (Lines(), Clock())
+        let told = PullLines(logger: Logger(label: "test") { _ in Handler(lines: lines) }) {
+            clock.value.withLock { $0 }
+        }
+        for number in 0..<25 {
+            // What is not written costs nothing.
+            told.tell(.connecting, cursor("facts"))
+            told.tell(.blocked(reason: "internal", sentence: "refused, \(number)"), cursor("facts"))
+        }
+        #expect(lines.all.withLock { $0.count } == 10)
+        told.tell(.pulling, cursor("other"))
+        #expect(lines.all.withLock { $0.last?.text } == "pulling", "each stream has its own")
+        clock.value.withLock { $0 = 60_000 }
+        told.tell(.unavailable("gone"), cursor("facts"))
+        let last = lines.all.withLock { $0.last }
+        #expect(last?.text == "source unavailable: gone" && last?.metadata["left_out_before"] == "15")
+        told.tell(.stopped, cursor("facts"))
+        told.tell(.blocked(reason: PullMachine.forwardFull, sentence: "no room"), cursor("facts"))
+        let paused = lines.all.withLock { $0.last }
+        #expect(paused?.text == "pull paused: no room" && paused?.metadata["alert"] == "StoreFillHigh")
+        #expect(lines.all.withLock { $0.count } == 13)
+    }
+}
