@@ -48,6 +48,9 @@ struct Access: Sendable {
             "\(caller.identity) \(why); ask the operator of \(configuration.zone) for it")
     }
 
+    /// A name that a caller sent, in a sentence: no longer than a name may be.
+    private static func shown(_ name: String) -> String { ShownText.line(name, bytes: 64) }
+
     /// Whether the caller may append to a stream of `held`'s. The role is asked again: the call was let in
     /// before its body came.
     func checkAppend(
@@ -56,7 +59,7 @@ struct Access: Sendable {
         guard let found = held.configuration.stream(stream) else {
             throw ServiceError(
                 .unknownStream,
-                "there is no stream \(stream) here; the streams are "
+                "there is no stream \(Access.shown(stream)) here; the streams are "
                     + held.configuration.streams.map(\.name).joined(separator: ", "),
                 field: "stream")
         }
@@ -71,7 +74,7 @@ struct Access: Sendable {
             guard client.streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) }) else {
                 throw ServiceError(
                     .streamNotGranted,
-                    "\(caller.identity) may not append to \(stream); add it to this client's "
+                    "\(caller.identity) may not append to \(Access.shown(stream)); add it to this client's "
                         + "streams in bsfg.yaml of \(held.configuration.zone)",
                     field: "stream")
             }
@@ -100,14 +103,14 @@ struct Access: Sendable {
         guard streams.contains(where: { $0.utf8.elementsEqual(stream.utf8) }) else {
             throw ServiceError(
                 .streamNotGranted,
-                "\(stream) is not granted to \(caller.identity); add it to its entry's streams in the "
+                "\(Access.shown(stream)) is not granted to \(caller.identity); add it to its entry's streams in the "
                     + "configuration of \(configuration.zone)",
                 field: "stream")
         }
         guard origins.contains(where: { $0.utf8.elementsEqual(origin.utf8) }) else {
             throw ServiceError(
                 .originNotGranted,
-                "facts of \(origin) are not granted to \(caller.identity); add it to its entry's origins "
+                "facts of \(Access.shown(origin)) are not granted to \(caller.identity); add it to its entry's origins "
                     + "in the configuration of \(configuration.zone)",
                 field: "origin_zone")
         }

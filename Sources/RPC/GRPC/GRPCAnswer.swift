@@ -24,7 +24,7 @@ struct GRPCAnswer {
             headers: [("content-type", mediaType)], body: nil,
             trailers: [
                 ("grpc-status", String(error.code.grpcStatus)),
-                ("grpc-message", percentEncoded(error.message)),
+                ("grpc-message", percentEncoded(ShownText.bounded(error.message, bytes: messageBytesMaximum))),
                 ("grpc-status-details-bin", details(error)),
             ])
     }
@@ -43,13 +43,16 @@ struct GRPCAnswer {
         return String(decoding: encoded, as: UTF8.self)
     }
 
-    /// Clients refuse trailers of more than 8 KiB together, so the failures of a large batch are left to their
-    /// counts.
-    private static let detailBytesMaximum = 4 << 10
+    /// Clients refuse trailers of more than 8 KiB together: a message stands in them twice, once with up to three
+    /// bytes for one, and the failures of a large batch are left to their counts.
+    private static let messageBytesMaximum = 1 << 10
+    private static let detailBytesMaximum = 2 << 10
+    private static let fieldBytesMaximum = 512
 
     /// A `google.rpc.Status` with our detail, in base64.
     private static func details(_ error: ServiceError) -> String {
         var detail = error.detail
+        detail.field = ShownText.bounded(detail.field, bytes: fieldBytesMaximum)
         var bytes: [UInt8] = (try? detail.serializedBytes()) ?? []
         if bytes.count > detailBytesMaximum {
             detail.failures = []
@@ -59,7 +62,7 @@ struct GRPCAnswer {
         append(1, Array("type.googleapis.com/bsfg.v1.ErrorDetail".utf8), to: &any)
         append(2, bytes, to: &any)
         var status: [UInt8] = [1 << 3, UInt8(error.code.grpcStatus)]
-        append(2, Array(error.message.utf8), to: &status)
+        append(2, Array(ShownText.bounded(error.message, bytes: messageBytesMaximum).utf8), to: &status)
         append(3, any, to: &status)
         var text: [UInt8] = []
         status.withUnsafeBytes { Base64.encode($0, padded: false, into: &text) }
