@@ -68,6 +68,13 @@ def pages(checks, caller):
         checks.check(f"gateway decision 5: {field} {limit} passes", at.ok, at)
         checks.equal(f"gateway decision 5: {field} {limit + 1}", (above.status, above.reason),
                      (400, "malformed_request"))
+    # What is neither facts nor an object is short, whatever a body may be.
+    body = json.dumps({"consumer_name": "limits"}).encode()
+    for count, status in ((64 << 10, 200), ((64 << 10) + 1, 429)):
+        answer = caller.call(BOUNDARY + "FetchFacts", body + b" " * (count - len(body)), raw=True)
+        caller.close()
+        checks.equal(f"gateway decision 42: a request of {count} bytes for facts", (answer.status, answer.reason),
+                     (status, None if status == 200 else "too_large"))
     at = caller.call(
         INGEST + "AppendFacts", {"stream": STREAM, "facts": [
             {"envelope": message["envelope"], "fact": message["fact"]}

@@ -104,6 +104,35 @@ extension ServerTests {
 
         /// Killed, a client ends its connection without a TLS close: what its half body held is
         /// free at once.
+        @Test("gateway decision 42: what is neither facts nor an object has 64 KiB at most", arguments: ["--http1.1", "--http2"])
+        func smallBodies(_ http: String) async throws {
+            try await ServerBench.with { bench in
+                let limit = ServerRequest.smallBodyBytes
+                let body = [UInt8](repeating: UInt8(ascii: " "), count: limit)
+                let binary = ["-H", "Content-Type: application/json", "--data-binary", "@-"]
+                for (content, coding) in [
+                    (body, []), (Gzip.deflate(body), ["-H", "Content-Encoding: gzip"]),
+                ] {
+                    let at = await bench.call(
+                        "client", coding + binary, json: nil, path: "/test.Echo/Small", http: http, input: content)
+                    #expect(at.status == 200 && at.body.contains("\(limit)"), "\(at)")
+                }
+                for (content, coding) in [
+                    (body + [32], []), (Gzip.deflate(body + [32]), ["-H", "Content-Encoding: gzip"]),
+                    // Larger than the inflater's first attempt, too.
+                    (Gzip.deflate([UInt8](repeating: 32, count: 3 << 20)), ["-H", "Content-Encoding: gzip"]),
+                ] {
+                    let above = await bench.call(
+                        "client", coding + binary, json: nil, path: "/test.Echo/Small", http: http, input: content)
+                    #expect(above.status == 429 && above.reason == "too_large", "\(above)")
+                }
+                let large = await bench.call(
+                    "client", binary, json: nil, path: "/test.Echo/Size", http: http, input: body + [32])
+                #expect(large.status == 200)
+                try await eventually { bench.server.statistics.bodyBytesHeld == 0 }
+            }
+        }
+
         @Test func aConnectionCutInMidBodyHoldsNothing() async throws {
             try await ServerBench.with { bench in
                 let directory = bench.certificates.directory

@@ -50,7 +50,7 @@ final class TestService: RPCService {
     let procedures: Set<String> = [
         "/test.Echo/Echo", "/test.Echo/Size", "/test.Echo/Later", "/test.Echo/Never",
         "/test.Echo/Fail", "/test.Echo/Refused", "/test.Echo/Large", "/test.Echo/Thread",
-        "/test.Echo/Page",
+        "/test.Echo/Page", "/test.Echo/Small",
     ]
     private let held = Mutex<[@Sendable (RPCReply) -> Void]>([])
     let streams = TestStreaming()
@@ -61,12 +61,14 @@ final class TestService: RPCService {
             ? ServiceError(.streamNotGranted, "Not for \(caller.identity).") : nil
     }
 
+    func takesLargeBodies(procedure: String) -> Bool { procedure != "/test.Echo/Small" }
+
     func handle(_ request: RPCRequest, respond: @escaping @Sendable (RPCReply) -> Void) {
         switch request.procedure {
         case "/test.Echo/Echo": respond(.message(request.body))
         case "/test.Echo/Thread":
             Thread.detachNewThread { respond(.message(request.body)) }
-        case "/test.Echo/Size":
+        case "/test.Echo/Size", "/test.Echo/Small":
             respond(.message(Array("{\"bytes\":\(request.body.count)}".utf8)))
         case "/test.Echo/Later":
             Thread.detachNewThread {

@@ -28,6 +28,10 @@ struct NodeService: RPCService {
         return access.admit(procedure, caller)
     }
 
+    func takesLargeBodies(procedure: String) -> Bool {
+        Procedure(rawValue: procedure).map(Procedure.producers.contains) ?? false
+    }
+
     func handle(_ request: RPCRequest, respond: @escaping @Sendable (RPCReply) -> Void) {
         guard let procedure = Procedure(rawValue: request.procedure) else {
             return respond(.failure(ServiceError(.unknownMethod)))

@@ -24,10 +24,10 @@ struct ConnectHead {
     /// As announced; nil when the body is chunked or HTTP/2 did not say.
     var contentLength: Int?
 
-    static func tooLarge(_ limits: RPCServerLimits) -> ServiceError {
+    static func tooLarge(bytes: Int) -> ServiceError {
         ServiceError(
             .tooLarge,
-            "The body is larger than \(limits.bodyBytes) bytes; send less, or several calls.")
+            "The body is larger than \(bytes) bytes; send less, or several calls.")
     }
 
     /// The codec of a media type spelled as nearly all clients spell it.
@@ -154,7 +154,7 @@ extension ConnectHead {
         acceptsLZ4 = accepted.map { Self.accepts(LZ4Coding.name, in: $0) } ?? false
         contentLength = length.flatMap { Int($0) }
         if let contentLength, contentLength > limits.bodyBytes {
-            throw Self.tooLarge(limits)
+            throw Self.tooLarge(bytes: limits.bodyBytes)
         }
     }
 }

@@ -31,7 +31,7 @@ enum GRPCHead {
         }
         let length = head.header("content-length").flatMap { Int($0) }
         if let length, length > limits.bodyBytes + GRPCFrame.headerBytes {
-            throw ConnectHead.tooLarge(limits)
+            throw ConnectHead.tooLarge(bytes: limits.bodyBytes)
         }
         return ConnectHead(
             framing: .grpc, codec: .proto, coding: try coding(head.header("grpc-encoding")),

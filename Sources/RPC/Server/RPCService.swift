@@ -76,6 +76,10 @@ package protocol RPCService: Sendable {
     /// on. Called on the connection's event loop, must not block.
     func admit(procedure: String, caller: Caller) -> ServiceError?
 
+    /// Whether a procedure's requests may have as many bytes as the server takes; any other's are a few fields.
+    /// Called on the connection's event loop, must not block.
+    func takesLargeBodies(procedure: String) -> Bool
+
     /// Called on the connection's event loop, must not block. `respond` may be called from any
     /// thread and must be called exactly once, also after the deadline.
     func handle(_ request: RPCRequest, respond: @escaping @Sendable (RPCReply) -> Void)
@@ -97,6 +101,7 @@ package protocol RPCService: Sendable {
 
 extension RPCService {
     package var streaming: (any StreamingService)? { nil }
+    package func takesLargeBodies(procedure: String) -> Bool { true }
 }
 
 extension RPCService {

@@ -31,6 +31,8 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     private let procedure: String
     private let connect: ConnectHead
     private let version: HTTPRequestHead.Version
+    /// The largest body taken, inflated.
+    private let bodyBytesMaximum: Int
     private let began = NIODeadline.now()
     private let deadline: NIODeadline
     private var phase = Phase.readingBody
@@ -46,6 +48,9 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     private static let smallAnswerBytes = 1 << 10
     /// Up to here, before and after, a body is inflated on the event loop.
     private static let inlineInflateBytes = 64 << 10
+    /// The largest request that is neither facts nor an object: each element of a list takes many times the two bytes
+    /// that it may have.
+    static let smallBodyBytes = 64 << 10
     /// What a large body is inflated to before the whole limit is reserved for it.
     private static let firstInflateBytes = 1 << 20
     private static let gzipAboveBytes = 1 << 10
@@ -62,6 +67,10 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
         self.procedure = procedure
         self.connect = connect
         self.version = version
+        let limits = dispatcher.core.limits
+        bodyBytesMaximum =
+            dispatcher.core.service.takesLargeBodies(procedure: procedure)
+            ? limits.bodyBytes : min(limits.bodyBytes, Self.smallBodyBytes)
         deadline = began + .milliseconds(Int64(connect.timeoutMilliseconds))
     }
 
@@ -72,8 +81,8 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
         let count = body.count + bytes.readableBytes
         // The limit is the message's; gRPC's prefix comes on top of it.
         let prefix = connect.framing == .grpc ? GRPCFrame.headerBytes : 0
-        guard count <= core.limits.bodyBytes + prefix else {
-            return finish(.failure(ConnectHead.tooLarge(core.limits)))
+        guard count <= bodyBytesMaximum + prefix else {
+            return finish(.failure(ConnectHead.tooLarge(bytes: bodyBytesMaximum)))
         }
         guard hold(Admission.steps(bytes: count)) else {
             return finish(.failure(core.overloaded("The memory for request bodies is in use")))
@@ -117,13 +126,13 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     private func inflate() {
         guard body.count <= Self.inlineInflateBytes else { return inflateElsewhere() }
         let inline = Result { () throws(GzipError) in
-            try Gzip.inflate(body, limitBytes: Self.inlineInflateBytes)
+            try Gzip.inflate(body, limitBytes: min(bodyBytesMaximum, Self.inlineInflateBytes))
         }
         switch inline {
         case .success(let content):
             body = content
             hand()
-        case .failure(.tooLarge): inflateElsewhere()
+        case .failure(.tooLarge) where bodyBytesMaximum > Self.inlineInflateBytes: inflateElsewhere()
         case .failure(let error): finish(.failure(Self.undecodable(error)))
         }
     }
@@ -131,10 +140,10 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
     private func inflateElsewhere() {
         phase = .decoding
         let compressed = body
-        let (core, holder) = (core, holder)
+        let (core, holder, limit) = (core, holder, bodyBytesMaximum)
         body = []
         let queued = core.coding.submit { [self] in
-            let result = Self.inflateLarge(compressed, core, holder)
+            let result = Self.inflateLarge(compressed, core, holder, limitBytes: limit)
             mailbox.eventLoop.execute { self.inflated(result) }
         }
         if !queued {
@@ -145,26 +154,25 @@ final class ServerRequest: HTTPRequestSink, AnswerMemory, @unchecked Sendable {
 
     /// The content and the steps of the budget it holds.
     private static func inflateLarge(
-        _ compressed: [UInt8], _ core: ServerCore, _ holder: Admission.Holder
+        _ compressed: [UInt8], _ core: ServerCore, _ holder: Admission.Holder, limitBytes: Int
     ) -> Result<([UInt8], steps: Int), ServiceError> {
-        for limit in [firstInflateBytes, core.limits.bodyBytes] {
+        for limit in [min(firstInflateBytes, limitBytes), limitBytes] {
             let reserved = Admission.steps(bytes: limit)
             guard core.admission.takeBody(steps: reserved, holder) else {
                 return .failure(core.overloaded("The memory for request bodies is in use"))
             }
             do throws(GzipError) {
-                let content = try Gzip.inflate(
-                    compressed, limitBytes: min(limit, core.limits.bodyBytes))
+                let content = try Gzip.inflate(compressed, limitBytes: limit)
                 let needed = Admission.steps(bytes: content.count)
                 core.admission.giveBody(steps: reserved - needed, holder)
                 return .success((content, steps: needed))
             } catch {
                 core.admission.giveBody(steps: reserved, holder)
-                if case .tooLarge = error, limit < core.limits.bodyBytes { continue }
+                if case .tooLarge = error, limit < limitBytes { continue }
                 return .failure(undecodable(error))
             }
         }
-        return .failure(ConnectHead.tooLarge(core.limits))
+        return .failure(ConnectHead.tooLarge(bytes: limitBytes))
     }
 
     private func inflated(_ result: Result<([UInt8], steps: Int), ServiceError>) {
