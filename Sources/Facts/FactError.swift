@@ -19,6 +19,7 @@ package struct FactError: Error, Sendable, Equatable {
         reason =
             switch error.kind {
             case .numberNotRepresentable: .numberNotRepresentable
+            case .tooLong: .tooLarge
             case .syntax, .invalidUTF8, .loneSurrogate, .duplicateName, .tooDeep: .invalidObject
             }
         self.field = JSONPath.join(field, error.path)

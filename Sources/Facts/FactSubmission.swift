@@ -65,10 +65,21 @@ package struct AppendFactSubmission: Sendable {
     package init() {}
 }
 
+/// A batch whose facts are read one at a time: together they may take a hundred times the bytes of their request.
 package struct AppendFactsSubmission: Sendable {
-    package var stream = ""
-    package var facts: [FactSubmission] = []
-    package var stopOnError = false
+    package internal(set) var stream = ""
+    package internal(set) var stopOnError = false
+    /// Of the facts, in `bytes`.
+    var ranges: [Range<Int>] = []
+    var bytes: [UInt8] = []
+    /// The refusals of the JSON reader; nil: the request was binary.
+    var refusals: [CanonicalJSONError]?
 
-    package init() {}
+    package var count: Int { ranges.count }
+
+    package func fact(at index: Int) throws(ServiceError) -> FactSubmission {
+        try WireCodec.read(bytes, refusals) { reader throws(WireProblem) in
+            try reader.message(ranges[index])
+        }
+    }
 }

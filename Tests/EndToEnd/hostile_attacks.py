@@ -125,6 +125,37 @@ async def gzip_bomb(connection):
     await connection.until_cut()
 
 
+def element(number, content):
+    """A field of protocol buffers with so many bytes."""
+    length, rest = b"", len(content)
+    while rest > 0x7F:
+        length += bytes([rest & 0x7F | 0x80])
+        rest >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([rest]) + content
+
+
+async def batch_of_nothing(connection):
+    """As many facts as a batch may have, each with a list of nothing: kilobytes on the way."""
+    nothing = element(2, element(1, element(7, b"") * 65) + element(2, element(5, b"") * 65))
+    body = gzip.compress(nothing * 10_000, 9)
+    request = head("/bsfg.v1.IngestService/AppendFacts", "Content-Encoding: gzip", body=len(body)).replace(
+        b"application/json", b"application/proto") + body
+    for _ in range(4):
+        await connection.send(request)
+    await connection.until_cut()
+
+
+GROWN = gzip.compress(b'{"fact": {"object": [' + b"1e20," * (12 * MIB // 5 - 8) + b"1]}}", 9)
+
+
+async def grown_object(connection):
+    """Five times as long in canonical form."""
+    for _ in range(4):
+        await connection.send(
+            head(BOUNDARY + "AppendFact", "Content-Encoding: gzip", body=len(GROWN)) + GROWN)
+    await connection.until_cut()
+
+
 async def large_head(connection):
     await connection.send(head("/health", *(f"X-{number}: " + "y" * 15_000 for number in range(60))))
     await connection.until_cut()
@@ -257,6 +288,8 @@ ATTACKS = {
     "half_body": Attack(half_body, 8),
     "whole_body": Attack(whole_body, 2),
     "gzip_bomb": Attack(gzip_bomb, 6),
+    "batch_of_nothing": Attack(batch_of_nothing, 6),
+    "grown_object": Attack(grown_object, 6),
     "large_head": Attack(large_head, 4),
     "never_reading": Attack(never_reading, 12, is_cut=False),
     "rapid_reset": Attack(rapid_reset, 4, "h2"),

@@ -27,6 +27,25 @@ private func refusal(_ text: String) -> CanonicalJSONError? { refusal(Array(text
         #expect(error?.path.utf8.count == 259, "the path is cut")
     }
 
+    @Test("gateway decision 42: no more canonical text is kept than is taken", arguments: [
+        "[]", "{}", "12", #"{"b":[1,{"d":1e20,"c":[]}],"a":{}}"#, #"{"a":{"b":{"c":[1,2,"x"]}}}"#, "[1e20,1e20,[[1e20]]]",
+    ])
+    func limits(_ text: String) throws {
+        let whole = try CanonicalJSON.canonicalise(Array(text.utf8))
+        #expect(try CanonicalJSON.canonicalise(Array(text.utf8), limitBytes: whole.count) == whole)
+        for limit in 0..<whole.count - 1 {
+            let error = #expect(throws: CanonicalJSONError.self) {
+                try CanonicalJSON.canonicalise(Array(text.utf8), limitBytes: limit)
+            }
+            #expect(error?.kind == .tooLong && error?.path == "")
+        }
+        // Where it ends is found all the same.
+        let open = #expect(throws: CanonicalJSONError.self) {
+            try CanonicalJSON.canonicalise(Array("[\(text),".utf8), limitBytes: 1)
+        }
+        #expect(open?.kind == .syntax)
+    }
+
     @Test(arguments: ["arrays", "french", "structures", "unicode", "values", "weird"])
     func `RFC 8785 test vectors`(name: String) throws {
         let input = try Repository.bytes("Tests/Golden/canonical-json/input/\(name).json")

@@ -108,7 +108,7 @@ private func request(object: String) -> String {
         let batch = try WireCodec.decodeAppendFacts(
             AppendRequestWriter.appendFacts(stream: "s", facts, stopOnError: true), .proto)
         #expect(batch.stream == "s" && batch.stopOnError)
-        let records = try batch.facts.map { try FactEncoder().encode($0).storedRecord }
+        let records = try (0..<batch.count).map { try FactEncoder().encode(batch.fact(at: $0)).storedRecord }
         #expect(records == facts.map(\.storedRecord))
     }
 
@@ -213,20 +213,20 @@ private func request(object: String) -> String {
         let bad = #"{"fact":{"object":{"n":[1e400]},"subject":"a:1"}}"#
         let body = #"{"stream":"s","facts":[\#(bad),\#(good),\#(bad)],"stopOnError":true}"#
         let request = try WireCodec.decodeAppendFacts(Array(body.utf8), .json)
-        #expect(request.stream == "s" && request.stopOnError && request.facts.count == 3)
+        #expect(request.stream == "s" && request.stopOnError && request.count == 3)
         for index in [0, 2] {
-            guard case .refusedObject(let error) = request.facts[index].body else {
+            guard case .refusedObject(let error) = try request.fact(at: index).body else {
                 Issue.record("fact \(index) was not refused")
                 continue
             }
             #expect(error.kind == .numberNotRepresentable && error.path == "n[0]")
         }
-        guard case .canonicalObject(let object) = request.facts[1].body else {
+        guard case .canonicalObject(let object) = try request.fact(at: 1).body else {
             Issue.record("the good fact was refused")
             return
         }
         #expect(object == Array(#"{"a":2,"b":1}"#.utf8))
-        #expect(!request.facts[0].hasEnvelope && request.facts[1].hasEnvelope)
+        #expect(try !request.fact(at: 0).hasEnvelope && request.fact(at: 1).hasEnvelope)
     }
 
     @Test func `binary requests are read as strictly`() throws {
@@ -414,6 +414,70 @@ private func request(object: String) -> String {
         #expect(String(decoding: indented, as: UTF8.self).hasPrefix("{\n  \"offset\": 0,\n"))
     }
 
+    @Test("gateway decision 42: an object that grows as canonical text is refused, and only its own fact")
+    func objectsThatGrow() throws {
+        func grown(_ count: Int) -> String {
+            #"{"fact":{"object":[\#(Array(repeating: "1e20", count: count).joined(separator: ","))]}}"#
+        }
+        let ceiling = FactLimits.objectBytesCeiling
+        let good = #"{"fact":{"object":{"b":1}}}"#
+        let batch = try WireCodec.decodeAppendFacts(Array(#"{"facts":[\#(grown(ceiling / 22 + 1)),\#(good)]}"#.utf8), .json)
+        guard case .refusedObject(let error) = try batch.fact(at: 0).body else {
+            Issue.record("\(ceiling) bytes and more were kept")
+            return
+        }
+        #expect(error.kind == .tooLong)
+        guard case .canonicalObject = try batch.fact(at: 1).body else {
+            Issue.record("the good fact was refused")
+            return
+        }
+        var fact = FactSubmission.reading()
+        fact.body = .refusedObject(error)
+        let refused = #expect(throws: FactError.self) { try FactEncoder().encode(fact) }
+        #expect(refused?.reason == .tooLarge && refused?.field == "fact.object")
+        fact.body = .objectJSON(Array("[\(Array(repeating: "1e20", count: 50_000).joined(separator: ","))]".utf8))
+        #expect(throws: FactError.self) { try FactEncoder().encode(fact) }
+
+        // Many that are not too long, and together more than a request may have.
+        let each = grown(ceiling / 22 - 1)
+        let all = #"{"facts":[\#(Array(repeating: each, count: 5).joined(separator: ","))]}"#
+        #expect(all.utf8.count < FactLimits.requestBytes)
+        let whole = #expect(throws: ServiceError.self) { try WireCodec.decodeAppendFacts(Array(all.utf8), .json) }
+        #expect(whole?.reason == .tooLarge && whole?.field == "facts[4].fact.object")
+    }
+
+    @Test("gateway decision 42: a binary value that grows as JSON is refused")
+    func valuesThatGrow() throws {
+        func field(_ number: UInt8, _ content: [UInt8]) -> [UInt8] {
+            var (length, bytes) = (content.count, [number << 3 | 2])
+            while length > 0x7F {
+                bytes.append(UInt8(length & 0x7F) | 0x80)
+                length >>= 7
+            }
+            return bytes + [UInt8(length)] + content
+        }
+        func body(_ value: [UInt8]) throws -> FactSubmission.Body {
+            try WireCodec.decodeAppendFact(field(3, field(6, value)), .proto).fact.body
+        }
+        let number: [UInt8] = field(1, [0x11] + withUnsafeBytes(of: 1e20.bitPattern.littleEndian) { Array($0) })
+        let count = FactLimits.objectBytesCeiling / 22
+        let list = field(6, Array(repeating: number, count: count + 1).flatMap { $0 })
+        // Six characters for each byte; as a text, and as a name.
+        let zeros = [UInt8](repeating: 0, count: FactLimits.objectBytesCeiling / 6 + 1)
+        let name = field(5, field(1, field(1, zeros) + field(2, [0x08, 0])))
+        for value in [list, field(3, zeros), name] {
+            guard case .refusedObject(let error) = try body(value) else {
+                Issue.record("a value of \(value.count) bytes was kept")
+                continue
+            }
+            #expect(error.kind == .tooLong)
+        }
+        guard case .canonicalObject = try body(field(6, Array(repeating: number, count: count - 1).flatMap { $0 })) else {
+            Issue.record("a value below the limit was refused")
+            return
+        }
+    }
+
     @Test("gateway decision 42: no more of a list is read than refuses it", arguments: [WireEncoding.proto, .json])
     func listsAreReadToTheirLimit(_ encoding: WireEncoding) throws {
         let count = 1_000_000
@@ -428,13 +492,12 @@ private func request(object: String) -> String {
             func list(_ element: String) -> String { Array(repeating: element, count: 0x6000).joined(separator: ",") }
             facts = Array("{\"facts\":[\(Array(repeating: "{}", count: count).joined(separator: ","))]}".utf8)
             artifacts = Array("{\"fact\":{\"artifacts\":[\(list("{}"))]}}".utf8)
-            labels = []
+            let names = (0..<0x6000).map { #""\#($0)":"""# }
+            labels = Array("{\"envelope\":{\"labels\":{\(names.joined(separator: ","))}}}".utf8)
         }
-        #expect(try WireCodec.decodeAppendFacts(facts, encoding).facts.count == FactLimits.pageFacts + 1)
+        #expect(try WireCodec.decodeAppendFacts(facts, encoding).count == FactLimits.pageFacts + 1)
         #expect(
             try WireCodec.decodeAppendFact(artifacts, encoding).fact.artifacts.count == FactLimits.artifacts + 1)
-        if encoding == .proto {
-            #expect(try WireCodec.decodeAppendFact(labels, encoding).fact.labels.count == FactLimits.labels + 1)
-        }
+        #expect(try WireCodec.decodeAppendFact(labels, encoding).fact.labels.count == FactLimits.labels + 1)
     }
 }

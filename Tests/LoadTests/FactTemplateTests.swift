@@ -23,8 +23,8 @@ import Testing
         var ids: Set<String> = []
         for call in 0..<20 {
             let request = try WireCodec.decodeAppendFacts(template.body(call: call), .proto)
-            #expect(request.facts.count == 5)
-            for fact in request.facts { ids.insert(fact.messageID) }
+            #expect(request.count == 5)
+            for index in 0..<request.count { ids.insert(try request.fact(at: index).messageID) }
         }
         #expect(ids.count == 100)
     }

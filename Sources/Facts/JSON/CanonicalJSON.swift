@@ -4,11 +4,12 @@ package enum CanonicalJSON {
     /// Containers within containers.
     package static let depthLimit = 64
 
+    /// - Parameter limitBytes: of the canonical text, which is up to five times as long as what was sent.
     package static func canonicalise(
-        _ bytes: UnsafeRawBufferPointer
+        _ bytes: UnsafeRawBufferPointer, limitBytes: Int = .max
     ) throws(CanonicalJSONError) -> [UInt8] {
-        var canonicaliser = Canonicaliser(JSONReader(bytes))
-        canonicaliser.output.reserveCapacity(bytes.count)
+        var canonicaliser = Canonicaliser(JSONReader(bytes), limitBytes: limitBytes)
+        canonicaliser.output.reserveCapacity(min(bytes.count, limitBytes))
         try canonicaliser.value()
         do {
             try canonicaliser.reader.expectEnd()
@@ -19,10 +20,12 @@ package enum CanonicalJSON {
         return canonicaliser.output
     }
 
-    package static func canonicalise(_ bytes: [UInt8]) throws(CanonicalJSONError) -> [UInt8] {
+    package static func canonicalise(
+        _ bytes: [UInt8], limitBytes: Int = .max
+    ) throws(CanonicalJSONError) -> [UInt8] {
         let result: Result<[UInt8], CanonicalJSONError> = bytes.withUnsafeBytes { buffer in
             do throws(CanonicalJSONError) {
-                return .success(try canonicalise(buffer))
+                return .success(try canonicalise(buffer, limitBytes: limitBytes))
             } catch {
                 return .failure(error)
             }
@@ -34,8 +37,9 @@ package enum CanonicalJSON {
 /// One pass over a text: validates, and writes the canonical form as it goes.
 ///
 /// What makes a value unusable without making the text unreadable (a duplicate name, a lone
-/// surrogate, a number that a double cannot keep) is `deferred`, so that one bad fact of a batch
-/// does not hide where the next begins. Everything else is thrown at once.
+/// surrogate, a number that a double cannot keep, too long a text) is `deferred`, so that one bad fact of
+/// a batch does not hide where the next begins; from there on nothing is kept of it. Everything else is
+/// thrown at once.
 struct Canonicaliser {
     private struct Member {
         var name: Range<Int>
@@ -51,14 +55,17 @@ struct Canonicaliser {
     var output: [UInt8] = []
     private(set) var deferred: CanonicalJSONError?
     private let depthLimit: Int
+    private let limitBytes: Int
     /// The decoded names of all open objects, end to end.
     private var names: [UInt8] = []
     /// The members of all open objects, the innermost's last.
     private var members: [Member] = []
     private var places: [Place] = []
 
-    init(_ reader: JSONReader, depthLimit: Int = CanonicalJSON.depthLimit) {
+    /// - Parameter limitBytes: of `output`.
+    init(_ reader: JSONReader, depthLimit: Int = CanonicalJSON.depthLimit, limitBytes: Int = .max) {
         self.reader = reader
+        self.limitBytes = limitBytes
         self.depthLimit = depthLimit
     }
 
@@ -81,7 +88,7 @@ struct Canonicaliser {
         case .loneSurrogate, .duplicateName, .numberNotRepresentable:
             // Only the first is told, so only for it the path is written: a text may have as many as it has bytes.
             if deferred == nil { deferred = located(problem) }
-        case .syntax, .invalidUTF8, .tooDeep: throw located(problem)
+        case .syntax, .invalidUTF8, .tooDeep, .tooLong: throw located(problem)
         }
     }
 
@@ -92,6 +99,13 @@ struct Canonicaliser {
         default:
             do throws(JSONReader.Problem) { try scalar() } catch { try report(error) }
         }
+        // An open container's last comma stands where its bracket will: no text is longer here than at its end.
+        if output.count > limitBytes, deferred == nil {
+            deferred = CanonicalJSONError(
+                kind: .tooLong, path: "", byteOffset: reader.position,
+                problem: "the value has more than \(limitBytes) bytes as canonical text")
+        }
+        if deferred != nil { output.removeAll(keepingCapacity: true) }
     }
 
     private mutating func scalar() throws(JSONReader.Problem) {
@@ -160,7 +174,7 @@ struct Canonicaliser {
                 try member()
             } while reader.take(0x2C)
             guard reader.take(0x7D) else { throw located(reader.unexpected("',' or '}'")) }
-            try sort(membersFrom: firstMember, textFrom: start)
+            if deferred == nil { try sort(membersFrom: firstMember, textFrom: start) }
             places.removeLast()
         }
         output.append(0x7D)
@@ -186,7 +200,7 @@ struct Canonicaliser {
         output.append(0x3A)
         try value()
         output.append(0x2C)
-        members.append(Member(name: name, text: textStart..<output.count))
+        if deferred == nil { members.append(Member(name: name, text: textStart..<output.count)) }
     }
 
     /// Puts the members of the innermost object into the order of their names' UTF-16 code units.

@@ -9,6 +9,8 @@ package struct CanonicalJSONError: Error, Sendable, Equatable {
         case tooDeep
         /// An integer beyond what a double keeps, or a number that becomes infinite or zero.
         case numberNotRepresentable
+        /// Its canonical text is longer than what is kept.
+        case tooLong
     }
 
     package var kind: Kind
@@ -33,6 +35,7 @@ package struct CanonicalJSONError: Error, Sendable, Equatable {
         case .duplicateName: "send each name once"
         case .tooDeep: "nest less"
         case .numberNotRepresentable: "send a string, or object_bytes"
+        case .tooLong: "put it into an artifact and refer to it"
         }
     }
 }

@@ -58,7 +58,9 @@ package struct FactEncoder: Sendable {
         case .objectJSON(let text):
             field = "fact.object_json"
             do throws(CanonicalJSONError) {
-                object = Object(isJSON: true, bytes: try CanonicalJSON.canonicalise(text))
+                object = Object(
+                    isJSON: true,
+                    bytes: try CanonicalJSON.canonicalise(text, limitBytes: limits.objectBytes))
             } catch {
                 throw FactError(error, field: field)
             }

@@ -15,6 +15,8 @@ struct JSONToWire {
     private let isLenient: Bool
     private var path: [UInt8] = []
     private(set) var refusals: [CanonicalJSONError] = []
+    /// Canonical text of the objects so far.
+    private var objectBytes = 0
 
     init(_ bytes: UnsafeRawBufferPointer, isLenient: Bool) {
         reader = JSONReader(bytes)
@@ -194,6 +196,12 @@ struct JSONToWire {
             }
             guard reader.take(0x3A) else { throw expected("':'") }
             let value = try string()
+            // Of labels no more is read than what refuses them.
+            guard names.count <= FactLimits.labels + 1 else {
+                names.remove(name)
+                path.removeSubrange(depth...)
+                continue
+            }
             WireWriter.appendMessage(field.number, to: &output) { entry in
                 WireWriter.append(1, bytes: name, to: &entry)
                 WireWriter.append(2, bytes: value, to: &entry)
@@ -205,7 +213,8 @@ struct JSONToWire {
 
     /// The marked canonical text of the value that comes next.
     private mutating func jsonValue() throws(ServiceError) -> [UInt8] {
-        var canonicaliser = Canonicaliser(reader)
+        // What the stream takes is judged when it is known; no stream takes more.
+        var canonicaliser = Canonicaliser(reader, limitBytes: FactLimits.objectBytesCeiling + 1)
         canonicaliser.output.append(ValueMark.canonical)
         do throws(CanonicalJSONError) {
             try canonicaliser.value()
@@ -213,7 +222,15 @@ struct JSONToWire {
             throw FactError(error, field: JSONPath.text(path)).serviceError
         }
         reader = canonicaliser.reader
-        guard let refused = canonicaliser.deferred else { return canonicaliser.output }
+        guard let refused = canonicaliser.deferred else {
+            objectBytes += canonicaliser.output.count
+            guard objectBytes <= FactLimits.requestBytes else {
+                throw refusal(
+                    "the objects have more than \(FactLimits.requestBytes) bytes as canonical text; send fewer in "
+                        + "a request", .tooLarge)
+            }
+            return canonicaliser.output
+        }
         // More are of a batch that is refused as a whole: they share the last one's place.
         if refusals.count <= FactLimits.pageFacts { refusals.append(refused) }
         var marked = [ValueMark.refused]

@@ -21,14 +21,15 @@ struct SubmissionReader {
         return request
     }
 
+    /// Where the facts are, without what they say.
     func appendFacts() throws(WireProblem) -> AppendFactsSubmission {
         var request = AppendFactsSubmission()
         var reader = WireReader(bytes)
         while let field = try reader.next() {
             switch field.number {
             case 1: request.stream = text(field)
-            case 2 where request.facts.count <= FactLimits.pageFacts:
-                request.facts.append(try message(field.content))
+            case 2 where request.ranges.count <= FactLimits.pageFacts:
+                request.ranges.append(field.content)
             case 3: request.stopOnError = field.value != 0
             default: break
             }

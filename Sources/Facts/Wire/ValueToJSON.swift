@@ -6,12 +6,18 @@ enum ValueToJSON {
     static func canonical(
         _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>
     ) throws(CanonicalJSONError) -> [UInt8] {
+        let limit = FactLimits.objectBytesCeiling
         var text: [UInt8] = []
         do throws(WireProblem) {
             try append(bytes, range, depth: 0, to: &text)
         } catch {
             throw CanonicalJSONError(
                 kind: .syntax, path: "", byteOffset: error.byteOffset, problem: error.text)
+        }
+        guard text.count <= limit else {
+            throw CanonicalJSONError(
+                kind: .tooLong, path: "", byteOffset: range.lowerBound,
+                problem: "the value has more than \(limit) bytes as canonical text")
         }
         return try CanonicalJSON.canonicalise(text)
     }
@@ -39,7 +45,9 @@ enum ValueToJSON {
             guard WireNames.isUTF8(reader.slice(field.content)) else {
                 throw WireProblem(byteOffset: field.content.lowerBound, text: "a text is not UTF-8")
             }
-            JSONText.appendString(reader.slice(field.content), to: &text)
+            // Six bytes may stand for one: of what is too long no more is written than what shows it.
+            JSONText.appendString(
+                reader.slice(field.content.prefix(FactLimits.objectBytesCeiling + 1)), to: &text)
         case (4, .varint): text += Array((field.value == 0 ? "false" : "true").utf8)
         case (5, .bytes):
             try appendMembers(bytes, field.content, depth: depth, to: &text)
@@ -58,7 +66,7 @@ enum ValueToJSON {
         text.append(0x7B)
         var reader = WireReader(bytes, range)
         var isFirst = true
-        while let field = try reader.next() {
+        while text.count <= FactLimits.objectBytesCeiling, let field = try reader.next() {
             guard field.number == 1, field.type == .bytes else { throw unexpected(field) }
             var name = 0..<0
             var value: Range<Int>?
@@ -74,7 +82,7 @@ enum ValueToJSON {
             guard let value, WireNames.isUTF8(reader.slice(name)) else { throw unexpected(field) }
             if !isFirst { text.append(0x2C) }
             isFirst = false
-            JSONText.appendString(reader.slice(name), to: &text)
+            JSONText.appendString(reader.slice(name.prefix(FactLimits.objectBytesCeiling + 1)), to: &text)
             text.append(0x3A)
             try nested(bytes, value, depth: depth, to: &text)
         }
@@ -87,7 +95,7 @@ enum ValueToJSON {
         text.append(0x5B)
         var reader = WireReader(bytes, range)
         var isFirst = true
-        while let field = try reader.next() {
+        while text.count <= FactLimits.objectBytesCeiling, let field = try reader.next() {
             guard field.number == 1, field.type == .bytes else { throw unexpected(field) }
             if !isFirst { text.append(0x2C) }
             isFirst = false

@@ -23,24 +23,25 @@ package enum WireCodec {
     package static func decodeAppendFact(
         _ body: [UInt8], _ encoding: WireEncoding
     ) throws(ServiceError) -> AppendFactSubmission {
-        try submissions(body, encoding, "AppendFactRequest") { reader throws(WireProblem) in
-            try reader.appendFact()
-        }
+        let (bytes, refusals) = try requestBytes(body, encoding, "AppendFactRequest")
+        return try read(bytes, refusals) { reader throws(WireProblem) in try reader.appendFact() }
     }
 
     package static func decodeAppendFacts(
         _ body: [UInt8], _ encoding: WireEncoding
     ) throws(ServiceError) -> AppendFactsSubmission {
-        try submissions(body, encoding, "AppendFactsRequest") { reader throws(WireProblem) in
-            try reader.appendFacts()
-        }
+        let (bytes, refusals) = try requestBytes(body, encoding, "AppendFactsRequest")
+        var batch = try read(bytes, refusals) { reader throws(WireProblem) in try reader.appendFacts() }
+        (batch.bytes, batch.refusals) = (bytes, refusals)
+        return batch
     }
 
     /// One `Message` in JSON, as a line of `bsfg ingest` may hold it.
     package static func decodeMessage(
         _ body: [UInt8], _ encoding: WireEncoding
     ) throws(ServiceError) -> FactSubmission {
-        try submissions(body, encoding, "Message") { reader throws(WireProblem) in
+        let (bytes, refusals) = try requestBytes(body, encoding, "Message")
+        return try read(bytes, refusals) { reader throws(WireProblem) in
             try reader.message(0..<reader.bytes.count)
         }
     }
@@ -156,19 +157,23 @@ package enum WireCodec {
         return try result.get()
     }
 
-    private static func submissions<Submission>(
-        _ body: [UInt8], _ encoding: WireEncoding, _ name: String,
-        _ read: (SubmissionReader) throws(WireProblem) -> Submission
-    ) throws(ServiceError) -> Submission {
+    /// A request with facts in binary form, judged by its schema; the refusals of the JSON reader, where there was one.
+    private static func requestBytes(
+        _ body: [UInt8], _ encoding: WireEncoding, _ name: String
+    ) throws(ServiceError) -> ([UInt8], [CanonicalJSONError]?) {
         let schema = WireSchema.message(named: name)
-        let bytes: [UInt8]
-        let refusals: [CanonicalJSONError]?
         switch encoding {
-        case .proto: (bytes, refusals) = (try validated(body, schema), nil)
+        case .proto: return (try validated(body, schema), nil)
         case .json:
             let converted = try converted(body, schema, isLenient: false)
-            (bytes, refusals) = (converted.bytes, converted.refusals)
+            return (converted.bytes, converted.refusals)
         }
+    }
+
+    static func read<Submission>(
+        _ bytes: [UInt8], _ refusals: [CanonicalJSONError]?,
+        _ read: (SubmissionReader) throws(WireProblem) -> Submission
+    ) throws(ServiceError) -> Submission {
         let result: Result<Submission, ServiceError> = bytes.withUnsafeBytes { buffer in
             do throws(WireProblem) {
                 return .success(try read(SubmissionReader(bytes: buffer, refusals: refusals)))

@@ -125,21 +125,22 @@ struct AppendService: Sendable {
             let submission = try WireCodec.decodeAppendFacts(request.body, encoding)
             let target = try target(request.caller, submission.stream)
             let store = target.store
-            guard !submission.facts.isEmpty else {
+            guard submission.count > 0 else {
                 throw ServiceError(.missingField, "the batch has no facts", field: "facts")
             }
-            guard submission.facts.count <= FactLimits.pageFacts else {
+            guard submission.count <= FactLimits.pageFacts else {
                 throw ServiceError(
                     .tooLarge,
                     "the batch has more than \(FactLimits.pageFacts) facts; split it", field: "facts")
             }
             var batch = Batch(facts: [], results: [])
-            for (index, fact) in submission.facts.enumerated() {
+            for index in 0..<submission.count {
                 guard !(submission.stopOnError && batch.hasInvalid) else {
                     batch.skip()
                     continue
                 }
                 do throws(ServiceError) {
+                    let fact = try submission.fact(at: index)
                     let encoded = try encode(fact, target)
                     batch.pins += try references.hold(
                         fact.artifacts, target.stream.artifactReferences)
@@ -149,8 +150,8 @@ struct AppendService: Sendable {
                     error.field = "facts[\(index)]" + (error.field.isEmpty ? "" : "." + error.field)
                     batch.add(error)
                 }
+                try batch.checkSize()
             }
-            try batch.checkSize()
             batch.stopsAtConflict = submission.stopOnError
             let whole = batch
             write(whole, store, submission.stopOnError) { result in
@@ -212,12 +213,14 @@ private struct Batch: Sendable {
     var pins: [ArtifactPin] = []
     private(set) var results: [Result]
     private(set) var hasInvalid = false
+    private(set) var bytes = 0
     /// Nothing behind a conflict is appended.
     var stopsAtConflict = false
 
     mutating func add(_ fact: KeyedFact) {
         results.append(.fact(facts.count))
         facts.append(fact)
+        bytes += fact.storedRecord.count + 96
     }
 
     mutating func add(_ error: ServiceError) {
@@ -228,12 +231,11 @@ private struct Batch: Sendable {
     mutating func skip() { results.append(.skipped) }
 
     func checkSize() throws(ServiceError) {
-        let bytes = facts.reduce(0) { $0 + $1.storedRecord.count + 96 }
         guard bytes <= FactLimits.pageBytes else {
             throw ServiceError(
                 .tooLarge,
-                "the batch takes \(bytes) bytes as it is stored and may take "
-                    + "\(FactLimits.pageBytes); split it", field: "facts")
+                "the batch takes more than \(FactLimits.pageBytes) bytes as it is stored; split it",
+                field: "facts")
         }
     }
 

@@ -40,7 +40,10 @@ enum WireHarness {
 
     private static func appendSeveral(_ bytes: UnsafeRawBufferPointer, _ encoding: WireEncoding) {
         guard let request = try? WireCodec.decodeAppendFacts(Array(bytes), encoding) else { return }
-        for fact in request.facts { submission(fact) }
+        for index in 0..<request.count {
+            guard let fact = try? request.fact(at: index) else { harnessFailure("a fact of a batch cannot be read") }
+            submission(fact)
+        }
     }
 
     private static func message(_ bytes: UnsafeRawBufferPointer, _ encoding: WireEncoding) {
