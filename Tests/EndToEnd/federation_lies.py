@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import shutil
+import threading
 
 import lying_peer
 from federation import Pair, fails
@@ -146,6 +147,24 @@ def taken(checks, pair):
               peer_admin=False, patience=PATIENCE_SECONDS)
 
 
+def length(checks, pair):
+    """No criterion is about it: the receiver reads nothing of such an answer, and goes on when it gets others."""
+    is_due = threading.Event()
+
+    def sentence():
+        return pair.ours.pull_status("plant-a").get("sentence", "")
+
+    with lying(pair, pair.theirs, pair.ours, lying_peer.confirms_at_length(is_due)):
+        settled(pair)
+        is_due.set()
+        pair.append(pair.theirs, "is confirmed at length")
+        said = wait_until("the answer refused", lambda: sentence() if "an answer larger" in sentence() else None)
+        checks.check("confirms at length: an answer of a few fields has 256 KiB at most", "262144 bytes" in said, said)
+        is_due.clear()
+        settled(pair)
+        checks.check("confirms at length: afterwards the stream goes on", pulls(pair.ours, pair.theirs))
+
+
 def nothing(checks, pair):
     """No lie: a peer that is granted nothing and takes nothing, and of which only we are seen."""
     nodes = pair.ours, pair.theirs
@@ -167,7 +186,7 @@ def nothing(checks, pair):
 
 
 # A pair for each group: the last lie of a group leaves behind what the next one would be blamed for.
-GROUPS = [[ungranted, real, partition, refetch, one, taken], [nothing], [cursor, confirm], [altered]]
+GROUPS = [[ungranted, real, partition, refetch, one, length, taken], [nothing], [cursor, confirm], [altered]]
 LIES = [lie for group in GROUPS for lie in group]
 
 

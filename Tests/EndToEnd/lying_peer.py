@@ -236,6 +236,17 @@ def forgets_its_cursor(path, body, tell):
     return None
 
 
+def confirms_at_length(is_due):
+    """Says yes to a confirm, and names as many passed gaps of nothing as anybody takes."""
+    def lie(path, body, tell):
+        if path == BOUNDARY + "ConfirmReceipt" and is_due.is_set():
+            offset = field(fields(body), 2)
+            return 200, "application/proto", message([(1, offset), (2, offset + 1)]) + b"\x1a\x00" * (128 << 10)
+        return None
+
+    return lie
+
+
 def serves_altered_facts(path, body, tell):
     """Changes a value, and the checksum that was to show it."""
     if path != BOUNDARY + "FetchFacts":
