@@ -1,3 +1,4 @@
+import Facts
 import Testing
 
 @testable import Gateway
@@ -40,6 +41,16 @@ struct DuplicateReplayTests {
             }
             #expect(found.verdict == .failed, "\(found.sentence)")
         }
+    }
+
+    @Test("A second drill appends other facts, also by their content")
+    func contents() throws {
+        func digest(_ run: String) throws -> Digest {
+            let fact = try FactEncoder().encode(FederationDrill.fact(zone: "plant-a", run: run, number: 1))
+            return fact.contentDigest
+        }
+        #expect(try digest("a") != digest("b"))
+        #expect(try digest("a") == digest("a"))
     }
 
     @Test("What could not be compared is not checked")

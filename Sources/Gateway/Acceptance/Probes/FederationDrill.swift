@@ -189,16 +189,8 @@ package struct FederationDrill: Sendable {
         var appends = PartitionRecord.Appends(stream: stream)
         var appended: [(fact: EncodedFact, offset: UInt64)] = []
         for number in 1...Self.factCount {
-            var fact = FactSubmission()
-            fact.messageID = "federation-drill/\(run)/\(zone)/\(number)"
-            fact.fromZone = zone
-            fact.toZone = zone
-            fact.producedAtUnixMilliseconds = PeerLink.nowMilliseconds()
-            fact.subject = "federation:\(zone)"
-            fact.predicate = "drill_appended"
-            fact.body = .objectJSON(Array("{\"number\":\(number)}".utf8))
             do {
-                let encoded = try FactEncoder().encode(fact)
+                let encoded = try FactEncoder().encode(Self.fact(zone: zone, run: run, number: number))
                 let answer = try await side.boundary.appendFact(
                     AppendRequestWriter.appendFact(stream: stream, encoded))
                 appends.count += 1
@@ -213,6 +205,19 @@ package struct FederationDrill: Sendable {
         for (fact, offset) in appended {
             do {
                 if try await isRead(side, zone, stream, offset, fact) {
+    /// A fact of one run. Its content too is of this run alone: a stream may tell facts apart by that.
+    static func fact(zone: String, run: String, number: Int) -> FactSubmission {
+        var fact = FactSubmission()
+        fact.messageID = "federation-drill/\(run)/\(zone)/\(number)"
+        fact.fromZone = zone
+        fact.toZone = zone
+        fact.producedAtUnixMilliseconds = PeerLink.nowMilliseconds()
+        fact.subject = "federation:\(zone)"
+        fact.predicate = "drill_appended"
+        fact.body = .objectJSON(Array("{\"number\":\(number),\"run\":\"\(run)\"}".utf8))
+        return fact
+    }
+
                     appends.readCount += 1
                 } else {
                     appends.problem = "offset \(offset) is not the fact that was appended there"
@@ -231,6 +236,10 @@ package struct FederationDrill: Sendable {
         request.stream = stream
         request.origin = zone
         request.fromOffset = offset
+                guard answer.outcome == .appended else {
+                    appends.problem = "fact \(number) was not appended: the node took it for one that it has"
+                    continue
+                }
         request.limit = 1
         let entry = try ReceivedPage(await side.admin.peek(request)).entries.first
         return entry?.offset == offset && entry?.verdict == .intact && entry?.key == fact.key
