@@ -30,13 +30,13 @@ struct DoctorPeer: AsyncParsableCommand {
 
     func run() async throws {
         let (configuration, _) = try PeerEntry.load(peer, config)
-        let plan = FederationPlan(ours: FederationSide(configuration), theirs: nil, peer: peer)
         let evidence = await PreflightProbe(
-            configuration: configuration, peer: peer, plan: plan, approval: nil, measuresDisk: false,
+            configuration: configuration, peer: peer, theirs: nil, approval: nil, measuresDisk: false,
             callsPeer: true, refuser: try refuser.refuser()
         ).run()
         let found = PeerDiagnosis.diagnose(
-            PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node, plan: plan)
+            PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node,
+            plan: evidence.plan)
         switch output.format {
         case .table:
             if found.isEmpty { StandardOutput.line("nothing is wrong between us and \(peer)") }

@@ -81,9 +81,8 @@ struct FederationAccept: AsyncParsableCommand {
         let configuration = try sides.load()
         let unlisted = try unlisted()
         let theirs = try await sides.theirs()
-        let plan = sides.plan(configuration, theirs)
         let preflight = await PreflightProbe(
-            configuration: configuration, peer: sides.peer, plan: plan, approval: approval,
+            configuration: configuration, peer: sides.peer, theirs: theirs, approval: approval,
             measuresDisk: diskTest, callsPeer: false
         ).run()
         let waivers = try pairs(waive, "--waive").map {
@@ -95,7 +94,7 @@ struct FederationAccept: AsyncParsableCommand {
                 && !waivers.contains { $0.criterion.utf8.elementsEqual(criterion.name.utf8) }
         }
         let gathering = AcceptanceGathering(
-            configuration: configuration, peer: sides.peer, plan: plan, theirs: theirs,
+            configuration: configuration, peer: sides.peer, theirs: theirs,
             theirSide: sides.theirSide, patienceSeconds: patienceSeconds, unlisted: unlisted)
         var handoff: AcceptanceEvidence?
         if !isHalted {
@@ -104,7 +103,7 @@ struct FederationAccept: AsyncParsableCommand {
         let report = AcceptanceReport(
             zone: configuration.zone, peer: sides.peer, signedBy: try fingerprint(configuration),
             takenAt: UTCText.text(Int64(Date().timeIntervalSince1970)), approval: approval,
-            preconditions: preconditions, handoff: handoff, waivers: waivers,
+            preconditions: preconditions, preflight: preflight, handoff: handoff, waivers: waivers,
             signOffs: try pairs(signOff, "--sign-off").map {
                 AcceptanceReport.SignOff(role: $0.0, name: $0.1)
             })

@@ -31,8 +31,7 @@ struct FederationDrillCommand: AsyncParsableCommand {
         let configuration = try sides.load()
         let theirs = try await sides.theirs()
         let gathering = AcceptanceGathering(
-            configuration: configuration, peer: sides.peer,
-            plan: sides.plan(configuration, theirs), theirs: theirs, theirSide: sides.theirSide,
+            configuration: configuration, peer: sides.peer, theirs: theirs, theirSide: sides.theirSide,
             patienceSeconds: patienceSeconds)
         let evidence = try await CommandFailure.wrapping { try await gathering.run() }
         let names: Set<String> = [

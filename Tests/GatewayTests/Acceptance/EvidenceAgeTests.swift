@@ -44,4 +44,16 @@ struct EvidenceAgeTests {
         #expect(HandoffCriteria.judge(evidence).named("replay")?.verdict == .passed)
         #expect(evidence.latestTheirs == nil && evidence.flows.count == 1)
     }
+
+    @Test("What two would do together is planned by what is of now alone")
+    func planned() throws {
+        let ours = AcceptanceFixtures.good.ours
+        var theirs = try #require(AcceptanceFixtures.good.theirs)
+        theirs.configuration.removeAll { $0.key == "peers.enterprise.streams" }
+        let now = FederationPlan(ours: ours, theirs: theirs, peer: "plant-a")
+        #expect(now.isPeerKnown && !now.problems.isEmpty)
+        theirs.takenAtUnixMs -= 86_400_001
+        let old = FederationPlan(ours: ours, theirs: theirs, peer: "plant-a")
+        #expect(!old.isPeerKnown && old.problems == [] && old.flows.count == 1)
+    }
 }

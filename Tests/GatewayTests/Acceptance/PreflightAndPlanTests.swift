@@ -191,6 +191,30 @@ struct PreflightAndPlanTests {
         #expect(findings().first?.hasPrefix("we refused plant-a: unknown_ca at ") == true)
     }
 
+    @Test("A file that differs from what runs fails, whatever the difference does")
+    func notReloaded() throws {
+        let files = try ConfigurationTestFiles(
+            main: ServicesBench.main, peers: ServicesBench.peers, cursors: ServicesBench.noCursors)
+        let listing = ConfigurationListing(try files.load())
+        var running = listing.lines.map { NodeEvidence.Line(key: $0.key, value: $0.value) }
+        func changed() -> [String] {
+            PreflightEvidence.changedKeys(files: listing, running: running, peer: "plant-a")
+        }
+        #expect(changed() == [])
+        // The file was cut, the node still serves it; another peer's entry is none of this federation.
+        running.append(NodeEvidence.Line(key: "peers.plant-z.streams", value: "[a]"))
+        running.append(NodeEvidence.Line(key: "log.level", value: "debug"))
+        let index = try #require(running.firstIndex { $0.key == "peers.plant-a.streams" })
+        running[index].value = "[facts.operational, facts.secret]"
+        running.append(NodeEvidence.Line(key: "cursors.facts.operational/plant-z.peer", value: "plant-z"))
+        #expect(changed().sorted() == ["cursors.facts.operational/plant-z.peer", "peers.plant-a.streams"])
+        var evidence = good
+        evidence.changedKeys = changed()
+        let found = try #require(PreflightCriteria.judge(evidence).named("configuration"))
+        #expect(found.verdict == .failed && found.sentence.contains("peers.plant-a.streams and 1 other"))
+        #expect(found.command == "bsfg config diff, then bsfg config reload")
+    }
+
     @Test("A peer whose certificate we refuse is diagnosed by what is wrong with it", arguments: [
         ("revoked", "was revoked by its CA", "issue a new certificate"),
         ("expired", "out of date", "timedatectl"), ("unknown_issuer", "of a CA that its entry does not have", "ca of"),

@@ -2,7 +2,6 @@
 package struct AcceptanceGathering: Sendable {
     let configuration: NodeConfiguration
     let peer: String
-    let plan: FederationPlan
     let theirs: NodeEvidence?
     let theirSide: FederationDrill.Side?
     let patienceSeconds: Int
@@ -12,13 +11,12 @@ package struct AcceptanceGathering: Sendable {
     private static let noteMillisecondsMaximum: Int64 = 600_000
 
     package init(
-        configuration: NodeConfiguration, peer: String, plan: FederationPlan, theirs: NodeEvidence?,
+        configuration: NodeConfiguration, peer: String, theirs: NodeEvidence?,
         theirSide: FederationDrill.Side?, patienceSeconds: Int,
         unlisted: DenialProbe.Certificate? = nil
     ) {
         self.configuration = configuration
         self.peer = peer
-        self.plan = plan
         self.theirs = theirs
         self.theirSide = theirSide
         self.patienceSeconds = patienceSeconds
@@ -38,8 +36,10 @@ package struct AcceptanceGathering: Sendable {
         let drill = FederationDrill(
             peer: peer, ours: ourSide, theirs: theirSide, patienceSeconds: patienceSeconds)
         let reach = await link.visit(refuser).reach
-        var evidence = AcceptanceEvidence(
-            peer: peer, plan: plan, ours: try await ourSide.evidence(), theirs: theirs, reach: reach)
+        let ours = try await ourSide.evidence()
+        // By what runs, which need not be what the files say.
+        let plan = FederationPlan(ours: ours, theirs: theirs, peer: peer)
+        var evidence = AcceptanceEvidence(peer: peer, plan: plan, ours: ours, theirs: theirs, reach: reach)
         guard reach.failedStep == nil else {
             // Whom we do not let in when it calls is the one whom we refuse when we call.
             if PeerReach.identitySteps.contains(where: { $0 == reach.failedStep?.name }) {
@@ -81,7 +81,7 @@ package struct AcceptanceGathering: Sendable {
 
     /// A drill on a pull that is blocked, or a peer that does not write, shows nothing but that.
     private func isStuck(_ evidence: AcceptanceEvidence) -> Bool {
-        !plan.problems.isEmpty
+        !evidence.plan.problems.isEmpty
             || evidence.reach.healthProblem(atSeconds: PeerLink.nowMilliseconds() / 1_000) != nil
             || evidence.latestTheirs?.logProblem != nil
             || evidence.flows.contains { $0.pull.state != "pulling" || $0.pull.nextOffset == nil }
