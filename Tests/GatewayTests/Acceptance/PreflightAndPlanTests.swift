@@ -187,7 +187,7 @@ struct PreflightAndPlanTests {
         }
         #expect(findings() == [])
         node.gates[0].mode = "autonomous"
-        #expect(findings().count == 1)
+        #expect(findings().count == 2)
         #expect(findings().first?.hasPrefix("we refused plant-a: unknown_ca at ") == true)
     }
 
@@ -213,6 +213,60 @@ struct PreflightAndPlanTests {
         let found = try #require(PreflightCriteria.judge(evidence).named("configuration"))
         #expect(found.verdict == .failed && found.sentence.contains("peers.plant-a.streams and 1 other"))
         #expect(found.command == "bsfg config diff, then bsfg config reload")
+    }
+
+    // MARK: - Diagnosis
+
+    private func findings(
+        theirs: NodeEvidence? = nil, _ spoil: (inout NodeEvidence) -> Void
+    ) -> [PeerDiagnosis] {
+        var node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
+        spoil(&node)
+        return PeerDiagnosis.diagnose(
+            PreflightCriteria.judge(good), reach: good.reach, node: node, theirs: theirs, plan: good.plan)
+    }
+
+    @Test(
+        "A pull that brings nothing is a finding, whatever the way to the peer is like",
+        arguments: ["unavailable", "connecting", "stopped"])
+    func silentPull(state: String) {
+        let found = findings {
+            $0.pulls[0].state = state
+            $0.pulls[0].sentence = "the operator closed the gate"
+        }
+        #expect(found.map(\.finding) == ["facts.operational of plant-a is \(state): the operator closed the gate"])
+    }
+
+    @Test("Each direction of a gate that is not normal is a finding, with its reason")
+    func gates() throws {
+        let (open, shut) = (
+            NodeEvidence.Gate.Direction(mode: "normal", reason: ""),
+            NodeEvidence.Gate.Direction(mode: "autonomous", reason: "no request for 30 s")
+        )
+        func found(
+            _ inbound: NodeEvidence.Gate.Direction, _ outbound: NodeEvidence.Gate.Direction,
+            theirs: NodeEvidence? = nil
+        ) -> [PeerDiagnosis] {
+            findings(theirs: theirs) {
+                $0.gates[0].mode = "autonomous"
+                $0.gates[0].inbound = inbound
+                $0.gates[0].outbound = outbound
+            }
+        }
+        let deaf = found(shut, open)
+        #expect(deaf.map(\.finding) == ["the gate of our pulls from plant-a is autonomous: no request for 30 s"])
+        let silent = found(open, shut)
+        #expect(silent.map(\.finding) == ["the gate by which plant-a takes from us is autonomous: no request for 30 s"])
+        #expect(silent.first?.next == "on plant-a: bsfg doctor peer enterprise")
+        #expect(found(shut, shut).count == 2)
+        // Whoever takes nothing never calls.
+        var theirs = AcceptanceFixtures.node("plant-a", "enterprise", own: 1, received: 1)
+        theirs.pulls = []
+        #expect(found(open, shut, theirs: theirs) == [])
+        theirs.gates = [AcceptanceFixtures.gate("enterprise", mode: "autonomous", isClosed: true)]
+        let closed = try #require(found(open, open, theirs: theirs).first)
+        #expect(closed.finding.contains("the operator of plant-a closed the gate to enterprise"))
+        #expect(closed.next == "on plant-a: bsfg admin reconcile --peer enterprise")
     }
 
     @Test("A peer whose certificate we refuse is diagnosed by what is wrong with it", arguments: [

@@ -61,6 +61,13 @@ package struct PreflightProbe: Sendable {
         return evidence
     }
 
+    /// What the running node says of itself; nil where it does not answer.
+    package func node() async -> NodeEvidence? {
+        try? await NodeEvidence.gather(
+            AdminClient(socketPath: configuration.adminSocketPath),
+            atUnixMilliseconds: PeerLink.nowMilliseconds(), withRefusals: true)
+    }
+
     private func lookAtCertificates(_ evidence: inout PreflightEvidence) {
         let report = CertificateReport.make(configuration)
         let file = configuration.tls.certificateFile
