@@ -23,8 +23,8 @@ package struct HandoffCriteria {
     /// names the first thing that is wrong and not everything that follows from it.
     package static let names = [
         "authentication", "clocks", "peer_health", "authorization", "denials", "replay", "cursor",
-        "duplicate_replay", "partition_recovery", "artifacts", "visibility", "alerts", "init_documented",
-        "matrix_documented", "replay_drill",
+        "duplicate_replay", "partition_recovery", "artifacts", "missing_artifact", "notices", "visibility", "alerts",
+        "init_documented", "matrix_documented", "replay_drill",
     ]
 
     let evidence: AcceptanceEvidence
@@ -50,6 +50,8 @@ package struct HandoffCriteria {
         after("artifacts") { judge.artifacts }
         found.append(judge.visibility)
         found.append(
+        found.append(judge.missingArtifact)
+        found.append(judge.notices)
             .notChecked(
                 "alerts", section,
                 "this release serves no metrics for alerts; watch what 'bsfg status' shows, and say how",
