@@ -94,8 +94,9 @@ struct FederationAccept: AsyncParsableCommand {
                 && !waivers.contains { $0.criterion.utf8.elementsEqual(criterion.name.utf8) }
         }
         let gathering = AcceptanceGathering(
-            configuration: configuration, peer: sides.peer, theirs: theirs,
-            theirSide: sides.theirSide, patienceSeconds: patienceSeconds, unlisted: unlisted)
+            configuration: configuration, peer: sides.peer, theirs: theirs, theirSide: sides.theirSide,
+            patienceSeconds: patienceSeconds, unlisted: unlisted,
+            closure: DrillInterruption.handled(peer: sides.peer))
         var handoff: AcceptanceEvidence?
         if !isHalted {
             handoff = try await CommandFailure.wrapping { try await gathering.run() }

@@ -32,7 +32,7 @@ struct FederationDrillCommand: AsyncParsableCommand {
         let theirs = try await sides.theirs()
         let gathering = AcceptanceGathering(
             configuration: configuration, peer: sides.peer, theirs: theirs, theirSide: sides.theirSide,
-            patienceSeconds: patienceSeconds)
+            patienceSeconds: patienceSeconds, closure: DrillInterruption.handled(peer: sides.peer))
         let evidence = try await CommandFailure.wrapping { try await gathering.run() }
         let names: Set<String> = [
             "authentication", "peer_health", "replay", "cursor", "duplicate_replay", "partition_recovery", "replay_drill",

@@ -6,6 +6,7 @@ package struct AcceptanceGathering: Sendable {
     let theirSide: FederationDrill.Side?
     let patienceSeconds: Int
     let unlisted: DenialProbe.Certificate?
+    let closure: DrillClosure
 
     /// How old our own note of a peer may be that does not get through.
     private static let noteMillisecondsMaximum: Int64 = 600_000
@@ -13,7 +14,7 @@ package struct AcceptanceGathering: Sendable {
     package init(
         configuration: NodeConfiguration, peer: String, theirs: NodeEvidence?,
         theirSide: FederationDrill.Side?, patienceSeconds: Int,
-        unlisted: DenialProbe.Certificate? = nil
+        unlisted: DenialProbe.Certificate? = nil, closure: DrillClosure = DrillClosure()
     ) {
         self.configuration = configuration
         self.peer = peer
@@ -21,6 +22,7 @@ package struct AcceptanceGathering: Sendable {
         self.theirSide = theirSide
         self.patienceSeconds = patienceSeconds
         self.unlisted = unlisted
+        self.closure = closure
     }
 
     /// - Throws: `RPCClientError` when a node stops to answer its administration socket, `CertificateError` and
@@ -34,7 +36,7 @@ package struct AcceptanceGathering: Sendable {
         let refuser = Refuser(theirSide, or: theirs)
         let ourSide = FederationDrill.Side(socketPath: configuration.adminSocketPath)
         let drill = FederationDrill(
-            peer: peer, ours: ourSide, theirs: theirSide, patienceSeconds: patienceSeconds)
+            peer: peer, ours: ourSide, theirs: theirSide, patienceSeconds: patienceSeconds, closure: closure)
         let reach = await link.visit(refuser).reach
         let ours = try await ourSide.evidence()
         // By what runs, which need not be what the files say.

@@ -34,12 +34,16 @@ package struct FederationDrill: Sendable {
     let ours: Side
     let theirs: Side?
     let patienceMilliseconds: Int64
+    let closure: DrillClosure
 
-    package init(peer: String, ours: Side, theirs: Side?, patienceSeconds: Int) {
+    package init(
+        peer: String, ours: Side, theirs: Side?, patienceSeconds: Int, closure: DrillClosure = DrillClosure()
+    ) {
         self.peer = peer
         self.ours = ours
         self.theirs = theirs
         patienceMilliseconds = Int64(patienceSeconds) * 1_000
+        self.closure = closure
     }
 
     // MARK: - Waiting
@@ -126,17 +130,18 @@ package struct FederationDrill: Sendable {
             before: settled.ours, peerBefore: settled.theirs, isSettledBefore: settled.isDone)
         record.obstacle = settled.ours.closure(of: peer)
         guard record.obstacle == nil, settled.isDone else { return record }
-        var closure = Bsfg_Admin_V1_PartitionRequest()
-        closure.peer = peer
+        var request = Bsfg_Admin_V1_PartitionRequest()
+        request.peer = peer
         // Of this run alone, so that it ends its own closure and no other.
-        closure.reason = "federation drill \(String(UInt64.random(in: 0...UInt64.max), radix: 16))"
-        closure.forMs = Self.partitionMilliseconds
-        closure.onlyOpen = true
-        var reopening = Bsfg_Admin_V1_ReconcileRequest()
-        reopening.peer = peer
-        reopening.onlyReason = closure.reason
+        request.reason = "federation drill \(String(UInt64.random(in: 0...UInt64.max), radix: 16))"
+        request.forMs = Self.partitionMilliseconds
+        request.onlyOpen = true
+        guard closure.begin(request, ours.admin) else {
+            throw .transport(kind: .cancelled, sentence: "the drill is being ended, and closes nothing any more")
+        }
+        defer { closure.end() }
         do throws(RPCClientError) {
-            _ = try await ours.admin.partition(closure)
+            _ = try await ours.admin.partition(request)
         } catch {
             // Closed since we looked.
             if error.failure?.reason == ErrorReason.gateClosed.rawValue {
@@ -144,16 +149,17 @@ package struct FederationDrill: Sendable {
                 return record
             }
             // It may have closed all the same.
-            _ = try? await ours.admin.reconcile(reopening)
+            _ = try? await ours.admin.reconcile(DrillClosure.reopening(request))
             throw error
         }
         do throws(RPCClientError) {
             try await work(&record)
         } catch {
-            _ = try await ours.admin.reconcile(reopening)
+            _ = try await ours.admin.reconcile(DrillClosure.reopening(request))
             throw error
         }
-        _ = try await ours.admin.reconcile(reopening)
+        _ = try await ours.admin.reconcile(DrillClosure.reopening(request))
+        closure.end()
         let after = try await settle()
         record.after = after.ours
         record.peerAfter = after.theirs
