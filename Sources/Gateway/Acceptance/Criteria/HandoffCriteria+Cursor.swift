@@ -4,6 +4,7 @@ extension HandoffCriteria {
         let name = "cursor"
         for flow in evidence.flows {
             if flow.isBlocked(by: Self.historyReasons) {
+                guard flow.isOfNow else { return then(name, flow) }
                 return failed(
                     name, "\(flow.name), \(flow.pull.reason): \(flow.pull.sentence)",
                     "bsfg peer accept-history, once it is known which side went back")
@@ -20,9 +21,9 @@ extension HandoffCriteria {
                     : "no cursor was compared: a file of \(evidence.peer) is of another moment than what our "
                         + "node says", "--peer-admin SOCKET")
         }
-        if let flow = evidence.flows.first(where: { $0.pull.nextOffset ?? 0 == 0 }) {
+        if let flow = evidence.flows.first(where: { $0.pull.nextOffset == nil || $0.storedCount == 0 }) {
             return open(
-                name, "nothing of \(flow.name) was confirmed yet", "append a fact there and accept again")
+                name, "nothing of \(flow.name) was stored and confirmed yet", "append a fact there and accept again")
         }
         if let flow = evidence.flows.first(where: { !isComparable($0) }) {
             return open(
@@ -110,8 +111,9 @@ extension HandoffCriteria {
     }
 
     private func disagreement(_ flow: AcceptanceEvidence.Flow) -> String? {
-        guard let next = flow.pull.nextOffset, next > 0 else { return nil }
-        guard let source = flow.source else { return nil }
+        // A file says where its node stood at another moment.
+        guard evidence.theirsAfter != nil else { return nil }
+        guard let next = flow.pull.nextOffset, next > 0, let source = flow.source else { return nil }
         guard
             let reader = source.reader(
                 zone: flow.receiver.zone, stream: flow.pull.stream, origin: flow.pull.origin)

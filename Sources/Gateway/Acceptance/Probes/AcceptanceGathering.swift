@@ -31,13 +31,15 @@ package struct AcceptanceGathering: Sendable {
         guard let entry = configuration.peer(id: peer) else {
             preconditionFailure("the peer was looked up before")
         }
-        let credentials = try NodeCredentials.load(configuration)
-        let link = try PeerLink(peer: entry, credentials: credentials)
         let refuser = Refuser(theirSide, or: theirs)
         let ourSide = FederationDrill.Side(socketPath: configuration.adminSocketPath)
         let drill = FederationDrill(
             peer: peer, ours: ourSide, theirs: theirSide, patienceSeconds: patienceSeconds, closure: closure)
-        let reach = await link.visit(refuser).reach
+        // A peer that only pulls from us need not be called.
+        let link = entry.endpoint == nil
+            ? nil : try PeerLink(peer: entry, credentials: try NodeCredentials.load(configuration))
+        let reach = await link?.visit(refuser).reach
+            ?? PeerReach(notCalled: "\(peer) has no endpoint in peers.yaml and is not called from here")
         let ours = try await ourSide.evidence()
         // By what runs, which need not be what the files say.
         let plan = FederationPlan(ours: ours, theirs: theirs, peer: peer)
@@ -53,10 +55,12 @@ package struct AcceptanceGathering: Sendable {
             }
             return evidence
         }
-        evidence.denials = await DenialProbe(
-            link: link, configuration: configuration, unlisted: unlisted, refuser: refuser,
-            theirs: evidence.seenTheirs, isLive: theirSide != nil
-        ).run()
+        if let link {
+            evidence.denials = await DenialProbe(
+                link: link, configuration: configuration, unlisted: unlisted, refuser: refuser,
+                theirs: evidence.seenTheirs, isLive: theirSide != nil
+            ).run()
+        }
         // Pulls that were just allowed, or a gate that was just opened, need a moment; what never comes to
         // agree is judged by its own state.
         let settled = try await drill.look { ours, theirs in
@@ -81,11 +85,14 @@ package struct AcceptanceGathering: Sendable {
         return evidence
     }
 
-    /// A drill on a pull that is blocked, or a peer that does not write, shows nothing but that.
+    /// A drill on a pull that is blocked, or a peer that does not write, shows nothing but that. A file says nothing of
+    /// what goes on now.
     private func isStuck(_ evidence: AcceptanceEvidence) -> Bool {
         !evidence.plan.problems.isEmpty
             || evidence.reach.healthProblem(atSeconds: PeerLink.nowMilliseconds() / 1_000) != nil
             || evidence.latestTheirs?.logProblem != nil
-            || evidence.flows.contains { $0.pull.state != "pulling" || $0.pull.nextOffset == nil }
+            || evidence.flows.contains {
+                $0.isOfNow && ($0.pull.state != "pulling" || $0.pull.nextOffset == nil)
+            }
     }
 }
