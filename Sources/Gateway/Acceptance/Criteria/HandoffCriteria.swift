@@ -271,6 +271,7 @@ package struct HandoffCriteria {
                 name, "\(broken.stream) of \(broken.origin): \(broken.problem ?? "")")
         }
         let run = evidence.replays.filter { $0.fromOffset != nil }
+        if run.isEmpty, let elsewhere = nothingPulledHere(name) { return elsewhere }
         guard !run.isEmpty else { return open(name, "no fact was there to be fetched again") }
         if let altered = run.first(where: { $0.alteredCount > 0 }) {
             return failed(
@@ -280,7 +281,7 @@ package struct HandoffCriteria {
                     + "stored, which stays as it is",
                 "journalctl -u bsfg, for the offsets: redelivery_altered")
         }
-        if let grown = run.first(where: { $0.addedCount != 0 }) {
+        if let grown = run.first(where: { $0.addedCount > 0 }) {
             return failed(
                 name,
                 "\(grown.stream) of \(grown.origin) grew by \(grown.addedCount) beyond what was new when "
@@ -299,15 +300,24 @@ package struct HandoffCriteria {
                 "\(partly.stream) of \(partly.origin): \(partly.againCount) of \(partly.askedCount) offsets from "
                     + "\(partly.fromOffset ?? 0) on came again; for \(partly.uncomparedCount) of them nothing is "
                     + "stored here that they could be held against",
-                "append facts at \(evidence.peer) and accept again")
+                "append facts at its source and accept again")
         }
         let again = run.reduce(UInt64(0)) { $0 &+ $1.recognisedCount }
         return passed(
             name, "\(again) facts came again with the id and the content that are stored, no log grew by them")
     }
 
+    /// A replay is of pulls, and a source that is looked at alone has none.
+    private func nothingPulledHere(_ name: String) -> Criterion? {
+        guard evidence.latestOurs.pulls(from: evidence.peer).isEmpty else { return nil }
+        return open(
+            name, "nothing is pulled here from \(evidence.peer): what crosses comes again where it is pulled",
+            "--peer-admin SOCKET, or bsfg federation drill --peer \(evidence.ours.zone), on \(evidence.peer)")
+    }
+
     private var replayDrill: Criterion {
         let run = evidence.replays.filter { $0.fromOffset != nil }
+        if run.isEmpty, let elsewhere = nothingPulledHere("replay_drill") { return elsewhere }
         guard !run.isEmpty else {
             return open(
                 "replay_drill", "the duplicate replay was not performed",
@@ -325,6 +335,7 @@ package struct HandoffCriteria {
             "performed on "
                 + run.map {
                     "\($0.askedCount) offsets of \($0.stream) of \($0.origin) from \($0.fromOffset ?? 0) on"
+                        + ($0.receiver.map { " at \($0)" } ?? "")
                 }.joined(separator: ", "))
     }
 

@@ -63,8 +63,8 @@ package struct AcceptanceGathering: Sendable {
         }
         // Pulls that were just allowed, or a gate that was just opened, need a moment; what never comes to
         // agree is judged by its own state.
-        let settled = try await drill.look { ours, theirs in
-            Settlement.isDecided(ours: ours, theirs: theirs, peer: peer)
+        let settled = try await drill.look { ours, theirs, heads in
+            Settlement.isDecided(ours: ours, theirs: theirs, peer: peer, upTo: heads)
         }
         (evidence.oursAfter, evidence.theirsAfter) = (settled.ours, settled.theirs)
         if evidence.peerIsLost != nil {
@@ -77,8 +77,8 @@ package struct AcceptanceGathering: Sendable {
         // Through a gate that stays closed nothing would come again either.
         guard partition.obstacle == nil else { return evidence }
         evidence.replays = try await drill.replay()
-        let final = try await drill.look { ours, theirs in
-            Settlement.isSettled(ours: ours, theirs: theirs, peer: peer)
+        let final = try await drill.look { ours, theirs, heads in
+            Settlement.isSettled(ours: ours, theirs: theirs, peer: peer, upTo: heads)
                 && Settlement.hasArtifacts(ours: ours, theirs: theirs, peer: peer)
         }
         (evidence.oursAfter, evidence.theirsAfter) = (final.ours, final.theirs)
