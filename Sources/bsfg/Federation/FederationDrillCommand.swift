@@ -35,7 +35,8 @@ struct FederationDrillCommand: AsyncParsableCommand {
             patienceSeconds: patienceSeconds, closure: DrillInterruption.handled(peer: sides.peer))
         let evidence = try await CommandFailure.wrapping { try await gathering.run() }
         let names: Set<String> = [
-            "authentication", "peer_health", "replay", "cursor", "duplicate_replay", "partition_recovery", "replay_drill",
+            "authentication", "peer_health", "authorization", "replay", "cursor", "duplicate_replay",
+            "partition_recovery", "replay_drill",
         ]
         let criteria = HandoffCriteria.judge(evidence).filter { names.contains($0.name) }
         CriterionOutput.show(criteria, output.format)

@@ -7,11 +7,11 @@ import Testing
 @Suite("What an acceptance does not blame on anybody")
 struct AcceptanceLimitsTests {
     private func judged(
-        _ spoil: (inout AcceptanceEvidence) -> Void
+        waived: Set<String> = [], _ spoil: (inout AcceptanceEvidence) -> Void
     ) -> [Criterion] {
         var evidence = AcceptanceFixtures.good
         spoil(&evidence)
-        return HandoffCriteria.judge(evidence)
+        return HandoffCriteria.judge(evidence, waived: waived)
     }
 
     @Test("Behind a gate that an operator closed nothing is expected to come", arguments: [true, false])
@@ -71,6 +71,22 @@ struct AcceptanceLimitsTests {
         for name in ["replay", "cursor", "duplicate_replay", "partition_recovery"] {
             #expect(criteria.named(name)?.verdict == .passed, "\(name)")
         }
+    }
+
+    @Test("What somebody answers for keeps nothing behind it from being judged")
+    func waived() {
+        func spoil(_ evidence: inout AcceptanceEvidence) { evidence.reach.state = "degraded" }
+        #expect(judged(spoil).named("partition_recovery")?.verdict == .notChecked)
+        let criteria = judged(waived: ["peer_health"], spoil)
+        #expect(criteria.named("partition_recovery")?.verdict == .passed)
+        var evidence = AcceptanceFixtures.good
+        spoil(&evidence)
+        let report = AcceptanceReport(
+            zone: "enterprise", peer: "plant-a", signedBy: "00", takenAt: "2026-01-01T00:00:00Z", approval: nil,
+            preconditions: [], handoff: evidence,
+            waivers: ["peer_health", "alerts"].map { AcceptanceReport.Waiver(criterion: $0, reason: "known") },
+            signOffs: AcceptanceReport.requiredRoles.map { AcceptanceReport.SignOff(role: $0, name: "Ada") })
+        #expect(report.isAccepted)
     }
 
     @Test("A report holds what its preconditions were decided from, and is read back")

@@ -6,6 +6,8 @@ package struct AcceptanceGathering: Sendable {
     let theirSide: FederationDrill.Side?
     let patienceSeconds: Int
     let unlisted: DenialProbe.Certificate?
+    /// Criteria for which somebody answers: what they stand in the way of is done all the same.
+    let waived: Set<String>
     let closure: DrillClosure
 
     /// How old our own note of a peer may be that does not get through.
@@ -14,7 +16,8 @@ package struct AcceptanceGathering: Sendable {
     package init(
         configuration: NodeConfiguration, peer: String, theirs: NodeEvidence?,
         theirSide: FederationDrill.Side?, patienceSeconds: Int,
-        unlisted: DenialProbe.Certificate? = nil, closure: DrillClosure = DrillClosure()
+        unlisted: DenialProbe.Certificate? = nil, waived: Set<String> = [],
+        closure: DrillClosure = DrillClosure()
     ) {
         self.configuration = configuration
         self.peer = peer
@@ -22,6 +25,7 @@ package struct AcceptanceGathering: Sendable {
         self.theirSide = theirSide
         self.patienceSeconds = patienceSeconds
         self.unlisted = unlisted
+        self.waived = waived
         self.closure = closure
     }
 
@@ -44,7 +48,7 @@ package struct AcceptanceGathering: Sendable {
         // By what runs, which need not be what the files say.
         let plan = FederationPlan(ours: ours, theirs: theirs, peer: peer)
         var evidence = AcceptanceEvidence(peer: peer, plan: plan, ours: ours, theirs: theirs, reach: reach)
-        guard reach.failedStep == nil else {
+        guard reach.failedStep == nil || waived.contains("authentication") else {
             // Whom we do not let in when it calls is the one whom we refuse when we call.
             if PeerReach.identitySteps.contains(where: { $0 == reach.failedStep?.name }) {
                 let note = try await ourSide.evidence(withRefusals: true)
@@ -85,14 +89,22 @@ package struct AcceptanceGathering: Sendable {
         return evidence
     }
 
-    /// A drill on a pull that is blocked, or a peer that does not write, shows nothing but that. A file says nothing of
-    /// what goes on now.
+    /// A drill on a pull that is blocked, or a peer that does not write, shows nothing but that. What somebody
+    /// answers for holds nothing up, and a file says nothing of what goes on now.
     private func isStuck(_ evidence: AcceptanceEvidence) -> Bool {
-        !evidence.plan.problems.isEmpty
-            || evidence.reach.healthProblem(atSeconds: PeerLink.nowMilliseconds() / 1_000) != nil
+        var open: [String] = []
+        if !evidence.plan.problems.isEmpty { open.append("authorization") }
+        if evidence.reach.healthProblem(atSeconds: PeerLink.nowMilliseconds() / 1_000) != nil
             || evidence.latestTheirs?.logProblem != nil
-            || evidence.flows.contains {
-                $0.isOfNow && ($0.pull.state != "pulling" || $0.pull.nextOffset == nil)
-            }
+        {
+            open.append("peer_health")
+        }
+        for flow in evidence.flows
+        where flow.isOfNow && (flow.pull.state != "pulling" || flow.pull.nextOffset == nil) {
+            let isHistory = flow.isBlocked(by: HandoffCriteria.historyReasons)
+            let isGrant = flow.isBlocked(by: HandoffCriteria.grantReasons)
+            open.append(isHistory ? "cursor" : isGrant ? "authorization" : "replay")
+        }
+        return open.contains { !waived.contains($0) }
     }
 }

@@ -63,7 +63,7 @@ package struct AcceptanceReport: Sendable, Codable, Equatable {
         evidence = handoff
         var all = preconditions
         if let handoff {
-            all += HandoffCriteria.judge(handoff)
+            all += HandoffCriteria.judge(handoff, waived: Set(waivers.map(\.criterion)))
         } else {
             let halted = preconditions.first(where: \.isBlocking)?.name ?? "a precondition"
             all += HandoffCriteria.names.map { name -> Criterion in
