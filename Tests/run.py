@@ -58,6 +58,7 @@ SCRIPTS = [
     ("Tests/EndToEnd/hostile.py", 600),
     ("Tests/EndToEnd/federation.py", 600),
     ("Tests/EndToEnd/federation_lies.py", 1200),
+    ("Tests/EndToEnd/federation_pairs.py", 600),
     ("Tests/EndToEnd/embedding.py", 600),
     ("Tests/EndToEnd/documents.py", 300),
     ("Tests/EndToEnd/generated.py", 1200),

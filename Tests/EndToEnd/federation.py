@@ -584,6 +584,13 @@ def spoiled(checks, pair):
             pair.theirs, issue(site, "short-lived", "plant-a-bsfg", ["plant-a-bsfg"], (-2, 20))):
         back()
         fails(checks, pair, "a certificate that ends soon", "peer_health", "expires in 19 days", "asks for 30")
+        code, answer, criteria = pair.accept(
+            site.directory / "reports" / "answered-for", *pair.with_unlisted, "--waive",
+            "peer_health=a new certificate comes this week")
+        checks.equal(
+            "a certificate that ends soon, and somebody answers for it: the drills are done, and it is accepted",
+            (code, criteria["peer_health"]["verdict"], criteria["partition_recovery"]["verdict"],
+             criteria["duplicate_replay"]["verdict"]), (0, "waived", "passed", "passed"))
     back()
     degraded(checks, pair)
     back()

@@ -68,6 +68,12 @@ package struct FederationPlan: Sendable, Codable, Equatable {
         }
     }
 
+    /// By what two nodes say is in force; of the other one only where that is of now.
+    package init(ours: NodeEvidence, theirs: NodeEvidence?, peer: String) {
+        let current = theirs.flatMap { $0.isOfNow(atMilliseconds: ours.takenAtUnixMs) ? $0 : nil }
+        self.init(ours: FederationSide(ours), theirs: current.map(FederationSide.init), peer: peer)
+    }
+
     private mutating func add(_ zone: String, _ sentence: String, _ remedy: String) {
         problems.append(Problem(zone: zone, sentence: sentence, remedy: remedy))
     }

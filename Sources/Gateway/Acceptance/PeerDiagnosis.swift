@@ -7,8 +7,10 @@ package struct PeerDiagnosis: Sendable, Equatable {
     package var next: String
 
     /// Everything that is wrong, the nearest cause first: what comes later is often its consequence.
+    /// - Parameter theirs: what the peer says of itself now; nil where that is not known.
     package static func diagnose(
-        _ preflight: [Criterion], reach: PeerReach?, node: NodeEvidence?, plan: FederationPlan
+        _ preflight: [Criterion], reach: PeerReach?, node: NodeEvidence?, theirs: NodeEvidence? = nil,
+        plan: FederationPlan
     ) -> [PeerDiagnosis] {
         var found = preflight.filter { $0.verdict == .failed && $0.name != "endpoint" }.map {
             PeerDiagnosis(
@@ -37,7 +39,16 @@ package struct PeerDiagnosis: Sendable, Equatable {
                     finding: "the gate to \(plan.peer) is closed: \(gate.reason)",
                     cause: "an operator closed it", next: "bsfg admin reconcile --peer \(plan.peer)"))
         }
+        if let closure = theirs?.closure(of: plan.zone) {
+            found.append(
+                PeerDiagnosis(
+                    finding: closure, cause: "an operator closed it",
+                    next: "on \(plan.peer): bsfg admin reconcile --peer \(plan.zone)"))
+        }
         if let refusal = refusal(node, plan.peer) { found.append(refusal) }
+        if let gate = node.gate(to: plan.peer), !gate.isClosedByOperator {
+            found += diagnose(gate, node, theirs)
+        }
         for pull in node.pulls(from: plan.peer) {
             if let diagnosis = diagnose(pull, plan.zone) { found.append(diagnosis) }
         }
@@ -158,9 +169,60 @@ package struct PeerDiagnosis: Sendable, Equatable {
         }
     }
 
+    /// Whether what is under way may be done with in a moment, so that a second look tells more.
+    package static func isUnderWay(_ node: NodeEvidence, peer: String) -> Bool {
+        node.gate(to: peer).map { !$0.isNormal && !$0.isClosedByOperator } == true
+            || node.pulls(from: peer).contains { $0.state == "connecting" }
+    }
+
+    /// Each direction that is not as it should be.
+    private static func diagnose(
+        _ gate: NodeEvidence.Gate, _ node: NodeEvidence, _ theirs: NodeEvidence?
+    ) -> [PeerDiagnosis] {
+        guard !gate.isNormal else { return [] }
+        var found: [PeerDiagnosis] = []
+        func add(_ what: String, _ mode: String, _ reason: String, _ cause: String, _ next: String) {
+            found.append(
+                PeerDiagnosis(
+                    finding: "\(what) is \(mode)" + (reason.isEmpty ? "" : ": \(reason)"), cause: cause, next: next))
+        }
+        if let inbound = gate.inbound, !inbound.isNormal {
+            add(
+                "the gate of our pulls from \(gate.peer)", inbound.mode, inbound.reason,
+                "\(gate.peer) does not answer our pulls, or they are not caught up yet",
+                "bsfg peer probe \(gate.peer), and bsfg status for each pull")
+        }
+        // Whoever takes nothing here never calls.
+        let takesNothing = theirs.map { $0.pulls(from: node.zone).isEmpty } ?? false
+        if let outbound = gate.outbound, !outbound.isNormal, !takesNothing {
+            add(
+                "the gate by which \(gate.peer) takes from us", outbound.mode, outbound.reason,
+                "\(gate.peer) takes none of what it is granted, does not get through to us, or is not caught up yet",
+                "on \(gate.peer): bsfg doctor peer \(node.zone)")
+        }
+        if gate.inbound == nil, gate.outbound == nil {
+            add(
+                "the gate to \(gate.peer)", gate.mode, gate.reason, "one of the two does not get through",
+                "bsfg peer probe \(gate.peer)")
+        }
+        return found
+    }
+
     private static func diagnose(_ pull: NodeEvidence.Pull, _ zone: String) -> PeerDiagnosis? {
         let name = "\(pull.stream) of \(pull.origin)"
         switch pull.state {
+        case "unavailable":
+            return PeerDiagnosis(
+                finding: "\(name) is unavailable: \(pull.sentence)",
+                cause: "\(pull.peer) does not answer this pull, or cannot serve it at the moment",
+                next: "bsfg peer probe \(pull.peer); on \(pull.peer): bsfg doctor peer \(zone)")
+        case "connecting", "stopped":
+            return PeerDiagnosis(
+                finding: "\(name) is \(pull.state)" + (pull.sentence.isEmpty ? "" : ": \(pull.sentence)"),
+                cause: pull.state == "stopped"
+                    ? "the node is about to end, or puts another configuration in force"
+                    : "nothing came back of its first call",
+                next: "bsfg status, and the log of this node")
         case "manual":
             return PeerDiagnosis(
                 finding: "\(name) is not pulled", cause: "start: manual holds it",

@@ -8,12 +8,16 @@ struct DoctorCommand: ParsableCommand {
 }
 
 struct DoctorPeer: AsyncParsableCommand {
+    /// Four in a second: three seconds are more than a first call or a gate that catches up needs.
+    private static let looksMaximum = 12
+
     static let configuration = CommandConfiguration(
         commandName: "peer",
         abstract: "One page of what is wrong between us and a peer.",
         discussion: """
             Our preconditions, the way to the peer, what both sides grant and pull, the gate and \
-            every pull, and whom we refused in its name. The nearest cause comes first; what follows is often its consequence. Exit \
+            every pull, and whom we refused in its name; with --peer-admin or --evidence also what the peer \
+            grants and pulls. The nearest cause comes first; what follows is often its consequence. Exit \
             status 1 when something is wrong.
             """)
 
@@ -30,13 +34,20 @@ struct DoctorPeer: AsyncParsableCommand {
 
     func run() async throws {
         let (configuration, _) = try PeerEntry.load(peer, config)
-        let plan = FederationPlan(ours: FederationSide(configuration), theirs: nil, peer: peer)
-        let evidence = await PreflightProbe(
-            configuration: configuration, peer: peer, plan: plan, approval: nil, measuresDisk: false,
-            callsPeer: true, refuser: try refuser.refuser()
-        ).run()
+        let theirs = try await refuser.seen()
+        let probe = PreflightProbe(
+            configuration: configuration, peer: peer, theirs: theirs, approval: nil, measuresDisk: false,
+            callsPeer: true, refuser: try refuser.refuser())
+        var evidence = await probe.run()
+        // What is only under way is no finding.
+        for _ in 0..<Self.looksMaximum {
+            guard let node = evidence.node, PeerDiagnosis.isUnderWay(node, peer: peer) else { break }
+            try await Task.sleep(for: .milliseconds(250))
+            evidence.node = await probe.node() ?? node
+        }
         let found = PeerDiagnosis.diagnose(
-            PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node, plan: plan)
+            PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node,
+            theirs: refuser.isLive ? try await refuser.seen() : nil, plan: evidence.plan)
         switch output.format {
         case .table:
             if found.isEmpty { StandardOutput.line("nothing is wrong between us and \(peer)") }

@@ -81,9 +81,11 @@ struct FederationAccept: AsyncParsableCommand {
         let configuration = try sides.load()
         let unlisted = try unlisted()
         let theirs = try await sides.theirs()
-        let plan = sides.plan(configuration, theirs)
+        // Before minutes of drills whose report would be lost.
+        try CommandFailure.wrap { try CertificateFiles.makeDirectory(out) }
+        try ReportFiles.requireWritable(out)
         let preflight = await PreflightProbe(
-            configuration: configuration, peer: sides.peer, plan: plan, approval: approval,
+            configuration: configuration, peer: sides.peer, theirs: theirs, approval: approval,
             measuresDisk: diskTest, callsPeer: false
         ).run()
         let waivers = try pairs(waive, "--waive").map {
@@ -95,8 +97,9 @@ struct FederationAccept: AsyncParsableCommand {
                 && !waivers.contains { $0.criterion.utf8.elementsEqual(criterion.name.utf8) }
         }
         let gathering = AcceptanceGathering(
-            configuration: configuration, peer: sides.peer, plan: plan, theirs: theirs,
-            theirSide: sides.theirSide, patienceSeconds: patienceSeconds, unlisted: unlisted)
+            configuration: configuration, peer: sides.peer, theirs: theirs, theirSide: sides.theirSide,
+            patienceSeconds: patienceSeconds, unlisted: unlisted, waived: Set(waivers.map(\.criterion)),
+            closure: DrillInterruption.handled(peer: sides.peer))
         var handoff: AcceptanceEvidence?
         if !isHalted {
             handoff = try await CommandFailure.wrapping { try await gathering.run() }
@@ -104,14 +107,15 @@ struct FederationAccept: AsyncParsableCommand {
         let report = AcceptanceReport(
             zone: configuration.zone, peer: sides.peer, signedBy: try fingerprint(configuration),
             takenAt: UTCText.text(Int64(Date().timeIntervalSince1970)), approval: approval,
-            preconditions: preconditions, handoff: handoff, waivers: waivers,
+            preconditions: preconditions, preflight: preflight, handoff: handoff, waivers: waivers,
             signOffs: try pairs(signOff, "--sign-off").map {
                 AcceptanceReport.SignOff(role: $0.0, name: $0.1)
             })
-        try write(report, configuration)
+        // What was found is told also where it cannot be written any more.
         switch output.format {
         case .table:
             StandardOutput.line(CriterionOutput.table(report.criteria))
+            try write(report, configuration)
             StandardOutput.line(
                 "\n\(report.isAccepted ? "accepted" : "NOT accepted"): \(out)/acceptance.json, signed")
         case .json:
@@ -121,6 +125,7 @@ struct FederationAccept: AsyncParsableCommand {
                     ("report", .text("\(out)/acceptance.json")),
                     ("criteria", .list(report.criteria.map(CriterionOutput.json))),
                 ]))
+            try write(report, configuration)
         }
         if !report.isAccepted { throw CommandFailure(.failure, "") }
     }
@@ -143,8 +148,7 @@ struct FederationAccept: AsyncParsableCommand {
     private func write(_ report: AcceptanceReport, _ configuration: NodeConfiguration) throws {
         let json = try report.json()
         let signature = try CommandFailure.wrap {
-            try CertificateFiles.makeDirectory(out)
-            return try PrivateKey(file: configuration.tls.keyFile).signature(of: json)
+            try PrivateKey(file: configuration.tls.keyFile).signature(of: json)
         }
         try ReportFiles.write(json, to: "\(out)/acceptance.json")
         try ReportFiles.write(signature, to: "\(out)/acceptance.json.sig")

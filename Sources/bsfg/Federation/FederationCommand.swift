@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
 internal import Gateway
+internal import Glibc
 internal import RPC
 
 struct FederationCommand: ParsableCommand {
@@ -43,6 +44,13 @@ struct FederationEvidence: AsyncParsableCommand {
 
 /// Files that a command leaves behind: whole or not at all.
 enum ReportFiles {
+    /// Whether files can be written there is known only once one was.
+    static func requireWritable(_ directory: String) throws {
+        let path = "\(directory)/.bsfg-\(String(UInt64.random(in: 0...UInt64.max), radix: 16))"
+        defer { unlink(path) }
+        try write([], to: path)
+    }
+
     static func write(_ bytes: [UInt8], to path: String) throws {
         do {
             try Data(bytes).write(to: URL(fileURLWithPath: path), options: .atomic)

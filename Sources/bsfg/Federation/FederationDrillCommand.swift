@@ -31,12 +31,12 @@ struct FederationDrillCommand: AsyncParsableCommand {
         let configuration = try sides.load()
         let theirs = try await sides.theirs()
         let gathering = AcceptanceGathering(
-            configuration: configuration, peer: sides.peer,
-            plan: sides.plan(configuration, theirs), theirs: theirs, theirSide: sides.theirSide,
-            patienceSeconds: patienceSeconds)
+            configuration: configuration, peer: sides.peer, theirs: theirs, theirSide: sides.theirSide,
+            patienceSeconds: patienceSeconds, closure: DrillInterruption.handled(peer: sides.peer))
         let evidence = try await CommandFailure.wrapping { try await gathering.run() }
         let names: Set<String> = [
-            "authentication", "peer_health", "replay", "cursor", "duplicate_replay", "partition_recovery", "replay_drill",
+            "authentication", "peer_health", "authorization", "replay", "cursor", "duplicate_replay",
+            "partition_recovery", "replay_drill",
         ]
         let criteria = HandoffCriteria.judge(evidence).filter { names.contains($0.name) }
         CriterionOutput.show(criteria, output.format)

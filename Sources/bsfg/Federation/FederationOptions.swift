@@ -61,6 +61,7 @@ struct FederationOptions: ParsableArguments {
         peerAdmin.map { FederationDrill.Side(socketPath: $0) }
     }
 
+    /// By the files on our side, before they are in force.
     func plan(_ configuration: NodeConfiguration, _ theirs: NodeEvidence?) -> FederationPlan {
         FederationPlan(
             ours: FederationSide(configuration), theirs: theirs.map(FederationSide.init), peer: peer)

@@ -24,9 +24,8 @@ struct FederationPreflight: AsyncParsableCommand {
     func run() async throws {
         let configuration = try sides.load()
         let theirs = try await sides.theirs()
-        let plan = sides.plan(configuration, theirs)
         let evidence = await PreflightProbe(
-            configuration: configuration, peer: sides.peer, plan: plan, approval: approval,
+            configuration: configuration, peer: sides.peer, theirs: theirs, approval: approval,
             measuresDisk: diskTest, callsPeer: true, refuser: Refuser(sides.theirSide, or: theirs)
         ).run()
         let criteria = PreflightCriteria.judge(evidence)

@@ -48,6 +48,12 @@ struct RefuserOptions: ParsableArguments {
         return told
     }
 
+    /// What the peer says of itself, where it was given and answers: nobody is diagnosed less for want of it.
+    func seen() async throws -> NodeEvidence? {
+        guard let side else { return try file() }
+        return try? await side.evidence()
+    }
+
     var isLive: Bool { peerAdmin != nil }
 
     private var side: FederationDrill.Side? { peerAdmin.map { FederationDrill.Side(socketPath: $0) } }

@@ -66,6 +66,34 @@ struct DenialTests {
         }
     }
 
+    @Test(
+        "Somebody who is not listed was refused only where it was for who he is",
+        arguments: [
+            ("no_matching_identity", true), ("not_authorised", true), ("identity_not_authorised", true),
+            ("expired", false), ("unknown_ca", false), ("revoked", false), ("tls", false),
+        ])
+    func unlisted(reason: String, isRefused: Bool) {
+        var denial = Denial(name: "unlisted_identity", verdict: .refused, reason: reason, sentence: "it ended")
+        denial.requireUnlisted(by: "plant-a")
+        #expect(denial.verdict == (isRefused ? .refused : .notChecked))
+        #expect(denial.sentence.contains(reason == "tls" ? "--peer-admin" : "ended"), "\(denial.sentence)")
+        #expect((denial.sentence == "it ended") == isRefused)
+    }
+
+    @Test(
+        "What a peer cannot do at the moment it neither gave nor refused",
+        arguments: [
+            (ErrorReason.gateClosed, Denial.Verdict.notChecked), (.overloaded, .notChecked),
+            (.draining, .notChecked), (.unknownStream, .allowed), (.streamNotGranted, .refused),
+        ])
+    func later(reason: ErrorReason, verdict: Denial.Verdict) {
+        let error = ServiceError(reason, "no")
+        let failure = RPCFailure(
+            httpStatus: error.httpStatus, code: error.code.rawValue, message: error.message, detail: error.detail)
+        let denial = Denial(name: "ungranted_stream", failure: failure, isExpected: reason == .streamNotGranted)
+        #expect(denial.verdict == verdict && denial.reason == reason.rawValue)
+    }
+
     @Test("A certificate and a key that cannot be used together were refused by nobody")
     func unusable() async throws {
         let bench = try DenialBench()

@@ -201,9 +201,8 @@ struct HandoffCriteriaTests {
             (
                 "nothing of",
                 {
-                    $0.theirs?.pulls[0].nextOffset = 0
-                    $0.theirsAfter?.pulls[0].nextOffset = 0
-                    $0.ours.readers[0].nextOffset = 0
+                    // A pull that begins at the head has a position before it has a fact.
+                    $0.theirsAfter?.logs[1].headOffset = 0
                     $0.partition?.isSettledAfter = false
                 }
             ),

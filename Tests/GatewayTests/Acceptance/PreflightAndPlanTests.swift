@@ -187,8 +187,86 @@ struct PreflightAndPlanTests {
         }
         #expect(findings() == [])
         node.gates[0].mode = "autonomous"
-        #expect(findings().count == 1)
+        #expect(findings().count == 2)
         #expect(findings().first?.hasPrefix("we refused plant-a: unknown_ca at ") == true)
+    }
+
+    @Test("A file that differs from what runs fails, whatever the difference does")
+    func notReloaded() throws {
+        let files = try ConfigurationTestFiles(
+            main: ServicesBench.main, peers: ServicesBench.peers, cursors: ServicesBench.noCursors)
+        let listing = ConfigurationListing(try files.load())
+        var running = listing.lines.map { NodeEvidence.Line(key: $0.key, value: $0.value) }
+        func changed() -> [String] {
+            PreflightEvidence.changedKeys(files: listing, running: running, peer: "plant-a")
+        }
+        #expect(changed() == [])
+        // The file was cut, the node still serves it; another peer's entry is none of this federation.
+        running.append(NodeEvidence.Line(key: "peers.plant-z.streams", value: "[a]"))
+        running.append(NodeEvidence.Line(key: "log.level", value: "debug"))
+        let index = try #require(running.firstIndex { $0.key == "peers.plant-a.streams" })
+        running[index].value = "[facts.operational, facts.secret]"
+        running.append(NodeEvidence.Line(key: "cursors.facts.operational/plant-z.peer", value: "plant-z"))
+        #expect(changed().sorted() == ["cursors.facts.operational/plant-z.peer", "peers.plant-a.streams"])
+        var evidence = good
+        evidence.changedKeys = changed()
+        let found = try #require(PreflightCriteria.judge(evidence).named("configuration"))
+        #expect(found.verdict == .failed && found.sentence.contains("peers.plant-a.streams and 1 other"))
+        #expect(found.command == "bsfg config diff, then bsfg config reload")
+    }
+
+    // MARK: - Diagnosis
+
+    private func findings(
+        theirs: NodeEvidence? = nil, _ spoil: (inout NodeEvidence) -> Void
+    ) -> [PeerDiagnosis] {
+        var node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
+        spoil(&node)
+        return PeerDiagnosis.diagnose(
+            PreflightCriteria.judge(good), reach: good.reach, node: node, theirs: theirs, plan: good.plan)
+    }
+
+    @Test(
+        "A pull that brings nothing is a finding, whatever the way to the peer is like",
+        arguments: ["unavailable", "connecting", "stopped"])
+    func silentPull(state: String) {
+        let found = findings {
+            $0.pulls[0].state = state
+            $0.pulls[0].sentence = "the operator closed the gate"
+        }
+        #expect(found.map(\.finding) == ["facts.operational of plant-a is \(state): the operator closed the gate"])
+    }
+
+    @Test("Each direction of a gate that is not normal is a finding, with its reason")
+    func gates() throws {
+        let (open, shut) = (
+            NodeEvidence.Gate.Direction(mode: "normal", reason: ""),
+            NodeEvidence.Gate.Direction(mode: "autonomous", reason: "no request for 30 s")
+        )
+        func found(
+            _ inbound: NodeEvidence.Gate.Direction, _ outbound: NodeEvidence.Gate.Direction,
+            theirs: NodeEvidence? = nil
+        ) -> [PeerDiagnosis] {
+            findings(theirs: theirs) {
+                $0.gates[0].mode = "autonomous"
+                $0.gates[0].inbound = inbound
+                $0.gates[0].outbound = outbound
+            }
+        }
+        let deaf = found(shut, open)
+        #expect(deaf.map(\.finding) == ["the gate of our pulls from plant-a is autonomous: no request for 30 s"])
+        let silent = found(open, shut)
+        #expect(silent.map(\.finding) == ["the gate by which plant-a takes from us is autonomous: no request for 30 s"])
+        #expect(silent.first?.next == "on plant-a: bsfg doctor peer enterprise")
+        #expect(found(shut, shut).count == 2)
+        // Whoever takes nothing never calls.
+        var theirs = AcceptanceFixtures.node("plant-a", "enterprise", own: 1, received: 1)
+        theirs.pulls = []
+        #expect(found(open, shut, theirs: theirs) == [])
+        theirs.gates = [AcceptanceFixtures.gate("enterprise", mode: "autonomous", isClosed: true)]
+        let closed = try #require(found(open, open, theirs: theirs).first)
+        #expect(closed.finding.contains("the operator of plant-a closed the gate to enterprise"))
+        #expect(closed.next == "on plant-a: bsfg admin reconcile --peer enterprise")
     }
 
     @Test("A peer whose certificate we refuse is diagnosed by what is wrong with it", arguments: [

@@ -4,6 +4,7 @@ extension HandoffCriteria {
         let name = "cursor"
         for flow in evidence.flows {
             if flow.isBlocked(by: Self.historyReasons) {
+                guard flow.isOfNow else { return then(name, flow) }
                 return failed(
                     name, "\(flow.name), \(flow.pull.reason): \(flow.pull.sentence)",
                     "bsfg peer accept-history, once it is known which side went back")
@@ -20,9 +21,9 @@ extension HandoffCriteria {
                     : "no cursor was compared: a file of \(evidence.peer) is of another moment than what our "
                         + "node says", "--peer-admin SOCKET")
         }
-        if let flow = evidence.flows.first(where: { $0.pull.nextOffset ?? 0 == 0 }) {
+        if let flow = evidence.flows.first(where: { $0.pull.nextOffset == nil || $0.storedCount == 0 }) {
             return open(
-                name, "nothing of \(flow.name) was confirmed yet", "append a fact there and accept again")
+                name, "nothing of \(flow.name) was stored and confirmed yet", "append a fact there and accept again")
         }
         if let flow = evidence.flows.first(where: { !isComparable($0) }) {
             return open(
@@ -110,8 +111,9 @@ extension HandoffCriteria {
     }
 
     private func disagreement(_ flow: AcceptanceEvidence.Flow) -> String? {
-        guard let next = flow.pull.nextOffset, next > 0 else { return nil }
-        guard let source = flow.source else { return nil }
+        // A file says where its node stood at another moment.
+        guard evidence.theirsAfter != nil else { return nil }
+        guard let next = flow.pull.nextOffset, next > 0, let source = flow.source else { return nil }
         guard
             let reader = source.reader(
                 zone: flow.receiver.zone, stream: flow.pull.stream, origin: flow.pull.origin)
@@ -119,13 +121,32 @@ extension HandoffCriteria {
         guard reader.detached.isEmpty else {
             return "the cursor of \(flow.name) at \(source.zone) is detached: \(reader.detached)"
         }
-        guard evidence.theirsAfter != nil, isComparable(flow), reader.nextOffset != next else { return nil }
+        guard isComparable(flow), reader.nextOffset != next else { return nil }
+        // Producers go on, and the two were looked at one after the other: what the receiver had when the drill was
+        // over its source knows by now, and nobody confirms what is not there.
+        if let had = hadAfterDrill(flow) {
+            // The peer is looked at after us.
+            let isReceiverFirst = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
+            let head = source.log(stream: flow.pull.stream, origin: flow.pull.origin)?.headOffset ?? 0
+            let end = isReceiverFirst ? max(next, head) : next
+            guard reader.nextOffset < had || reader.nextOffset > end else { return nil }
+        }
         return "\(source.zone) believes \(flow.name) confirmed up to \(reader.nextOffset), the receiver has "
             + "\(next)"
     }
 
-    /// A look at two nodes that still have something to tell is of two moments, as a file is. These two were given
-    /// their time: a receiver that has everything has told its source so.
+    /// Where a pull stood when both had agreed again after the partition; nil where they did not.
+    private func hadAfterDrill(_ flow: AcceptanceEvidence.Flow) -> UInt64? {
+        guard let record = evidence.partition, record.isSettledAfter else { return nil }
+        let isOurs = flow.receiver.zone.utf8.elementsEqual(evidence.ours.zone.utf8)
+        return (isOurs ? record.after : record.peerAfter)?
+            .pull(
+                peer: isOurs ? evidence.peer : evidence.ours.zone, stream: flow.pull.stream,
+                origin: flow.pull.origin)?.nextOffset
+    }
+
+    /// A look at two nodes that still have something to tell is of two moments. These two were given their time: a
+    /// receiver that has everything has told its source so.
     private func isComparable(_ flow: AcceptanceEvidence.Flow) -> Bool {
         evidence.partition?.isSettledAfter == true
             || flow.source?.log(stream: flow.pull.stream, origin: flow.pull.origin)?.headOffset

@@ -23,6 +23,11 @@ extension HandoffCriteria {
         let (name, section) = ("peer_health", "6.1")
         let command = "bsfg status and bsfg cert status, on \(evidence.peer)"
         let reach = evidence.reach
+        if let reason = reach.notCalled {
+            return .notChecked(
+                name, section, "\(reason): what it says of itself was not heard",
+                command: "bsfg federation accept --peer \(evidence.ours.zone), on \(evidence.peer)")
+        }
         if let problem = reach.healthProblem(atSeconds: evidence.ours.takenAtUnixMs / 1_000)
             ?? evidence.latestTheirs?.logProblem
         {
@@ -62,7 +67,7 @@ extension NodeEvidence {
 extension PeerReach {
     /// Why a node that answers is not one to begin a federation with.
     func healthProblem(atSeconds now: Int64) -> String? {
-        guard failedStep == nil else { return nil }
+        guard failedStep == nil, notCalled == nil else { return nil }
         guard state.utf8.elementsEqual("ok".utf8) else {
             return "it answers, and says of itself that it is '\(state)': one of its logs has stopped"
         }

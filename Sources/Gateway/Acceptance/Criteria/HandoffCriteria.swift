@@ -23,15 +23,17 @@ package struct HandoffCriteria {
     /// names the first thing that is wrong and not everything that follows from it.
     package static let names = [
         "authentication", "clocks", "peer_health", "authorization", "denials", "replay", "cursor",
-        "duplicate_replay", "partition_recovery", "artifacts", "visibility", "alerts", "init_documented",
-        "matrix_documented", "replay_drill",
+        "duplicate_replay", "partition_recovery", "artifacts", "missing_artifact", "notices", "visibility", "alerts",
+        "init_documented", "matrix_documented", "replay_drill",
     ]
 
     let evidence: AcceptanceEvidence
 
-    package static func judge(_ evidence: AcceptanceEvidence) -> [Criterion] {
+    /// - Parameter waived: criteria for which somebody answers; what presumes one of them is judged all the same.
+    package static func judge(_ evidence: AcceptanceEvidence, waived: Set<String> = []) -> [Criterion] {
         let judge = HandoffCriteria(evidence: evidence)
         var found = [judge.authentication, judge.clocks]
+        let presumed = presumed.subtracting(waived)
         func after(_ name: String, _ make: () -> Criterion) {
             if let open = found.first(where: { $0.verdict == .failed && presumed.contains($0.name) }) {
                 found.append(
@@ -48,6 +50,8 @@ package struct HandoffCriteria {
         after("duplicate_replay") { judge.duplicateReplay }
         after("partition_recovery") { judge.partitionRecovery }
         after("artifacts") { judge.artifacts }
+        found.append(judge.missingArtifact)
+        found.append(judge.notices)
         found.append(judge.visibility)
         found.append(
             .notChecked(
@@ -89,7 +93,16 @@ package struct HandoffCriteria {
         let name = "authentication"
         let reach = evidence.reach
         let probe = "bsfg peer probe \(evidence.peer)"
+        if let reason = reach.notCalled {
+            return evidence.peerIsLost.map { lost(name, $0) }
+                ?? open(
+                    name, "\(reason): who it is was not looked at",
+                    "bsfg federation accept --peer \(evidence.ours.zone), on \(evidence.peer)")
+        }
         if let obstacle = reach.obstacle {
+            guard !reach.isBusy else {
+                return open(name, "\(evidence.peer) had no room for the call: \(obstacle)", "accept again")
+            }
             return failed(
                 name, obstacle + (evidence.refusedHere.map { "; we noted \($0.text)" } ?? ""), probe)
         }
@@ -103,17 +116,19 @@ package struct HandoffCriteria {
                 name, "we are no peer of \(evidence.peer)",
                 "add \(evidence.ours.zone) to peers.yaml of \(evidence.peer) with authorized: true")
         }
-        if let lost = evidence.peerIsLost {
-            return failed(
-                name,
-                "\(evidence.peer) does not get through to us: \(lost.pull.sentence)"
-                    + (evidence.refusedHere.map { "; we noted \($0.text)" } ?? ""),
-                "bsfg doctor peer \(evidence.ours.zone), on \(evidence.peer)")
-        }
+        if let flow = evidence.peerIsLost { return lost(name, flow) }
         return passed(
             name,
             "mutual TLS 1.3; the certificate of \(reach.identity) is anchored and named as peers.yaml "
                 + "says, and we are a peer there")
+    }
+
+    private func lost(_ name: String, _ flow: AcceptanceEvidence.Flow) -> Criterion {
+        failed(
+            name,
+            "\(evidence.peer) does not get through to us: \(flow.pull.sentence)"
+                + (evidence.refusedHere.map { "; we noted \($0.text)" } ?? ""),
+            "bsfg doctor peer \(evidence.ours.zone), on \(evidence.peer)")
     }
 
     private var clocks: Criterion {
@@ -138,11 +153,13 @@ package struct HandoffCriteria {
         if let problem = evidence.plan.problems.first {
             return failed(name, problem.sentence, problem.remedy)
         }
-        if let flow = evidence.flows.first(where: { $0.isBlocked(by: Self.grantReasons) }) {
+        let refused = evidence.flows.filter { $0.isBlocked(by: Self.grantReasons) }
+        if let flow = refused.first(where: \.isOfNow) {
             return failed(
                 name, "\(flow.name) is refused, \(flow.pull.reason): \(flow.pull.sentence)",
                 "bsfg federation plan --peer \(evidence.peer)")
         }
+        if let flow = refused.first { return then(name, flow) }
         if let allowed = evidence.denials.first(where: { $0.verdict == .allowed && !$0.isOfCaller }) {
             return failed(
                 name, "\(evidence.peer) did not refuse \(allowed.name): \(allowed.sentence)",
@@ -154,10 +171,19 @@ package struct HandoffCriteria {
                 name, "\(evidence.peer) was not seen to refuse \(open)",
                 "bsfg peer deny-test \(evidence.peer)")
         }
-        let refused = evidence.denials.filter { $0.verdict == .refused && !$0.isOfCaller }.map(\.name)
+        let denied = evidence.denials.filter { $0.verdict == .refused && !$0.isOfCaller }.map(\.name)
         return passed(
             name,
-            "what is granted is given; \(evidence.peer) refused \(refused.joined(separator: ", "))")
+            "what is granted is given; \(evidence.peer) refused \(denied.joined(separator: ", "))")
+    }
+
+    /// What a file says of a pull was so when the file was written: it neither passes nor fails anything now.
+    func then(_ name: String, _ flow: AcceptanceEvidence.Flow) -> Criterion {
+        open(
+            name,
+            "\(flow.name) was \(flow.pull.state) when the file of \(evidence.peer) was written: "
+                + (flow.pull.reason.isEmpty ? flow.pull.sentence : "\(flow.pull.reason), \(flow.pull.sentence)"),
+            "--peer-admin SOCKET, or a newer --evidence FILE")
     }
 
     // MARK: - Facts and cursors
@@ -169,18 +195,27 @@ package struct HandoffCriteria {
             return open(
                 name, "neither side pulls from the other", "add what is pulled to cursors.yaml")
         }
-        for flow in flows where flow.pull.state == "blocked" {
+        for flow in flows where flow.pull.state == "blocked" && flow.isOfNow {
             if flow.isBlocked(by: Self.historyReasons) { continue }
             return failed(
                 name, "\(flow.name) is blocked, \(flow.pull.reason): \(flow.pull.sentence)",
                 "bsfg doctor peer \(evidence.peer)")
         }
-        if let flow = flows.first(where: { $0.pull.state == "unavailable" || $0.pull.nextOffset == nil }),
-            !flow.isBlocked(by: Self.historyReasons)
-        {
+        let silent = flows.filter {
+            ($0.pull.state == "unavailable" || $0.pull.nextOffset == nil) && !$0.isBlocked(by: Self.historyReasons)
+        }
+        // Behind a closed gate nothing can come.
+        if !silent.isEmpty, let closure = evidence.closure {
+            return open(
+                name, "\(silent.map(\.name).joined(separator: ", ")) is not pulled now: \(closure)", reopening)
+        }
+        if let flow = silent.first(where: \.isOfNow) {
             return failed(
                 name, "\(flow.name) is \(flow.pull.state): \(flow.pull.sentence)",
                 "bsfg doctor peer \(evidence.peer)")
+        }
+        if let flow = silent.first ?? flows.first(where: { $0.pull.state == "blocked" && !$0.isOfNow }) {
+            return then(name, flow)
         }
         if let held = quarantined {
             return failed(
@@ -193,18 +228,28 @@ package struct HandoffCriteria {
                 name, "more is in quarantine at \(flow.receiver.zone) than was looked at",
                 "bsfg quarantine list, on \(flow.receiver.zone)")
         }
-        if let flow = flows.first(where: { $0.pull.nextOffset == 0 }) {
+        if let flow = flows.first(where: { $0.storedCount == 0 }) {
             return open(
-                name, "\(flow.name) has brought nothing yet, its source has no facts",
+                name,
+                "\(flow.name) has brought nothing yet, its source has no facts behind where the pull began",
                 "append a fact there and accept again")
         }
         let facts = flows.reduce(UInt64(0)) { sum, flow in
-            let log = flow.receiver.log(stream: flow.pull.stream, origin: flow.pull.origin)
             // A file of evidence may say anything.
-            let (facts, isBeyond) = sum.addingReportingOverflow(log?.headOffset ?? 0)
+            let (facts, isBeyond) = sum.addingReportingOverflow(flow.storedCount)
             return isBeyond ? .max : facts
         }
         return passed(name, "\(flows.count) pulls brought facts, \(facts) are here durably")
+    }
+
+    /// What opens the gate again, on the side where it was closed.
+    private var reopening: String {
+        let isTheirs =
+            evidence.latestOurs.closure(of: evidence.peer) == nil
+            && evidence.theirsAfter?.closure(of: evidence.ours.zone) != nil
+        return isTheirs
+            ? "bsfg admin reconcile --peer \(evidence.ours.zone), on \(evidence.peer), when it may be open"
+            : "bsfg admin reconcile --peer \(evidence.peer), when it may be open"
     }
 
     /// The first fact of a pull between the two that its receiver could not take.
@@ -228,6 +273,7 @@ package struct HandoffCriteria {
                 name, "\(broken.stream) of \(broken.origin): \(broken.problem ?? "")")
         }
         let run = evidence.replays.filter { $0.fromOffset != nil }
+        if run.isEmpty, let elsewhere = nothingPulledHere(name) { return elsewhere }
         guard !run.isEmpty else { return open(name, "no fact was there to be fetched again") }
         if let altered = run.first(where: { $0.alteredCount > 0 }) {
             return failed(
@@ -237,7 +283,7 @@ package struct HandoffCriteria {
                     + "stored, which stays as it is",
                 "journalctl -u bsfg, for the offsets: redelivery_altered")
         }
-        if let grown = run.first(where: { $0.addedCount != 0 }) {
+        if let grown = run.first(where: { $0.addedCount > 0 }) {
             return failed(
                 name,
                 "\(grown.stream) of \(grown.origin) grew by \(grown.addedCount) beyond what was new when "
@@ -256,15 +302,24 @@ package struct HandoffCriteria {
                 "\(partly.stream) of \(partly.origin): \(partly.againCount) of \(partly.askedCount) offsets from "
                     + "\(partly.fromOffset ?? 0) on came again; for \(partly.uncomparedCount) of them nothing is "
                     + "stored here that they could be held against",
-                "append facts at \(evidence.peer) and accept again")
+                "append facts at its source and accept again")
         }
         let again = run.reduce(UInt64(0)) { $0 &+ $1.recognisedCount }
         return passed(
             name, "\(again) facts came again with the id and the content that are stored, no log grew by them")
     }
 
+    /// A replay is of pulls, and a source that is looked at alone has none.
+    private func nothingPulledHere(_ name: String) -> Criterion? {
+        guard evidence.latestOurs.pulls(from: evidence.peer).isEmpty else { return nil }
+        return open(
+            name, "nothing is pulled here from \(evidence.peer): what crosses comes again where it is pulled",
+            "--peer-admin SOCKET, or bsfg federation drill --peer \(evidence.ours.zone), on \(evidence.peer)")
+    }
+
     private var replayDrill: Criterion {
         let run = evidence.replays.filter { $0.fromOffset != nil }
+        if run.isEmpty, let elsewhere = nothingPulledHere("replay_drill") { return elsewhere }
         guard !run.isEmpty else {
             return open(
                 "replay_drill", "the duplicate replay was not performed",
@@ -282,15 +337,15 @@ package struct HandoffCriteria {
             "performed on "
                 + run.map {
                     "\($0.askedCount) offsets of \($0.stream) of \($0.origin) from \($0.fromOffset ?? 0) on"
+                        + ($0.receiver.map { " at \($0)" } ?? "")
                 }.joined(separator: ", "))
     }
 
     private var partitionRecovery: Criterion {
-        let obstacle = evidence.partition.map(\.obstacle) ?? evidence.latestOurs.closure(of: evidence.peer)
+        let obstacle = evidence.partition.map(\.obstacle) ?? evidence.closure
         if let obstacle {
             return open(
-                "partition_recovery", "no partition was made: \(obstacle)",
-                "bsfg admin reconcile --peer \(evidence.peer), when it may be open")
+                "partition_recovery", "no partition was made: \(obstacle)", reopening)
         }
         guard let record = evidence.partition else {
             return open(

@@ -143,6 +143,15 @@ package struct PreflightCriteria {
     // MARK: - Configuration
 
     private var configuration: Criterion {
+        if let key = evidence.changedKeys.first {
+            let others = evidence.changedKeys.count - 1
+            return .failed(
+                "configuration", "4",
+                "the files say another thing than the running node, of \(key)"
+                    + (others > 0 ? " and \(others) other keys" : "")
+                    + ": what is accepted is what runs",
+                command: "bsfg config diff, then bsfg config reload")
+        }
         let own = evidence.plan.problems.first { $0.zone.utf8.elementsEqual(evidence.plan.zone.utf8) }
         if let own {
             return .failed("configuration", "4", own.sentence, command: own.remedy)

@@ -56,6 +56,8 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
         var receiver: NodeEvidence
         var source: NodeEvidence?
         var pull: NodeEvidence.Pull
+        /// Whether the receiver said so in this run, and not in a file of another moment.
+        var isOfNow = true
 
         var name: String { "\(pull.stream) of \(pull.origin) to \(receiver.zone)" }
 
@@ -63,12 +65,25 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
         func isBlocked(by reasons: Set<String>) -> Bool {
             pull.state == "blocked" && reasons.contains(pull.reason)
         }
+
+        /// Facts of the source, or losses of it, that the receiver stored. A position says nothing of that: it may
+        /// begin anywhere.
+        var storedCount: UInt64 {
+            receiver.log(stream: pull.stream, origin: pull.origin)?.headOffset ?? 0
+        }
     }
 
-    /// A pull of the peer that does not reach us: its way to us is as good as its pulls are.
+    /// That an operator of either side keeps the gate between the two closed, in words; nil where none does.
+    var closure: String? {
+        latestOurs.closure(of: peer) ?? theirsAfter?.closure(of: ours.zone)
+    }
+
+    /// A pull of the peer that does not reach us: its way to us is as good as its pulls are. What does not pass a
+    /// closed gate shows nothing of the way.
     var peerIsLost: Flow? {
-        flows.first {
-            !$0.receiver.zone.utf8.elementsEqual(ours.zone.utf8) && $0.pull.state == "unavailable"
+        guard closure == nil else { return nil }
+        return flows.first {
+            !$0.receiver.zone.utf8.elementsEqual(ours.zone.utf8) && $0.pull.state == "unavailable" && $0.isOfNow
         }
     }
 
@@ -78,7 +93,7 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
         }
         if let theirs = latestTheirs {
             flows += theirs.pulls(from: ours.zone).map {
-                Flow(receiver: theirs, source: latestOurs, pull: $0)
+                Flow(receiver: theirs, source: latestOurs, pull: $0, isOfNow: theirsAfter != nil)
             }
         }
         return flows

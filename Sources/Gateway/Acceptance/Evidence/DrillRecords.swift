@@ -2,10 +2,17 @@
 package struct ReplayRecord: Sendable, Codable, Equatable {
     package var stream: String
     package var origin: String
+    /// The zone that fetched again; nil in a report of a release that looked at one side only.
+    package var receiver: String?
     package var before: NodeEvidence.Pull
     package var headBefore: UInt64
+    /// What the pull had stored at a look before that one. A log and its pull are not counted in one moment: what came
+    /// between the looks is not held against the log.
+    package var earlierMaterialisedCount: UInt64?
     /// Nil: there was nothing to fetch again.
     package var fromOffset: UInt64?
+    /// How many offsets below the position of that moment were asked for.
+    package var requestedCount: UInt64?
     package var after: NodeEvidence.Pull?
     package var headAfter: UInt64 = 0
     package var problem: String?
@@ -21,6 +28,7 @@ package struct ReplayRecord: Sendable, Codable, Equatable {
 
     /// Offsets that were asked for again: those that had come before.
     package var askedCount: UInt64 {
+        if let requestedCount { return requestedCount }
         guard let fromOffset, let next = before.nextOffset else { return 0 }
         return next - min(next, fromOffset)
     }
@@ -46,7 +54,7 @@ package struct ReplayRecord: Sendable, Codable, Equatable {
         guard let after, let next = after.nextOffset, next >= before.nextOffset ?? 0 else {
             return false
         }
-        return againCount > 0 && againCount >= askedCount && addedCount == 0
+        return againCount > 0 && againCount >= askedCount && addedCount <= 0
     }
 
     private func rise(_ count: (NodeEvidence.Pull) -> UInt64?) -> UInt64 {
@@ -54,12 +62,13 @@ package struct ReplayRecord: Sendable, Codable, Equatable {
         return now - min(now, count(before) ?? 0)
     }
 
-    /// By how much the log grew beyond what was new.
+    /// By how much the log grew beyond what was new; less than nothing where the log was read before its pull.
     package var addedCount: Int64 {
         guard let after else { return 0 }
         let grown = Int64(clamping: headAfter) - Int64(clamping: headBefore)
         let new =
-            Int64(clamping: after.materialisedCount) - Int64(clamping: before.materialisedCount)
+            Int64(clamping: after.materialisedCount)
+            - Int64(clamping: earlierMaterialisedCount ?? before.materialisedCount)
         // The other side's numbers may be anything.
         let (added, isTooMuch) = grown.subtractingReportingOverflow(new)
         return isTooMuch ? .max : added

@@ -84,6 +84,14 @@ extension NodeEvidence.Gate {
         ]
         self.init(
             peer: gate.peer, mode: gate.mode, isClosedByOperator: gate.hasClosure,
-            reason: reasons.first { !$0.isEmpty } ?? "")
+            reason: reasons.first { !$0.isEmpty } ?? "",
+            inbound: gate.hasInbound ? Direction(gate.inbound) : nil,
+            outbound: gate.hasOutbound ? Direction(gate.outbound) : nil)
+    }
+}
+
+extension NodeEvidence.Gate.Direction {
+    fileprivate init(_ direction: Bsfg_Admin_V1_GateDirection) {
+        self.init(mode: direction.mode, reason: direction.reason)
     }
 }

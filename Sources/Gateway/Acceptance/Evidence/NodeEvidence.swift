@@ -55,10 +55,25 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     }
 
     package struct Gate: Sendable, Codable, Equatable {
+        package struct Direction: Sendable, Codable, Equatable {
+            package var mode: String
+            /// Why it is closed; empty where it is not.
+            package var reason: String
+
+            package var isNormal: Bool { mode.utf8.elementsEqual("normal".utf8) }
+        }
+
         package var peer: String
+        /// The worse direction's.
         package var mode: String
         package var isClosedByOperator: Bool
         package var reason: String
+        /// Nil where nothing is pulled from the peer, and in the evidence of a release that did not say.
+        package var inbound: Direction?
+        /// Nil where nothing is granted to the peer, and in the evidence of a release that did not say.
+        package var outbound: Direction?
+
+        package var isNormal: Bool { mode.utf8.elementsEqual("normal".utf8) }
     }
 
     package struct Artifact: Sendable, Codable, Equatable {
@@ -143,6 +158,11 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
         pulls(from: peer).first {
             $0.stream.utf8.elementsEqual(stream.utf8) && $0.origin.utf8.elementsEqual(origin.utf8)
         }
+    }
+
+    /// Whether a peer has a cursor here that was not given up.
+    package func isRead(by peer: String) -> Bool {
+        readers.contains { $0.detached.isEmpty && $0.name.utf8.starts(with: "\(peer)/".utf8) }
     }
 
     /// The cursor of a peer, which is named after what it pulls.

@@ -1,3 +1,4 @@
+internal import Facts
 internal import RPC
 
 /// How far a call to a peer came, and what it found out.
@@ -10,6 +11,8 @@ package struct PeerReach: Sendable, Codable, Equatable {
     }
 
     package var steps: [Step]
+    /// Why the peer was not called at all; nil where it was.
+    package var notCalled: String?
     /// The kind of a transport failure, or the reason that the peer gave.
     package var failure: String?
     /// The other side's own note of it, where it refused us and was asked.
@@ -29,6 +32,12 @@ package struct PeerReach: Sendable, Codable, Equatable {
 
     package init(steps: [Step]) { self.steps = steps }
 
+    /// Of a peer that is not to be called from here.
+    package init(notCalled reason: String) {
+        steps = []
+        notCalled = reason
+    }
+
     /// In which one side refuses who the other is.
     static let identitySteps: Set<String> = [
         PeerProbe.Step.tls.rawValue, PeerProbe.Step.identity.rawValue,
@@ -47,6 +56,12 @@ package struct PeerReach: Sendable, Codable, Equatable {
             return "we are no peer there; ask for an entry in their peers.yaml with authorized: true"
         }
         return nil
+    }
+
+    /// Whether the peer answered, as who it should be, that it cannot answer at the moment.
+    package var isBusy: Bool {
+        guard let failedStep, failedStep.name == PeerProbe.Step.health.rawValue else { return false }
+        return failure.flatMap(ErrorReason.init(rawValue:))?.retryable == true
     }
 
     /// What stands in the way, in the words of both sides.

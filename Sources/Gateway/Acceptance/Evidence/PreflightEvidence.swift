@@ -1,6 +1,6 @@
 /// What was found on this side before a federation is brought up. Times are seconds since 1970.
-package struct PreflightEvidence: Sendable, Equatable {
-    package struct Certificate: Sendable, Equatable {
+package struct PreflightEvidence: Sendable, Codable, Equatable {
+    package struct Certificate: Sendable, Codable, Equatable {
         package var file: String
         package var notBefore: Int64
         package var notAfter: Int64
@@ -11,7 +11,7 @@ package struct PreflightEvidence: Sendable, Equatable {
     }
 
     /// What the CRLs that are here say of our certificate and of what issued it.
-    package enum Revocation: Sendable, Equatable {
+    package enum Revocation: Sendable, Codable, Equatable {
         case good
         /// By whom and since when, in words.
         case revoked(String)
@@ -19,7 +19,7 @@ package struct PreflightEvidence: Sendable, Equatable {
         case unknown(String)
     }
 
-    package struct RevocationFile: Sendable, Equatable {
+    package struct RevocationFile: Sendable, Codable, Equatable {
         package var file: String
         package var nextUpdate: Int64
     }
@@ -50,6 +50,8 @@ package struct PreflightEvidence: Sendable, Equatable {
     package var node: NodeEvidence?
     package var nodeProblem: String?
     package var serveCommand = ""
+    /// Keys of peers, cursors and streams that the files have otherwise than the running node.
+    package var changedKeys: [String] = []
     package var plan: FederationPlan
     /// Nil where the peer is not to be called.
     package var reach: PeerReach?
@@ -61,5 +63,18 @@ package struct PreflightEvidence: Sendable, Equatable {
         self.peer = peer
         self.now = now
         self.plan = plan
+    }
+}
+
+extension PreflightEvidence {
+    /// What a reload would change of the peer's entry, of what is pulled and of the streams.
+    static func changedKeys(
+        files: ConfigurationListing, running: [NodeEvidence.Line], peer: String
+    ) -> [String] {
+        let lines = running.map { ConfigurationListing.Line(key: $0.key, value: $0.value) }
+        let prefixes = ["peers.\(peer).", "cursors.", "streams."]
+        return ConfigurationChanges(from: lines, to: files.lines).changes.map(\.key).filter { key in
+            prefixes.contains { key.utf8.starts(with: $0.utf8) }
+        }
     }
 }

@@ -24,6 +24,13 @@ extension DenialProbe {
         return denial
     }
 
+    /// With the certificate of somebody whom the peer does not list.
+    func unlistedCaller(_ certificate: Certificate) async -> Denial {
+        var denial = await handshake("unlisted_identity", certificate)
+        denial.requireUnlisted(by: link.name)
+        return denial
+    }
+
     private func attempt(_ name: String, _ client: RPCClient) async -> Denial {
         do throws(RPCClientError) {
             let answer = try await client.get("/health")
@@ -70,6 +77,32 @@ extension Denial {
                 name: name, verdict: isIdentity ? .refused : .notChecked, reason: reason,
                 sentence: failure.description)
         }
+    }
+
+    /// What an answer to a call that had to be refused says. What the peer could not do at the moment, for want of room
+    /// or behind a gate that its operator closed, it neither gave nor refused.
+    init(name: String, failure: RPCFailure, isExpected: Bool) {
+        let isLater = failure.serviceError?.retryable ?? (failure.code == ConnectCode.unavailable.rawValue)
+        self.init(
+            name: name, verdict: isExpected ? .refused : isLater ? .notChecked : .allowed,
+            reason: failure.reason ?? failure.code, sentence: failure.description)
+    }
+
+    private static let unlistedReasons = [
+        ErrorReason.identityNotAuthorised.rawValue, CertificateRefusal.Kind.noMatchingIdentity.rawValue,
+        CertificateRefusal.Kind.notAuthorised.rawValue,
+    ]
+
+    /// A certificate may be refused for its dates or its CA: that says nothing of who is not listed.
+    mutating func requireUnlisted(by refuser: String) {
+        guard verdict == .refused, !Self.unlistedReasons.contains(where: { $0.utf8.elementsEqual(reason.utf8) })
+        else { return }
+        verdict = .notChecked
+        sentence +=
+            reason.utf8.elementsEqual("tls".utf8)
+            ? "; whether for who it is or for the certificate itself \(refuser) alone knows: --peer-admin SOCKET or "
+                + "--evidence FILE"
+            : "; that is not for who it is: give a certificate in date, of a CA that \(refuser) trusts"
     }
 
     /// What the refuser noted of the certificate.

@@ -99,7 +99,7 @@ package struct DenialProbe: Sendable {
         found.append(await handshake("no_certificate", Certificate(chain: [], key: [])))
         found.append(await wrongAuthority())
         if let unlisted {
-            found.append(await handshake("unlisted_identity", unlisted))
+            found.append(await unlistedCaller(unlisted))
         } else {
             found.append(
                 Denial(
@@ -195,9 +195,7 @@ package struct DenialProbe: Sendable {
             }
             let reason = failure.reason ?? failure.code
             let isExpected = expected.first { $0.rawValue.utf8.elementsEqual(reason.utf8) }
-            var denial = Denial(
-                name: name, verdict: isExpected != nil ? .refused : .allowed, reason: reason,
-                sentence: failure.description)
+            var denial = Denial(name: name, failure: failure, isExpected: isExpected != nil)
             // What is not there at all is nobody's denial.
             if let isExpected, isExpected.code == .permissionDenied, let refuser, let mark {
                 let noted = await refuser.refusal(

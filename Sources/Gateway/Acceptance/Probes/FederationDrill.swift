@@ -34,82 +34,107 @@ package struct FederationDrill: Sendable {
     let ours: Side
     let theirs: Side?
     let patienceMilliseconds: Int64
+    let closure: DrillClosure
 
-    package init(peer: String, ours: Side, theirs: Side?, patienceSeconds: Int) {
+    package init(
+        peer: String, ours: Side, theirs: Side?, patienceSeconds: Int, closure: DrillClosure = DrillClosure()
+    ) {
         self.peer = peer
         self.ours = ours
         self.theirs = theirs
         patienceMilliseconds = Int64(patienceSeconds) * 1_000
+        self.closure = closure
     }
 
     // MARK: - Waiting
 
     /// Looks until both sides are as `isDone` wants them; what was seen last where time runs out.
+    /// - Parameter isDone: is given the heads of the first look too.
     func look(
-        until isDone: (NodeEvidence, NodeEvidence?) -> Bool
+        until isDone: (NodeEvidence, NodeEvidence?, Settlement.Heads) -> Bool
     ) async throws(RPCClientError) -> (ours: NodeEvidence, theirs: NodeEvidence?, isDone: Bool) {
         let deadline = PeerLink.nowMilliseconds() + patienceMilliseconds
+        var heads = Settlement.Heads()
         while true {
             let seen = (try await ours.evidence(), try await theirs?.evidence())
-            if isDone(seen.0, seen.1) { return (seen.0, seen.1, true) }
+            heads.take(ours: seen.0, theirs: seen.1, peer: peer)
+            if isDone(seen.0, seen.1, heads) { return (seen.0, seen.1, true) }
             guard PeerLink.nowMilliseconds() < deadline else { return (seen.0, seen.1, false) }
             try? await Task.sleep(for: .milliseconds(100))
         }
     }
 
-    /// Both have everything that the other granted and has, both know it, and both gates say so.
+    /// Both have everything that the other granted and had at first, both know it, and both gates say so.
     package func settle() async throws(RPCClientError)
         -> (ours: NodeEvidence, theirs: NodeEvidence?, isDone: Bool)
     {
-        try await look { ours, theirs in
-            Settlement.isSettled(ours: ours, theirs: theirs, peer: peer)
+        try await look { ours, theirs, heads in
+            Settlement.isSettled(ours: ours, theirs: theirs, peer: peer, upTo: heads)
         }
     }
 
     // MARK: - Duplicate replay
 
+    /// Of all that one takes from the other, where its node can be asked.
     package func replay() async throws(RPCClientError) -> [ReplayRecord] {
+        let zone = try await ours.evidence().zone
+        var records = try await replay(ours, at: zone, from: peer)
+        if let theirs { records += try await replay(theirs, at: peer, from: zone) }
+        return records
+    }
+
+    private func replay(_ side: Side, at receiver: String, from source: String)
+        async throws(RPCClientError) -> [ReplayRecord]
+    {
         var records: [ReplayRecord] = []
-        let before = try await ours.evidence()
-        for pull in before.pulls(from: peer) {
-            records.append(try await replay(pull, before))
+        // What is pulled meanwhile is new between these two, whichever of its numbers was read first.
+        let earlier = try await side.evidence()
+        let before = try await side.evidence()
+        for pull in before.pulls(from: source) {
+            var record = ReplayRecord(
+                stream: pull.stream, origin: pull.origin, before: pull,
+                headBefore: before.log(stream: pull.stream, origin: pull.origin)?.headOffset ?? 0)
+            record.receiver = receiver
+            record.earlierMaterialisedCount =
+                earlier.pull(peer: source, stream: pull.stream, origin: pull.origin)?.materialisedCount
+            records.append(try await replay(side, record))
         }
         return records
     }
 
-    private func replay(_ pull: NodeEvidence.Pull, _ before: NodeEvidence)
-        async throws(RPCClientError) -> ReplayRecord
-    {
-        var record = ReplayRecord(
-            stream: pull.stream, origin: pull.origin, before: pull,
-            headBefore: before.log(stream: pull.stream, origin: pull.origin)?.headOffset ?? 0)
-        guard let position = pull.nextOffset, position > 0 else { return record }
+    /// How many offsets to ask for: of a pull that began late in its source's history no more than came.
+    static func replayCount(position: UInt64, storedCount: UInt64) -> UInt64 {
+        min(replayCount, position, storedCount)
+    }
+
+    private func replay(_ side: Side, _ start: ReplayRecord) async throws(RPCClientError) -> ReplayRecord {
+        var record = start
+        let pull = start.before
+        let count = Self.replayCount(position: pull.nextOffset ?? 0, storedCount: start.headBefore)
+        guard count > 0 else { return record }
         var request = Bsfg_Admin_V1_RedeliverRequest()
         request.peer = pull.peer
         request.stream = pull.stream
         request.origin = pull.origin
-        request.count = min(Self.replayCount, position)
+        request.count = count
         do throws(RPCClientError) {
-            record.fromOffset = try await ours.admin.redeliver(request).fromOffset
+            record.fromOffset = try await side.admin.redeliver(request).fromOffset
+            record.requestedCount = count
         } catch {
             record.problem = error.description
             return record
         }
-        let start = record
-        let seen = try await look { ours, _ in
-            guard let now = ours.pull(peer: peer, stream: pull.stream, origin: pull.origin),
-                let log = ours.log(stream: pull.stream, origin: pull.origin)
-            else { return false }
-            var copy = start
-            copy.after = now
-            copy.headAfter = log.headOffset
+        let deadline = PeerLink.nowMilliseconds() + patienceMilliseconds
+        while true {
+            let seen = try await side.evidence()
+            record.after = seen.pull(peer: pull.peer, stream: pull.stream, origin: pull.origin)
+            record.headAfter = seen.log(stream: pull.stream, origin: pull.origin)?.headOffset ?? 0
             // An altered fact is never made good by waiting.
-            return copy.isComplete || copy.alteredCount > 0
+            guard !record.isComplete, record.alteredCount == 0, PeerLink.nowMilliseconds() < deadline else {
+                return record
+            }
+            try? await Task.sleep(for: .milliseconds(100))
         }
-        record.after = seen.ours.pull(peer: peer, stream: pull.stream, origin: pull.origin)
-        record.headAfter =
-            seen.ours.log(stream: pull.stream, origin: pull.origin)?.headOffset ?? 0
-        return record
     }
 
     // MARK: - Partition
@@ -118,25 +143,29 @@ package struct FederationDrill: Sendable {
     /// open again however it ends. Nothing is closed where an operator keeps the gate closed, or the two do not
     /// agree beforehand.
     package func partition() async throws(RPCClientError) -> PartitionRecord {
-        let settled = try await look { ours, theirs in
-            ours.closure(of: peer) != nil
-                || Settlement.isSettled(ours: ours, theirs: theirs, peer: peer)
+        func obstacle(_ ours: NodeEvidence, _ theirs: NodeEvidence?) -> String? {
+            ours.closure(of: peer) ?? theirs?.closure(of: ours.zone)
+        }
+        let settled = try await look { ours, theirs, heads in
+            obstacle(ours, theirs) != nil
+                || Settlement.isSettled(ours: ours, theirs: theirs, peer: peer, upTo: heads)
         }
         var record = PartitionRecord(
             before: settled.ours, peerBefore: settled.theirs, isSettledBefore: settled.isDone)
-        record.obstacle = settled.ours.closure(of: peer)
+        record.obstacle = obstacle(settled.ours, settled.theirs)
         guard record.obstacle == nil, settled.isDone else { return record }
-        var closure = Bsfg_Admin_V1_PartitionRequest()
-        closure.peer = peer
+        var request = Bsfg_Admin_V1_PartitionRequest()
+        request.peer = peer
         // Of this run alone, so that it ends its own closure and no other.
-        closure.reason = "federation drill \(String(UInt64.random(in: 0...UInt64.max), radix: 16))"
-        closure.forMs = Self.partitionMilliseconds
-        closure.onlyOpen = true
-        var reopening = Bsfg_Admin_V1_ReconcileRequest()
-        reopening.peer = peer
-        reopening.onlyReason = closure.reason
+        request.reason = "federation drill \(String(UInt64.random(in: 0...UInt64.max), radix: 16))"
+        request.forMs = Self.partitionMilliseconds
+        request.onlyOpen = true
+        guard closure.begin(request, ours.admin) else {
+            throw .transport(kind: .cancelled, sentence: "the drill is being ended, and closes nothing any more")
+        }
+        defer { closure.end() }
         do throws(RPCClientError) {
-            _ = try await ours.admin.partition(closure)
+            _ = try await ours.admin.partition(request)
         } catch {
             // Closed since we looked.
             if error.failure?.reason == ErrorReason.gateClosed.rawValue {
@@ -144,16 +173,17 @@ package struct FederationDrill: Sendable {
                 return record
             }
             // It may have closed all the same.
-            _ = try? await ours.admin.reconcile(reopening)
+            _ = try? await ours.admin.reconcile(DrillClosure.reopening(request))
             throw error
         }
         do throws(RPCClientError) {
             try await work(&record)
         } catch {
-            _ = try await ours.admin.reconcile(reopening)
+            _ = try await ours.admin.reconcile(DrillClosure.reopening(request))
             throw error
         }
-        _ = try await ours.admin.reconcile(reopening)
+        _ = try await ours.admin.reconcile(DrillClosure.reopening(request))
+        closure.end()
         let after = try await settle()
         record.after = after.ours
         record.peerAfter = after.theirs
@@ -183,24 +213,33 @@ package struct FederationDrill: Sendable {
         record.peerDuring = try await theirs?.evidence()
     }
 
+    /// A fact of one run. Its content too is of this run alone: a stream may tell facts apart by that.
+    static func fact(zone: String, run: String, number: Int) -> FactSubmission {
+        var fact = FactSubmission()
+        fact.messageID = "federation-drill/\(run)/\(zone)/\(number)"
+        fact.fromZone = zone
+        fact.toZone = zone
+        fact.producedAtUnixMilliseconds = PeerLink.nowMilliseconds()
+        fact.subject = "federation:\(zone)"
+        fact.predicate = "drill_appended"
+        fact.body = .objectJSON(Array("{\"number\":\(number),\"run\":\"\(run)\"}".utf8))
+        return fact
+    }
+
     private func append(_ side: Side, _ zone: String, _ stream: String, _ run: String) async
         -> PartitionRecord.Appends
     {
         var appends = PartitionRecord.Appends(stream: stream)
         var appended: [(fact: EncodedFact, offset: UInt64)] = []
         for number in 1...Self.factCount {
-            var fact = FactSubmission()
-            fact.messageID = "federation-drill/\(run)/\(zone)/\(number)"
-            fact.fromZone = zone
-            fact.toZone = zone
-            fact.producedAtUnixMilliseconds = PeerLink.nowMilliseconds()
-            fact.subject = "federation:\(zone)"
-            fact.predicate = "drill_appended"
-            fact.body = .objectJSON(Array("{\"number\":\(number)}".utf8))
             do {
-                let encoded = try FactEncoder().encode(fact)
+                let encoded = try FactEncoder().encode(Self.fact(zone: zone, run: run, number: number))
                 let answer = try await side.boundary.appendFact(
                     AppendRequestWriter.appendFact(stream: stream, encoded))
+                guard answer.outcome == .appended else {
+                    appends.problem = "fact \(number) was not appended: the node took it for one that it has"
+                    continue
+                }
                 appends.count += 1
                 appended.append((encoded, answer.offset))
             } catch let error as FactError {

@@ -8,7 +8,8 @@ internal import WriteAheadLog
 package struct PreflightProbe: Sendable {
     let configuration: NodeConfiguration
     let peer: String
-    let plan: FederationPlan
+    /// What the other side says of itself, where it was given.
+    let theirs: NodeEvidence?
     let approval: String?
     /// Writes 16 MiB beside the logs and removes them again.
     let measuresDisk: Bool
@@ -17,12 +18,12 @@ package struct PreflightProbe: Sendable {
     let refuser: Refuser?
 
     package init(
-        configuration: NodeConfiguration, peer: String, plan: FederationPlan, approval: String?,
+        configuration: NodeConfiguration, peer: String, theirs: NodeEvidence?, approval: String?,
         measuresDisk: Bool, callsPeer: Bool, refuser: Refuser? = nil
     ) {
         self.configuration = configuration
         self.peer = peer
-        self.plan = plan
+        self.theirs = theirs
         self.approval = approval
         self.measuresDisk = measuresDisk
         self.callsPeer = callsPeer
@@ -30,7 +31,9 @@ package struct PreflightProbe: Sendable {
     }
 
     package func run() async -> PreflightEvidence {
-        var evidence = PreflightEvidence(peer: peer, now: Int64(time(nil)), plan: plan)
+        let files = FederationSide(configuration)
+        var evidence = PreflightEvidence(
+            peer: peer, now: Int64(time(nil)), plan: FederationPlan(ours: files, theirs: nil, peer: peer))
         evidence.approval = approval
         evidence.certificateCommand = NodeCredentials.certificateCommand(configuration)
         evidence.renewalCommand = NodeCredentials.renewalCommand(configuration)
@@ -39,16 +42,30 @@ package struct PreflightProbe: Sendable {
         evidence.isClockSynchronised = bsfg_clock_synchronised() == 1
         let admin = AdminClient(socketPath: configuration.adminSocketPath)
         do throws(RPCClientError) {
-            evidence.node = try await NodeEvidence.gather(
+            let node = try await NodeEvidence.gather(
                 admin, atUnixMilliseconds: PeerLink.nowMilliseconds(), withRefusals: true)
+            evidence.node = node
+            evidence.plan = FederationPlan(ours: node, theirs: theirs, peer: peer)
+            evidence.changedKeys = PreflightEvidence.changedKeys(
+                files: ConfigurationListing(configuration), running: node.configuration, peer: peer)
             evidence.neededBytes = try await growth(admin)
         } catch {
             evidence.nodeProblem = error.description
+            let now = PeerLink.nowMilliseconds()
+            let current = theirs.flatMap { $0.isOfNow(atMilliseconds: now) ? FederationSide($0) : nil }
+            evidence.plan = FederationPlan(ours: files, theirs: current, peer: peer)
             evidence.neededBytes = capacity
         }
         lookAtDisk(&evidence)
         if callsPeer { await call(&evidence) }
         return evidence
+    }
+
+    /// What the running node says of itself; nil where it does not answer.
+    package func node() async -> NodeEvidence? {
+        try? await NodeEvidence.gather(
+            AdminClient(socketPath: configuration.adminSocketPath),
+            atUnixMilliseconds: PeerLink.nowMilliseconds(), withRefusals: true)
     }
 
     private func lookAtCertificates(_ evidence: inout PreflightEvidence) {

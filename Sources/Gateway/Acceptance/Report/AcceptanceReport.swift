@@ -38,6 +38,9 @@ package struct AcceptanceReport: Sendable, Codable, Equatable {
     package var approval: String?
     package var criteria: [Criterion]
     package var signOffs: [SignOff]
+    /// What the preconditions were decided from.
+    package var preflight: PreflightEvidence?
+    /// What everything else was decided from; nil where a precondition stood in the way.
     package var evidence: AcceptanceEvidence?
 
     /// The preconditions are judged first: where one stands in the way the runbook halts, and nothing else was
@@ -46,8 +49,8 @@ package struct AcceptanceReport: Sendable, Codable, Equatable {
     /// - Parameter handoff: nil where a precondition failed.
     package init(
         zone: String, peer: String, signedBy: String, takenAt: String, approval: String?,
-        preconditions: [Criterion], handoff: AcceptanceEvidence?, waivers: [Waiver],
-        signOffs: [SignOff]
+        preconditions: [Criterion], preflight: PreflightEvidence? = nil, handoff: AcceptanceEvidence?,
+        waivers: [Waiver], signOffs: [SignOff]
     ) {
         release = NodeRelease.name
         self.zone = zone
@@ -56,10 +59,11 @@ package struct AcceptanceReport: Sendable, Codable, Equatable {
         self.takenAt = takenAt
         self.approval = approval
         self.signOffs = signOffs
+        self.preflight = preflight
         evidence = handoff
         var all = preconditions
         if let handoff {
-            all += HandoffCriteria.judge(handoff)
+            all += HandoffCriteria.judge(handoff, waived: Set(waivers.map(\.criterion)))
         } else {
             let halted = preconditions.first(where: \.isBlocking)?.name ?? "a precondition"
             all += HandoffCriteria.names.map { name -> Criterion in

@@ -21,7 +21,7 @@ enum Interruption {
         let argument = UnsafeMutableRawPointer(bitPattern: UInt(readEnd))
         pthread_create(&thread, nil, Interruption.wait, argument)
         pthread_detach(thread)
-        for number in [SIGINT, SIGTERM, SIGHUP] {
+        for number in [SIGINT, SIGTERM, SIGHUP] where !isLeftOut(number) {
             signal(number) { number in
                 var byte = UInt8(truncatingIfNeeded: number)
                 _ = write(Interruption.writeEnd, &byte, 1)
@@ -29,6 +29,14 @@ enum Interruption {
         }
         // A reader that has gone away is an error of write(2), not the end without cleaning up.
         signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// Whoever started this under nohup wants it to outlive its terminal.
+    private static func isLeftOut(_ number: Int32) -> Bool {
+        var action = sigaction()
+        guard number == SIGHUP, sigaction(number, nil, &action) == 0 else { return false }
+        return unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self)
+            == unsafeBitCast(SIG_IGN, to: Int.self)
     }
 
     /// Runs a step that writes files: a signal waits for its end.
