@@ -45,13 +45,26 @@ import Testing
         told.tell(.pulling, cursor("other"))
         #expect(lines.all.withLock { $0.last?.text } == "pulling", "each stream has its own")
         clock.value.withLock { $0 = 60_000 }
-        told.tell(.unavailable("gone"), cursor("facts"))
+        told.tell(.blocked(reason: "internal", sentence: "again"), cursor("facts"))
         let last = lines.all.withLock { $0.last }
-        #expect(last?.text == "source unavailable: gone" && last?.metadata["left_out_before"] == "15")
+        #expect(last?.text == "stream blocked, internal: again" && last?.metadata["left_out_before"] == "15")
         told.tell(.stopped, cursor("facts"))
         told.tell(.blocked(reason: PullMachine.forwardFull, sentence: "no room"), cursor("facts"))
         let paused = lines.all.withLock { $0.last }
         #expect(paused?.text == "pull paused: no room" && paused?.metadata["alert"] == "StoreFillHigh")
         #expect(lines.all.withLock { $0.count } == 13)
+    }
+
+    @Test("gateway decision 38: a connection that comes and goes leaves room for what somebody has to see to")
+    func flappingLeavesRoom() {
+        let lines = Lines()
+        let told = PullLines(logger: Logger(label: "test") { _ in Handler(lines: lines) }) { 0 }
+        for _ in 0..<25 {
+            told.tell(.unavailable("gone"), cursor("facts"))
+            told.tell(.pulling, cursor("facts"))
+        }
+        #expect(lines.all.withLock { $0.count } == 10)
+        told.tell(.blocked(reason: "internal", sentence: "refused"), cursor("facts"))
+        #expect(lines.all.withLock { $0.last?.text } == "stream blocked, internal: refused")
     }
 }

@@ -5,18 +5,22 @@ internal import Replication
 /// Tells how pulls go on.
 final class PullLines: Sendable {
     private let logger: Logger
-    /// A source that refuses, each time in other words, does not fill our log.
-    private let budget: StreamLineBudget
+    /// A source that refuses, each time in other words, does not fill our log. What somebody has to see to is counted
+    /// for itself: a connection that comes and goes leaves room for it.
+    private let alerts: StreamLineBudget
+    private let others: StreamLineBudget
 
     init(logger: Logger, now: @escaping @Sendable () -> Int64 = { MonotonicClock.milliseconds }) {
         self.logger = logger
-        budget = StreamLineBudget(now: now)
+        alerts = StreamLineBudget(now: now)
+        others = StreamLineBudget(now: now)
     }
 
     func tell(_ status: PullMachine.Status, _ cursor: CursorConfiguration) {
         let level = PullLines.level(status)
         guard let level, logger.logLevel <= level,
-            let leftOut = budget.admits(stream: cursor.stream, origin: cursor.origin)
+            let leftOut = (level == .error ? alerts : others).admits(
+                stream: cursor.stream, origin: cursor.origin)
         else { return }
         var metadata: Logger.Metadata = [
             "peer": "\(cursor.peer)", "stream": "\(cursor.stream)", "origin": "\(cursor.origin)",
