@@ -35,7 +35,7 @@ import Testing
         try files.write("b", "1")
         #expect(machine.look(files.state(), atMilliseconds: 1) == .none, "it may go on changing")
         #expect(machine.look(files.state(), atMilliseconds: quiet) == .none)
-        try files.write("a", "2")
+        try files.write("b", "2")
         #expect(machine.look(files.state(), atMilliseconds: quiet + 1) == .none, "it does")
         #expect(machine.look(files.state(), atMilliseconds: 2 * quiet) == .none)
         #expect(machine.look(files.state(), atMilliseconds: 2 * quiet + 1) == .reload)
@@ -56,6 +56,26 @@ import Testing
         repeat { now += CertificateWatch.intervalMilliseconds } while
             machine.look(files.state(), atMilliseconds: now) == .none && now < 60_000
         #expect(now <= 1_200)
+    }
+
+    @Test("gateway decision 40: a file that keeps changing holds up no other, and is read all the same")
+    func aFileThatKeepsChangingHoldsUpNoOther() throws {
+        let files = try Files()
+        var machine = CertificateWatchMachine(files.state())
+        let step = CertificateWatch.intervalMilliseconds
+        var reloads: [Int64] = []
+        for now in stride(from: step, through: 12_000, by: Int(step)) {
+            try files.write("a", "\(now)")
+            // The other one changes once, after a while.
+            if now == 1_000 { try files.write("b", "1") }
+            guard machine.look(files.state(), atMilliseconds: now) == .reload else { continue }
+            reloads.append(now)
+            #expect(machine.reloaded(failure: nil, atMilliseconds: now) == .none)
+        }
+        // The quiet one is read when it is; the other one 5 s after it was first seen to differ.
+        let unrest = CertificateWatchMachine.unrestMilliseconds
+        let first = 1_000 + quiet
+        #expect(reloads == [first, first + step + unrest])
     }
 
     @Test func `files that could not be read at their change are read at the next look`() throws {
