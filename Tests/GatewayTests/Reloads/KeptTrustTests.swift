@@ -90,4 +90,18 @@ import Testing
         #expect(await bench.reloader.refusedFiles == nil)
         await bench.close()
     }
+
+    @Test("gateway decision 39: the status names a stale CRL")
+    func aStatusNamesAStaleList() async throws {
+        let bench = try await ReloadBench()
+        let end = Int64(Date().timeIntervalSince1970) - 3_600
+        try put(
+            try bench.authority.revoke(serials: [], previous: nil, days: 1, atSeconds: end - 86_400), bench)
+        #expect(await AdminHandler.certificate(bench.reloader).staleCrls == [])
+        try await bench.reloader.reloadCertificates()
+        let status = await AdminHandler.certificate(bench.reloader)
+        #expect(status.staleCrls == ["'CN = reload ca' since \(UTCText.text(end))"])
+        #expect(status.refusedFiles == "" && status.problem == "", "it is in force, and refuses nobody")
+        await bench.close()
+    }
 }
