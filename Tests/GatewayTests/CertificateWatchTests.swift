@@ -116,6 +116,29 @@ import Testing
         #expect(machine.look(files.state(), atMilliseconds: 200_000) == .none)
     }
 
+    @Test("gateway decision 40: what is kept out later is an alarm of its own, however long the first lasts")
+    func eachCauseIsAnAlarm() throws {
+        let files = try Files()
+        var machine = CertificateWatchMachine(files.state())
+        /// Of files that stay unusable, read as often as the machine wants: what it tells, and when.
+        func run(_ causes: Set<String>, from: Int64, through: Int64) -> [String: Int64] {
+            var told: [String: Int64] = [:]
+            for now in stride(from: from, through: through, by: 200) {
+                guard machine.look(files.state(), atMilliseconds: now) == .reload || now == from else { continue }
+                let sentence = causes.sorted().joined(separator: " and ")
+                let action = machine.reloaded(failure: sentence, causes: causes, atMilliseconds: now)
+                if case .alarm(let sentence) = action { told[sentence] = now }
+            }
+            return told
+        }
+        #expect(run(["a CRL"], from: 0, through: 99_800) == ["a CRL": 30_000])
+        #expect(run(["a CRL", "the pair"], from: 100_000, through: 199_800) == ["a CRL and the pair": 130_000])
+        #expect(run(["a CRL"], from: 200_000, through: 299_800) == [:])
+        #expect(run(["a CRL", "the pair"], from: 300_000, through: 399_800) == ["a CRL and the pair": 330_000])
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 400_000) == .recovered)
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 400_001) == .none)
+    }
+
     @Test func `a pair whose time comes within the half minute is in force without an alarm`() throws {
         let files = try Files()
         var machine = CertificateWatchMachine(files.state())

@@ -23,6 +23,11 @@ struct WithheldFiles: Sendable, Equatable {
         return parts.joined(separator: "; ")
     }
 
+    /// What keeps files out, by names that stay the same while it lasts.
+    var causes: Set<String> { Set(trusts + (pair == nil ? [] : [Self.pairCause])) }
+
+    private static let pairCause = "pair"
+
     /// What it is, to stand before the sentence.
     var summary: String {
         switch (pair, trusts.isEmpty) {

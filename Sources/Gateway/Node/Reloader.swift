@@ -34,6 +34,8 @@ actor Reloader {
     private(set) var credentials: NodeCredentials
     /// Why not all that lies in the certificate files is in force; nil when it is.
     private(set) var refusedFiles: String?
+    /// The same by names that stay as they are while it lasts.
+    private(set) var refusedCauses: Set<String> = []
     /// Logs that `opened` was told of, or that were there before.
     private var toldLogs: Set<StreamLog.Name>
     /// Peers whose calls are not yet all made as their entries in force say.
@@ -126,7 +128,7 @@ actor Reloader {
             ])
         if let error = tell(applied.shortfall) { throw error }
         if let withheld = credentials.withheld {
-            _ = tellRefused(withheld.sentence, withheld.summary, instead: nil)
+            _ = tellRefused(withheld.sentence, withheld.summary, withheld.causes, instead: nil)
             throw ServiceError(
                 .malformedRequest, "\(withheld.sentence); the rest of what was read is in force")
         }
@@ -136,9 +138,9 @@ actor Reloader {
     /// Once for each sentence: files that stay as they are are looked at again and again.
     /// - Parameter summary: what is not in force, and what of it is.
     private func tellRefused(
-        _ sentence: String, _ summary: String, instead before: String?
+        _ sentence: String, _ summary: String, _ causes: Set<String>, instead before: String?
     ) -> ServiceError {
-        refusedFiles = sentence
+        (refusedFiles, refusedCauses) = (sentence, causes)
         if sentence != before {
             logger.warning("\(summary): \(sentence)", metadata: ["event": "certificates_refused"])
         }
@@ -166,7 +168,8 @@ actor Reloader {
         } catch where error.reason == .overloaded {
             throw error
         } catch {
-            throw tellRefused(error.message, "changed certificate files are not in force", instead: before)
+            throw tellRefused(
+                error.message, "changed certificate files are not in force", ["all"], instead: before)
         }
         let (leaf, withheld) = (credentials.leaf, credentials.withheld)
         // What is refused is tried again and again, and what is in force did not change by that.
@@ -179,7 +182,9 @@ actor Reloader {
                 ])
         }
         _ = tell(applied.shortfall)
-        if let withheld { throw tellRefused(withheld.sentence, withheld.summary, instead: before) }
+        if let withheld {
+            throw tellRefused(withheld.sentence, withheld.summary, withheld.causes, instead: before)
+        }
     }
 
     private func apply(_ scope: Scope) async throws(ServiceError) -> Applied {
@@ -205,7 +210,7 @@ actor Reloader {
                 trustBefore.differs(trustNow, in: $0)
             })
         credentials = prepared.credentials
-        refusedFiles = nil
+        (refusedFiles, refusedCauses) = (nil, [])
         verifier.replace(
             with: prepared.credentials.verifier, changed: entriesChanged.union(trustChanged),
             reverified: prepared.reverification.answers

@@ -85,6 +85,12 @@ import Testing
         #expect(error?.message.hasSuffix("; the rest of what was read is in force") == true)
         #expect(bench.live.current.peer(id: "plant-a")?.endpoint?.port == 2)
         #expect(await bench.reloader.refusedFiles?.contains("/certs/ca.crl") == true)
+        let causes = await bench.reloader.refusedCauses
+        #expect(causes.count == 1)
+        try bench.issue("somebody-else")
+        await #expect(throws: ServiceError.self) { try await bench.reloader.reloadCertificates() }
+        #expect(await bench.reloader.refusedCauses == causes.union(["pair"]))
+        try bench.issue()
         try FileManager.default.removeItem(atPath: "\(bench.directory)/certs/ca.crl")
         try await bench.reloader.reloadCertificates()
         #expect(await bench.reloader.refusedFiles == nil)

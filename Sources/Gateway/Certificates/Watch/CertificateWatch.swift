@@ -73,8 +73,10 @@ final class CertificateWatch: Sendable {
             } catch {
                 failure = error.message
             }
+            let causes = await reloader.refusedCauses
             await act(
-                machine.reloaded(failure: failure, atMilliseconds: MonotonicClock.milliseconds), &machine)
+                machine.reloaded(
+                    failure: failure, causes: causes, atMilliseconds: MonotonicClock.milliseconds), &machine)
         case .alarm(let sentence):
             logger.error(
                 "certificate files have been unusable for half a minute: \(sentence)",

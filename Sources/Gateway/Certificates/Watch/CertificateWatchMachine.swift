@@ -28,7 +28,10 @@ struct CertificateWatchMachine: Sendable {
     private var seenSinceMilliseconds: [CertificateFileState.Difference: Int64] = [:]
     /// When the files were first seen to be others than those that were tried.
     private var differsSinceMilliseconds: Int64?
-    private var failure: (sinceMilliseconds: Int64, triedMilliseconds: Int64)?
+    /// Since when each cause has kept files out, and when they were last tried.
+    private var failure: (sinceMilliseconds: [String: Int64], triedMilliseconds: Int64)?
+    /// The causes that there was an alarm for and that last.
+    private var alarmed: Set<String> = []
     private var hasAlarmed = false
 
     /// - Parameter state: of the files in force.
@@ -48,7 +51,9 @@ struct CertificateWatchMachine: Sendable {
         }
         // A certificate that was not valid yet may be now, and an operator's reload may have taken what was refused.
         if let failure {
-            let awaited = hasAlarmed ? failure.triedMilliseconds : failure.sinceMilliseconds
+            let awaited =
+                failure.sinceMilliseconds.filter { !alarmed.contains($0.key) }.values.min()
+                ?? failure.triedMilliseconds
             if now - awaited >= Self.patienceMilliseconds { return .reload }
         }
         return .none
@@ -74,14 +79,22 @@ struct CertificateWatchMachine: Sendable {
     mutating func postponed() { tried = nil }
 
     /// What became of a reload.
-    mutating func reloaded(failure sentence: String?, atMilliseconds now: Int64) -> Action {
+    /// - Parameter causes: what is kept out, by names that stay the same: a second one is an alarm of its own,
+    ///   however long the first one lasts.
+    mutating func reloaded(
+        failure sentence: String?, causes: Set<String> = ["files"], atMilliseconds now: Int64
+    ) -> Action {
         guard let sentence else {
-            defer { (failure, hasAlarmed) = (nil, false) }
+            defer { (failure, alarmed, hasAlarmed) = (nil, [], false) }
             return hasAlarmed ? .recovered : .none
         }
-        let since = failure?.sinceMilliseconds ?? now
+        let before = failure?.sinceMilliseconds ?? [:]
+        let since = Dictionary(uniqueKeysWithValues: causes.map { ($0, before[$0] ?? now) })
         failure = (since, now)
-        guard !hasAlarmed, now - since >= Self.patienceMilliseconds else { return .none }
+        alarmed.formIntersection(causes)
+        let due = since.filter { !alarmed.contains($0.key) && now - $0.value >= Self.patienceMilliseconds }
+        guard !due.isEmpty else { return .none }
+        alarmed.formUnion(due.keys)
         hasAlarmed = true
         return .alarm(sentence)
     }
