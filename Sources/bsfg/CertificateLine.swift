@@ -25,7 +25,10 @@ struct CertificateLine {
         }
         if !certificate.refusedFiles.isEmpty {
             found.append(
-                "ALARM certificate: what lies in the files is not in force, since \(certificate.refusedFiles)")
+                "ALARM certificate: not all that lies in its files is in force: \(certificate.refusedFiles)")
+        }
+        for list in certificate.staleCrls {
+            found.append("CRL: that of \(list) is stale; put the CA's current one in place")
         }
         return found
     }
@@ -47,6 +50,7 @@ struct CertificateLine {
             ("days_left", .integer(daysLeft)),
             ("problem", certificate.problem.isEmpty ? .null : .text(certificate.problem)),
             ("refused_files", certificate.refusedFiles.isEmpty ? .null : .text(certificate.refusedFiles)),
+            ("stale_crls", .list(certificate.staleCrls.map { .text($0) })),
         ])
     }
 }

@@ -27,7 +27,7 @@ struct ServeCommand: AsyncParsableCommand {
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
         var logger = Logger(label: "bsfg")
         logger[metadataKey: "zone"] = "\(configuration.zone)"
-        for warning in credentials.warnings { logger.warning("\(warning)") }
+        credentials.warn(logger)
         do {
             try await NodeServing.run(
                 configuration, credentials, reloads: reloads, logger: logger

@@ -35,7 +35,7 @@ import Testing
         try files.write("b", "1")
         #expect(machine.look(files.state(), atMilliseconds: 1) == .none, "it may go on changing")
         #expect(machine.look(files.state(), atMilliseconds: quiet) == .none)
-        try files.write("a", "2")
+        try files.write("b", "2")
         #expect(machine.look(files.state(), atMilliseconds: quiet + 1) == .none, "it does")
         #expect(machine.look(files.state(), atMilliseconds: 2 * quiet) == .none)
         #expect(machine.look(files.state(), atMilliseconds: 2 * quiet + 1) == .reload)
@@ -56,6 +56,26 @@ import Testing
         repeat { now += CertificateWatch.intervalMilliseconds } while
             machine.look(files.state(), atMilliseconds: now) == .none && now < 60_000
         #expect(now <= 1_200)
+    }
+
+    @Test("gateway decision 40: a file that keeps changing holds up no other, and is read all the same")
+    func aFileThatKeepsChangingHoldsUpNoOther() throws {
+        let files = try Files()
+        var machine = CertificateWatchMachine(files.state())
+        let step = CertificateWatch.intervalMilliseconds
+        var reloads: [Int64] = []
+        for now in stride(from: step, through: 12_000, by: Int(step)) {
+            try files.write("a", "\(now)")
+            // The other one changes once, after a while.
+            if now == 1_000 { try files.write("b", "1") }
+            guard machine.look(files.state(), atMilliseconds: now) == .reload else { continue }
+            reloads.append(now)
+            #expect(machine.reloaded(failure: nil, atMilliseconds: now) == .none)
+        }
+        // The quiet one is read when it is; the other one 5 s after it was first seen to differ.
+        let unrest = CertificateWatchMachine.unrestMilliseconds
+        let first = 1_000 + quiet
+        #expect(reloads == [first, first + step + unrest])
     }
 
     @Test func `files that could not be read at their change are read at the next look`() throws {
@@ -94,6 +114,29 @@ import Testing
         try change("3", at: 91_000)
         #expect(machine.reloaded(failure: nil, atMilliseconds: 91_000) == .recovered)
         #expect(machine.look(files.state(), atMilliseconds: 200_000) == .none)
+    }
+
+    @Test("gateway decision 40: what is kept out later is an alarm of its own, however long the first lasts")
+    func eachCauseIsAnAlarm() throws {
+        let files = try Files()
+        var machine = CertificateWatchMachine(files.state())
+        /// Of files that stay unusable, read as often as the machine wants: what it tells, and when.
+        func run(_ causes: Set<String>, from: Int64, through: Int64) -> [String: Int64] {
+            var told: [String: Int64] = [:]
+            for now in stride(from: from, through: through, by: 200) {
+                guard machine.look(files.state(), atMilliseconds: now) == .reload || now == from else { continue }
+                let sentence = causes.sorted().joined(separator: " and ")
+                let action = machine.reloaded(failure: sentence, causes: causes, atMilliseconds: now)
+                if case .alarm(let sentence) = action { told[sentence] = now }
+            }
+            return told
+        }
+        #expect(run(["a CRL"], from: 0, through: 99_800) == ["a CRL": 30_000])
+        #expect(run(["a CRL", "the pair"], from: 100_000, through: 199_800) == ["a CRL and the pair": 130_000])
+        #expect(run(["a CRL"], from: 200_000, through: 299_800) == [:])
+        #expect(run(["a CRL", "the pair"], from: 300_000, through: 399_800) == ["a CRL and the pair": 330_000])
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 400_000) == .recovered)
+        #expect(machine.reloaded(failure: nil, atMilliseconds: 400_001) == .none)
     }
 
     @Test func `a pair whose time comes within the half minute is in force without an alarm`() throws {

@@ -235,7 +235,7 @@ import Testing
         }
         func expectRefused(days: Int64 = 0, _ why: String) throws {
             let loaded = try reload(good, days: days)
-            let sentence = try #require(loaded.withheldPair)
+            let sentence = try #require(loaded.withheld?.sentence)
             #expect(sentence.contains(why), "\(sentence)")
             #expect(sentence.contains("/server.crt: ") && sentence.contains("in force stays"))
             #expect(loaded.leaf.serial == good.leaf.serial && loaded.keyPEM == good.keyPEM)

@@ -35,9 +35,10 @@ import Testing
         ) throws -> (anchors: TrustAnchors, files: RevocationFiles) {
             var files = RevocationFiles(dataDirectory: "\(directory)/data")
             let certificates = [authority.certificate]
-            let lists = try files.lists(
-                authorities: certificates, authorityFiles: ["\(directory)/ca.crt"], configured,
-                atSeconds: seconds ?? now)
+            let problems = files.read(
+                authorities: certificates, authorityFiles: ["\(directory)/ca.crt"], configured)
+            if let problem = problems.first { throw problem }
+            let lists = files.lists(authorities: certificates, configured, atSeconds: seconds ?? now)
             return (
                 try TrustAnchors(certificates: certificates, names: ["ca.crt"], revocation: lists), files
             )
@@ -87,6 +88,7 @@ import Testing
         #expect(try place.refusal(good, at: later) == nil)
         let warnings = try place.load(at: later).files.warnings
         #expect(warnings.count == 1 && warnings[0].contains("is stale since"), "\(warnings)")
+        #expect(try place.load(at: later).files.staleWarnings == warnings)
         #expect(try place.load().files.warnings == [])
         // Only where it is asked for, a stale one refuses everybody.
         #expect(try place.refusal(good, Self.required, at: later)?.kind == .revocationUnknown)
@@ -127,6 +129,31 @@ import Testing
         try place.put(third)
         let now = try place.load().files
         #expect(now.entries.map(\.list.fingerprint) == [third.fingerprint])
+    }
+
+    @Test func `lists that come late to be kept take no newer one's place`() throws {
+        let place = try Place()
+        let first = try place.authority.revoke(serials: [], previous: nil)
+        let second = try place.authority.revoke(serials: ["AB"], previous: first)
+        try place.put(first)
+        let late = try place.load().files
+        try place.put(second)
+        let files = try place.load().files
+        try files.kept.write(files.entries)
+        try late.kept.write(late.entries)
+        #expect(files.kept.read(place.authority.certificate)?.fingerprint == second.fingerprint)
+    }
+
+    @Test func `a file with two lists of a CA is one with its newer one`() throws {
+        let place = try Place()
+        let bad = try place.leaf()
+        let first = try place.authority.revoke(serials: [], previous: nil)
+        let second = try place.authority.revoke(serials: [bad.serial], previous: first)
+        for lists in [[first, second], [second, first]] {
+            try CertificateFiles.write(lists.flatMap(\.pem), to: place.crl, mode: 0o644, force: true)
+            #expect(try place.load().files.warnings == [])
+            #expect(try place.refusal(bad)?.kind == .revoked)
+        }
     }
 
     @Test func `CRL numbers are compared as numbers`() throws {

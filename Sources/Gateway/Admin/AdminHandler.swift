@@ -91,12 +91,12 @@ struct AdminHandler: AdminCodec, Sendable {
         response.quarantine.count = UInt64(quarantine.count)
         response.quarantine.bytes = quarantine.bytes
         response.quarantine.capacityBytes = quarantine.capacityBytes
-        if let reloader { response.certificate = await certificate(reloader) }
+        if let reloader { response.certificate = await AdminHandler.certificate(reloader) }
         if let artifacts { response.artifacts = AdminHandler.usage(artifacts.store.usage) }
         return response
     }
 
-    private func certificate(_ reloader: Reloader) async -> Bsfg_Admin_V1_NodeCertificate {
+    static func certificate(_ reloader: Reloader) async -> Bsfg_Admin_V1_NodeCertificate {
         let credentials = await reloader.credentials
         let leaf = credentials.leaf
         var status = Bsfg_Admin_V1_NodeCertificate()
@@ -105,7 +105,10 @@ struct AdminHandler: AdminCodec, Sendable {
         status.notBeforeUnixMs = leaf.notBefore * 1_000
         status.notAfterUnixMs = leaf.notAfter * 1_000
         status.refusedFiles = await reloader.refusedFiles ?? ""
-        status.problem = await AdminHandler.problem(credentials) ?? ""
+        status.problem = await problem(credentials) ?? ""
+        status.staleCrls = credentials.revocation.stale(atSeconds: GatewayNode.nowMilliseconds() / 1_000).map {
+            "'\($0.authority.subject)' since \(UTCText.text($0.list.nextUpdate ?? 0))"
+        }
         return status
     }
 

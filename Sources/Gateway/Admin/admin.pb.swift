@@ -152,11 +152,14 @@ package nonisolated struct Bsfg_Admin_V1_NodeCertificate: Sendable {
 
   package var notAfterUnixMs: Int64 = 0
 
-  /// why what lies in the files is not in force; empty: it is
+  /// why not all that lies in the files is in force; empty: it is
   package var refusedFiles: String = String()
 
   /// why others refuse it, as far as is known here
   package var problem: String = String()
+
+  /// CRLs in force that have had their time: of which CA, since when
+  package var staleCrls: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1065,7 +1068,7 @@ nonisolated extension Bsfg_Admin_V1_QuarantineUsage: SwiftProtobuf.Message, Swif
 
 nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".NodeCertificate"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}subject\0\u{1}serial\0\u{3}not_before_unix_ms\0\u{3}not_after_unix_ms\0\u{3}refused_files\0\u{1}problem\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}subject\0\u{1}serial\0\u{3}not_before_unix_ms\0\u{3}not_after_unix_ms\0\u{3}refused_files\0\u{1}problem\0\u{3}stale_crls\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1079,6 +1082,7 @@ nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, Swif
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.notAfterUnixMs) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.refusedFiles) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.problem) }()
+      case 7: try { try decoder.decodeRepeatedStringField(value: &self.staleCrls) }()
       default: break
       }
     }
@@ -1103,6 +1107,9 @@ nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, Swif
     if !self.problem.isEmpty {
       try visitor.visitSingularStringField(value: self.problem, fieldNumber: 6)
     }
+    if !self.staleCrls.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.staleCrls, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1113,6 +1120,7 @@ nonisolated extension Bsfg_Admin_V1_NodeCertificate: SwiftProtobuf.Message, Swif
     if lhs.notAfterUnixMs != rhs.notAfterUnixMs {return false}
     if lhs.refusedFiles != rhs.refusedFiles {return false}
     if lhs.problem != rhs.problem {return false}
+    if lhs.staleCrls != rhs.staleCrls {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

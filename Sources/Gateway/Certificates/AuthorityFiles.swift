@@ -3,26 +3,33 @@ internal import RPC
 /// The CA files of a configuration, each read once: whoever is trusted by the handshake and whoever is by an
 /// entry are the same, also when a file changes while it is read.
 struct AuthorityFiles: Sendable {
-    private var certificatesByFile: [[UInt8]: [X509Certificate]] = [:]
+    private var resultsByFile: [[UInt8]: Result<[X509Certificate], CertificateError>] = [:]
 
     /// Blocks.
-    init(_ files: [String]) throws(CertificateError) {
-        for file in files { certificatesByFile[Array(file.utf8)] = try X509Certificate.all(file: file) }
+    init(_ files: [String]) {
+        for file in files {
+            resultsByFile[Array(file.utf8)] = Result { () throws(CertificateError) in
+                try X509Certificate.all(file: file)
+            }
+        }
     }
 
     /// The files with a certificate of which `condition` holds, in the order of their names.
     func files(_ condition: (X509Certificate) -> Bool) -> [String] {
-        certificatesByFile.filter { $0.value.contains(where: condition) }
+        resultsByFile.filter { ((try? $0.value.get()) ?? []).contains(where: condition) }
             .map { String(decoding: $0.key, as: UTF8.self) }.sorted()
     }
 
     /// - Parameter files: some of those that were read.
-    func certificates(_ files: [String]) -> [X509Certificate] {
-        files.flatMap { file in
-            guard let found = certificatesByFile[Array(file.utf8)] else {
+    /// - Throws: why one of them cannot be used.
+    func certificates(_ files: [String]) throws(CertificateError) -> [X509Certificate] {
+        var found: [X509Certificate] = []
+        for file in files {
+            guard let result = resultsByFile[Array(file.utf8)] else {
                 preconditionFailure("every CA file of the configuration was read")
             }
-            return found
+            found += try result.get()
         }
+        return found
     }
 }

@@ -88,20 +88,22 @@ package struct CertificateReport: Sendable {
                 CertificateStatus(
                     certificate, role: index == 0 ? "node" : "issuer", file: own, now: now))
         }
-        var anchors: [X509Certificate] = []
-        let trust = NodeCredentials.trustFiles(configuration)
-        for file in trust {
-            for certificate in read(file) {
-                anchors.append(certificate)
-                certificates.append(
-                    CertificateStatus(certificate, role: "anchor", file: file, now: now))
+        var trusts: [TrustAnchors] = []
+        for file in NodeTrust.authorityFiles(configuration) {
+            let found = read(file)
+            certificates += found.map { CertificateStatus($0, role: "anchor", file: file, now: now) }
+            guard !found.isEmpty else { continue }
+            do {
+                trusts.append(try TrustAnchors(certificates: found, names: [file]))
+            } catch {
+                unreadable[file] = error.sentence
             }
         }
-        if let leaf {
+        if let leaf, !trusts.isEmpty {
             do {
                 let check = OwnCertificateCheck(configuration: configuration, leaf: leaf, now: now)
                 warnings += check.warnings(
-                    anchors: try TrustAnchors(certificates: anchors, names: configuration.tls.authorityFiles))
+                    anchors: try TrustAnchors(union: trusts, names: configuration.tls.authorityFiles))
             } catch {
                 warnings.append(error.sentence)
             }

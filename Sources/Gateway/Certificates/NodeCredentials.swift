@@ -1,4 +1,5 @@
 internal import Glibc
+package import Logging
 package import RPC
 
 /// Everything a node needs to prove who it is and to know who others are, read from the files its
@@ -9,8 +10,10 @@ package struct NodeCredentials: Sendable {
     /// The key of the leaf, read and checked with it.
     let keyPEM: [UInt8]
     package let verifier: IdentityVerifier
-    /// The CRLs in force.
-    let revocation: RevocationFiles
+    /// What it judges by.
+    let trust: NodeTrust
+    /// The same, and our own certificate, as it was when these came into force.
+    let digests: TrustDigests
     /// The clients that were made with these, or with those before them.
     let outgoing: OutgoingClients
     /// For the TLS handshake: it trusts every CA that any entry is anchored at.
@@ -21,12 +24,23 @@ package struct NodeCredentials: Sendable {
     private let anchors: TrustAnchors
     /// Whether our own chain leads to a CA that is trusted here, whatever its dates and usages are.
     let isAnchored: Bool
-    /// Why the pair that lies in the files is not the one in force; nil where it is.
-    let withheldPair: String?
+    /// What lies in the files and is not in force; nil when everything is.
+    let withheld: WithheldFiles?
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
+    /// Writes the warnings to a log.
+    package func warn(_ logger: Logger) {
+        for warning in warnings {
+            let isStale = revocation.staleWarnings.contains(warning)
+            logger.warning("\(warning)", metadata: isStale ? ["event": "crl_stale", "alert": "CrlStale"] : nil)
+        }
+    }
+
     package var leaf: X509Certificate { chain[0] }
+
+    /// The CRLs in force.
+    var revocation: RevocationFiles { trust.revocation }
 
     /// Why others refuse our certificate now, as far as the files here know. Blocks.
     func ownProblem(atSeconds now: Int64 = Int64(time(nil))) -> String? {
@@ -48,43 +62,39 @@ package struct NodeCredentials: Sendable {
         try load(configuration, generation: generation, replacing: nil, atSeconds: now)
     }
 
-    /// - Parameter replaced: those in force, whose pair gives way only to one that others will accept.
+    /// - Parameter replaced: those in force. Whatever of the new cannot be used leaves theirs in its place: the
+    ///   pair, which gives way only to one that others will accept, and each trust. Nothing else waits for it.
     static func load(
         _ configuration: NodeConfiguration, generation: UInt64, replacing replaced: NodeCredentials?,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
         let seen = CertificateFileState(watchedFiles(configuration), staleLists: 0)
-        try requireFiles(configuration)
         do {
-            var (chain, keyPEM) = try ownPair(configuration)
-            let trust = trustFiles(configuration)
-            let authorities = try AuthorityFiles(trust)
-            var revocation = RevocationFiles(
-                dataDirectory: configuration.dataDirectory, known: authorities)
+            var (pair, pairProblem) = try usablePair(configuration, replacing: replaced)
+            try requireAuthorities(configuration, replacing: replaced?.trust)
+            let trust = try NodeTrust(configuration, replacing: replaced?.trust, atSeconds: now)
             let verifier = try IdentityVerifier(
-                entries: try entries(configuration, authorities, &revocation, now),
-                nameKinds: configuration.tls.identityFrom,
+                entries: entries(configuration, trust), nameKinds: configuration.tls.identityFrom,
                 generation: generation)
-            revocation.warnUnused(in: trust, configuration.tls.certificateFile)
-            let anchors = try ownAnchors(configuration, authorities, revocation)
-            var check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
-            var withheldPair: String?
+            // What others know us by, as far as their CRLs are here: who is refused looks at itself first. The
+            // place for a CA of ours is `tls.ca`: in a peer's file it could vouch for that peer.
+            let anchors = try trust.union(configuration)
+            var check = OwnCertificateCheck(configuration: configuration, leaf: pair.chain[0], now: now)
             if let replaced, let obstacle = check.obstacle(anchors: anchors, replacing: replaced) {
-                withheldPair =
-                    "\(configuration.tls.certificateFile): \(obstacle); the pair in force stays until there is a "
-                    + "better one"
-                // Only the pair stays: whom a CRL revokes, or an entry lets in no more, does not wait for it.
-                (chain, keyPEM) = (replaced.chain, replaced.keyPEM)
-                check = OwnCertificateCheck(configuration: configuration, leaf: chain[0], now: now)
+                pairProblem = "\(configuration.tls.certificateFile): \(obstacle)"
+                pair = Pair(replaced)
+                check = OwnCertificateCheck(configuration: configuration, leaf: pair.chain[0], now: now)
             }
             return NodeCredentials(
-                chain: chain, keyPEM: keyPEM, verifier: verifier, revocation: revocation,
+                chain: pair.chain, keyPEM: pair.keyPEM, verifier: verifier, trust: trust,
+                digests: TrustDigests(pair.chain, verifier, atSeconds: now),
                 outgoing: replaced?.outgoing ?? OutgoingClients(),
                 serverTLS: RPCServerTLS(
-                    certificateChain: chain, privateKey: keyPEM, trustRoots: anchors.certificates),
-                fileState: seen.with(staleLists: revocation.staleCount(atSeconds: now)),
-                anchors: anchors, isAnchored: check.isAnchored(anchors), withheldPair: withheldPair,
-                warnings: check.warnings(anchors: anchors) + revocation.warnings)
+                    certificateChain: pair.chain, privateKey: pair.keyPEM, trustRoots: anchors.certificates),
+                fileState: seen.with(staleLists: trust.revocation.stale(atSeconds: now).count),
+                anchors: anchors, isAnchored: check.isAnchored(anchors),
+                withheld: WithheldFiles(pair: pairProblem, trusts: trust.withheld),
+                warnings: check.warnings(anchors: anchors) + trust.revocation.warnings)
         } catch let error as ConfigurationError {
             throw error
         } catch let error as CertificateError {
@@ -102,25 +112,14 @@ package struct NodeCredentials: Sendable {
             command: command)
     }
 
-    private static func requireFiles(
-        _ configuration: NodeConfiguration
+    /// Those of a trust that nothing is in force of.
+    private static func requireAuthorities(
+        _ configuration: NodeConfiguration, replacing inForce: NodeTrust?
     ) throws(ConfigurationError) {
-        let tls = configuration.tls
-        for path in [tls.certificateFile, tls.keyFile] where !CertificateFiles.exists(path) {
-            let root = ConfigurationPaths(directory: configuration.directory).root
-            let hasAuthority = CertificateFiles.exists(
-                "\(root)/ca/\(CertificateAuthority.certificateName)")
-            let issue = certificateCommand(configuration)
-            throw refused(
-                path, "the file does not exist",
-                command: hasAuthority
-                    ? issue : "\(authorityCommand(configuration)), then: \(issue)")
-        }
-        for path in trustFiles(configuration) where !CertificateFiles.exists(path) {
-            throw missingAuthority(path, configuration)
-        }
-        if let exposure = PrivateKey.exposureWords(file: tls.keyFile) {
-            throw refused(tls.keyFile, exposure)
+        for source in NodeTrust.sources(configuration) where inForce?.has(source) != true {
+            for path in source.authorityFiles where !CertificateFiles.exists(path) {
+                throw missingAuthority(path, configuration)
+            }
         }
     }
 
@@ -146,9 +145,53 @@ package struct NodeCredentials: Sendable {
                 ?? "the file does not exist; copy the CA certificate that its entries are to be trusted by there")
     }
 
-    private static func ownPair(
-        _ configuration: NodeConfiguration
-    ) throws -> (chain: [X509Certificate], keyPEM: [UInt8]) {
+    /// Our own certificate, with any issuing CA, and its key.
+    private struct Pair {
+        var chain: [X509Certificate]
+        var keyPEM: [UInt8]
+
+        init(chain: [X509Certificate], keyPEM: [UInt8]) {
+            self.chain = chain
+            self.keyPEM = keyPEM
+        }
+
+        init(_ credentials: NodeCredentials) {
+            self.init(chain: credentials.chain, keyPEM: credentials.keyPEM)
+        }
+    }
+
+    /// The pair in the files; on a running node the one in force where that cannot be used, and why.
+    private static func usablePair(
+        _ configuration: NodeConfiguration, replacing replaced: NodeCredentials?
+    ) throws -> (pair: Pair, problem: String?) {
+        do {
+            return (try ownPair(configuration), nil)
+        } catch {
+            guard let replaced else { throw error }
+            let problem = (error as? ConfigurationError)?.problems[0].description ?? "\(error)"
+            return (Pair(replaced), problem)
+        }
+    }
+
+    private static func requirePair(_ configuration: NodeConfiguration) throws(ConfigurationError) {
+        let tls = configuration.tls
+        for path in [tls.certificateFile, tls.keyFile] where !CertificateFiles.exists(path) {
+            let root = ConfigurationPaths(directory: configuration.directory).root
+            let hasAuthority = CertificateFiles.exists(
+                "\(root)/ca/\(CertificateAuthority.certificateName)")
+            let issue = certificateCommand(configuration)
+            throw refused(
+                path, "the file does not exist",
+                command: hasAuthority
+                    ? issue : "\(authorityCommand(configuration)), then: \(issue)")
+        }
+        if let exposure = PrivateKey.exposureWords(file: tls.keyFile) {
+            throw refused(tls.keyFile, exposure)
+        }
+    }
+
+    private static func ownPair(_ configuration: NodeConfiguration) throws -> Pair {
+        try requirePair(configuration)
         let tls = configuration.tls
         let chain = try X509Certificate.all(file: tls.certificateFile)
         guard chain.count <= TrustAnchors.chainCertificatesMaximum else {
@@ -175,86 +218,31 @@ package struct NodeCredentials: Sendable {
                     + "identity '\(configuration.identity)'; correct one of them",
                 command: renewalCommand(configuration))
         }
-        return (chain, keyPEM)
-    }
-
-    static func trustFiles(_ configuration: NodeConfiguration) -> [String] {
-        var files: [String] = []
-        let all =
-            configuration.tls.authorityFiles
-            + configuration.peers.flatMap(\.authorityFiles)
-            + configuration.tls.clientAuthorityFiles
-            + configuration.clients.flatMap(\.authorityFiles)
-        for file in all where !files.contains(where: { $0.utf8.elementsEqual(file.utf8) }) {
-            files.append(file)
-        }
-        return files
-    }
-
-    /// What others know us by, as far as their CRLs are here: who is refused looks at itself first. The
-    /// place for a CA of ours is `tls.ca`: in a peer's file it could vouch for that peer.
-    private static func ownAnchors(
-        _ configuration: NodeConfiguration, _ authorities: AuthorityFiles, _ revocation: RevocationFiles
-    ) throws(CertificateError) -> TrustAnchors {
-        var lists = RevocationLists()
-        for entry in revocation.entries { lists.take(entry.list, of: entry.authority) }
-        return try TrustAnchors(
-            certificates: authorities.certificates(trustFiles(configuration)),
-            names: configuration.tls.authorityFiles, revocation: lists)
+        return Pair(chain: chain, keyPEM: keyPEM)
     }
 
     /// Everything that a change of means other certificates, other trust or other CRLs.
     static func watchedFiles(_ configuration: NodeConfiguration) -> [String] {
-        let tls = configuration.tls
-        var files = Set([tls.certificateFile, tls.keyFile] + trustFiles(configuration))
-        files.formUnion(RevocationFiles.files(tls.authorityFiles, tls.revocation))
-        files.formUnion(RevocationFiles.files(tls.clientAuthorityFiles, tls.clientRevocation))
-        for peer in configuration.peers {
-            files.formUnion(RevocationFiles.files(peer.authorityFiles, peer.revocation))
-        }
-        for client in configuration.clients {
-            files.formUnion(RevocationFiles.files(client.authorityFiles, client.revocation))
-        }
-        return Array(files)
+        let sources = NodeTrust.sources(configuration)
+        let files =
+            [configuration.tls.certificateFile, configuration.tls.keyFile]
+            + sources.flatMap(\.authorityFiles) + sources.flatMap(\.revocationFiles)
+        return Array(Set(files))
     }
 
     private static func entries(
-        _ configuration: NodeConfiguration, _ authorities: AuthorityFiles,
-        _ revocation: inout RevocationFiles, _ now: Int64
-    ) throws(CertificateError) -> [IdentityVerifier.Entry] {
-        var anchors: [[[UInt8]]: TrustAnchors] = [:]
-        func load(
-            _ files: [String], _ lists: RevocationConfiguration
-        ) throws(CertificateError) -> TrustAnchors {
-            // No file's name holds a zero byte.
-            let key = (files + ["\0"] + lists.words).map { Array($0.utf8) }
-            if let known = anchors[key] { return known }
-            let certificates = authorities.certificates(files)
-            let loaded = try TrustAnchors(
-                certificates: certificates, names: files,
-                revocation: try revocation.lists(
-                    authorities: certificates, authorityFiles: files, lists, atSeconds: now))
-            anchors[key] = loaded
-            return loaded
+        _ configuration: NodeConfiguration, _ trust: NodeTrust
+    ) -> [IdentityVerifier.Entry] {
+        configuration.peers.map { peer in
+            IdentityVerifier.Entry(
+                kind: .peer(id: peer.id), identity: peer.identity,
+                anchors: trust.anchors(NodeTrust.Source(peer.authorityFiles, peer.revocation)),
+                authorised: peer.authorized)
         }
-        // Also while no entry is trusted by them: a CRL that cannot be used is found out when it comes, and
-        // not when the first entry does.
-        _ = try load(configuration.tls.authorityFiles, configuration.tls.revocation)
-        _ = try load(configuration.tls.clientAuthorityFiles, configuration.tls.clientRevocation)
-        var entries: [IdentityVerifier.Entry] = []
-        for peer in configuration.peers {
-            entries.append(
-                IdentityVerifier.Entry(
-                    kind: .peer(id: peer.id), identity: peer.identity,
-                    anchors: try load(peer.authorityFiles, peer.revocation),
-                    authorised: peer.authorized))
-        }
-        for client in configuration.clients {
-            entries.append(
+            + configuration.clients.map { client in
                 IdentityVerifier.Entry(
                     kind: .client(name: client.identity), identity: client.identity,
-                    anchors: try load(client.authorityFiles, client.revocation)))
-        }
-        return entries
+                    anchors: trust.anchors(NodeTrust.Source(client.authorityFiles, client.revocation)))
+            }
     }
 }

@@ -1,5 +1,4 @@
 internal import Facts
-internal import Glibc
 internal import RPC
 
 /// What each entry is trusted by, and our own certificate, to tell whether one changed.
@@ -7,11 +6,10 @@ struct TrustDigests: Sendable {
     private var entries: [Caller.Kind: Digest] = [:]
     let own: Digest
 
-    init(_ credentials: NodeCredentials, atSeconds now: Int64 = Int64(time(nil))) {
-        own = SHA256.hash(credentials.chain.flatMap(\.fingerprint))
-        for entry in credentials.verifier.entries {
-            entries[entry.kind] = Self.digest(entry.anchors, now)
-        }
+    /// - Parameter now: when it comes into force. A required CRL may have had its time since, which is a change.
+    init(_ chain: [X509Certificate], _ verifier: IdentityVerifier, atSeconds now: Int64) {
+        own = SHA256.hash(chain.flatMap(\.fingerprint))
+        for entry in verifier.entries { entries[entry.kind] = Self.digest(entry.anchors, now) }
     }
 
     func differs(_ other: TrustDigests, in kind: Caller.Kind) -> Bool {

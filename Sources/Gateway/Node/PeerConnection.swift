@@ -63,8 +63,14 @@ extension PeerConnection {
             certificateChain: credentials.chain.flatMap(\.pem), privateKey: credentials.keyPEM,
             trustRoots: entry?.anchors.certificates.flatMap(\.pem) ?? [],
             trustNames: entry?.anchors.names ?? [],
-            // A name that could be a host's is told, so that a listener can choose by it.
-            serverName: peer.identity.contains(".") ? peer.identity : nil)
+            serverName: serverName(peer.identity))
+    }
+
+    /// An identity that could be a host's full name is told, so that a listener can choose by it. TLS refuses to
+    /// tell any other: an address, or what is longer than a name may be.
+    private static func serverName(_ identity: String) -> String? {
+        let isHostName = CertificateAuthority.isHostName(identity) && IPAddress(identity) == nil
+        return isHostName && identity.utf8.contains(UInt8(ascii: ".")) ? identity : nil
     }
 
     static func verifier(

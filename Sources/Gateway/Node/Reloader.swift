@@ -3,7 +3,8 @@ internal import Facts
 internal import Logging
 internal import RPC
 
-/// Puts a changed configuration in force while the node runs: all of it or nothing.
+/// Puts a changed configuration in force while the node runs: all of it or nothing, but for certificate files that
+/// cannot be used (`WithheldFiles`).
 ///
 /// Everything that can fail is done first: on copies reading and checking the files, the certificates and the
 /// TLS context, then opening new logs and telling all of them what they keep and for whom. Only then are the
@@ -31,14 +32,18 @@ actor Reloader {
     private let opened: @Sendable ([StreamLog]) -> Void
     /// In force.
     private(set) var credentials: NodeCredentials
-    /// Why what lies in the certificate files is not in force; nil when it is.
+    /// Why not all that lies in the certificate files is in force; nil when it is.
     private(set) var refusedFiles: String?
+    /// The same by names that stay as they are while it lasts.
+    private(set) var refusedCauses: Set<String> = []
     /// Logs that `opened` was told of, or that were there before.
     private var toldLogs: Set<StreamLog.Name>
     /// Peers whose calls are not yet all made as their entries in force say.
     private var unfinishedPeers: Set<String> = []
     /// Peers whose clients do not yet all have the certificates in force.
     private var unrenewedPeers: Set<String> = []
+    /// Why the CRLs in force are not kept for the next start; nil when they are.
+    private var keepingProblem: String?
     private var isApplying = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
 
@@ -89,13 +94,15 @@ actor Reloader {
         var changes: ConfigurationChanges
         /// What is in force and yet needs somebody's attention.
         var warnings: [String]
+        /// Whether somebody is trusted by other files than before, or our own certificate is another.
+        fileprivate var isTrustChanged: Bool
         /// Why not all of what is in force now is done; nil when it is.
         fileprivate var shortfall: NodeError?
     }
 
     /// How many CRLs in force have had their time.
     var staleLists: Int {
-        credentials.revocation.staleCount(atSeconds: GatewayNode.nowMilliseconds() / 1_000)
+        credentials.revocation.stale(atSeconds: GatewayNode.nowMilliseconds() / 1_000).count
     }
 
     /// Reads the files again.
@@ -120,20 +127,24 @@ actor Reloader {
                 "changes": "\(applied.changes.changes.map(\.key).joined(separator: " "))",
             ])
         if let error = tell(applied.shortfall) { throw error }
-        if let sentence = credentials.withheldPair {
-            tellRefused(sentence, instead: nil)
-            throw ServiceError(.malformedRequest, "\(sentence); the rest of what was read is in force")
+        if let withheld = credentials.withheld {
+            _ = tellRefused(withheld.sentence, withheld.summary, withheld.causes, instead: nil)
+            throw ServiceError(
+                .malformedRequest, "\(withheld.sentence); the rest of what was read is in force")
         }
         return applied
     }
 
     /// Once for each sentence: files that stay as they are are looked at again and again.
-    private func tellRefused(_ sentence: String, instead before: String?) {
-        refusedFiles = sentence
-        guard sentence != before else { return }
-        logger.warning(
-            "changed certificate files are not in force: \(sentence)",
-            metadata: ["event": "certificates_refused"])
+    /// - Parameter summary: what is not in force, and what of it is.
+    private func tellRefused(
+        _ sentence: String, _ summary: String, _ causes: Set<String>, instead before: String?
+    ) -> ServiceError {
+        (refusedFiles, refusedCauses) = (sentence, causes)
+        if sentence != before {
+            logger.warning("\(summary): \(sentence)", metadata: ["event": "certificates_refused"])
+        }
+        return ServiceError(.malformedRequest, "\(summary): \(sentence)")
     }
 
     /// The error for whoever asked for the reload.
@@ -148,28 +159,31 @@ actor Reloader {
     }
 
     /// Reads certificates, keys, CA files and CRLs again, with the configuration in force.
-    /// - Throws: why they are not put in force; those before stay. Where it is only the pair, the rest is in force.
+    /// - Throws: which of them are not put in force, and why; all others are.
     func reloadCertificates() async throws(ServiceError) {
         let before = refusedFiles
+        let applied: Applied
         do throws(ServiceError) {
-            let applied = try await apply(.certificates)
-            let leaf = credentials.leaf
-            let withheld = credentials.withheldPair
-            if let withheld, withheld == before {
-                _ = tell(applied.shortfall)
-                throw ServiceError(.malformedRequest, withheld)
-            }
+            applied = try await apply(.certificates)
+        } catch where error.reason == .overloaded {
+            throw error
+        } catch {
+            throw tellRefused(
+                error.message, "changed certificate files are not in force", ["all"], instead: before)
+        }
+        let (leaf, withheld) = (credentials.leaf, credentials.withheld)
+        // What is refused is tried again and again, and what is in force did not change by that.
+        if withheld?.sentence != before || withheld == nil || applied.isTrustChanged {
             logger.notice(
                 "certificates reloaded",
                 metadata: [
                     "event": "certificates_reloaded", "serial": "\(leaf.serial)",
                     "not_after": "\(UTCText.text(leaf.notAfter))",
                 ])
-            _ = tell(applied.shortfall)
-            if let withheld { throw ServiceError(.malformedRequest, withheld) }
-        } catch {
-            if error.reason != .overloaded { tellRefused(error.message, instead: before) }
-            throw error
+        }
+        _ = tell(applied.shortfall)
+        if let withheld {
+            throw tellRefused(withheld.sentence, withheld.summary, withheld.causes, instead: before)
         }
     }
 
@@ -189,14 +203,14 @@ actor Reloader {
             try Reloader.prepare(scope, before, generation, inForce, logs, faults, server, connect)
         }
         // From here on it is in force: what fails now is done by the next reload.
-        let (trustBefore, trustNow) = (TrustDigests(credentials), TrustDigests(prepared.credentials))
+        let (trustBefore, trustNow) = (credentials.digests, prepared.credentials.digests)
         let entriesChanged = Reloader.changedEntries(before, prepared.configuration)
         let trustChanged = Set(
             prepared.credentials.verifier.entries.map(\.kind).filter {
                 trustBefore.differs(trustNow, in: $0)
             })
         credentials = prepared.credentials
-        refusedFiles = nil
+        (refusedFiles, refusedCauses) = (nil, [])
         verifier.replace(
             with: prepared.credentials.verifier, changed: entriesChanged.union(trustChanged),
             reverified: prepared.reverification.answers
@@ -205,7 +219,7 @@ actor Reloader {
         for refusal in prepared.reverification.refusals { server?.tell(refusal) }
         server?.closeRefused()
         await keepRevocations()
-        for warning in prepared.credentials.warnings { logger.warning("\(warning)") }
+        prepared.credentials.warn(logger)
         for case .peer(let id) in entriesChanged { unfinishedPeers.insert(id) }
         // Our own certificate is another one: whom we call is to see it.
         let isOwnChanged = trustBefore.own != trustNow.own
@@ -217,6 +231,7 @@ actor Reloader {
         }
         return Applied(
             changes: prepared.changes, warnings: prepared.credentials.warnings,
+            isTrustChanged: isOwnChanged || !trustChanged.isEmpty,
             shortfall: await follow(prepared, scope, inForce.outgoing))
     }
 
@@ -265,7 +280,8 @@ actor Reloader {
         await notices.apply(prepared.configuration, changedPeers: changedPeers, connect: connectNow)
     }
 
-    /// Keeps the CRLs in force, so that no older ones take their place after a restart.
+    /// Keeps the CRLs in force, so that no older ones take their place after a restart. Where they cannot be
+    /// kept they are in force all the same, and this is to be called again.
     func keepRevocations() async {
         let revocation = credentials.revocation
         do throws(ServiceError) {
@@ -276,11 +292,24 @@ actor Reloader {
                     throw ServiceError(.internal, error.sentence)
                 }
             }
+            guard keepingProblem != nil else { return }
+            keepingProblem = nil
+            logger.notice(
+                "the CRLs in force are kept for the next start now", metadata: ["event": "revocations_kept"])
         } catch {
-            logger.error(
-                "the CRLs in force are not kept for the next start: \(error.message)",
-                metadata: ["event": "revocations_not_kept"])
+            // It is tried several times a second.
+            if keepingProblem == nil {
+                logger.error(
+                    "the CRLs in force are not kept for the next start, it is tried again: \(error.message)",
+                    metadata: ["event": "revocations_not_kept"])
+            }
+            keepingProblem = error.message
         }
+    }
+
+    /// Tries again what failed.
+    func keepUnkeptRevocations() async {
+        if keepingProblem != nil { await keepRevocations() }
     }
 
     /// Everything that may fail; what the logs keep is in force when the rest has not failed. Blocks.

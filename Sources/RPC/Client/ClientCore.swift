@@ -3,17 +3,17 @@ internal import NIOCore
 internal import NIOPosix
 internal import NIOSSL
 
-/// The client's state: at most one connection that takes calls, and the calls that wait for it.
-/// Confined to `loop`, on which every method but `init` is called; that is what makes
+/// The client's state: at most one connection that takes calls, at most one that is being made to take them, and
+/// the calls that wait. Confined to `loop`, on which every method but `init` is called; that is what makes
 /// `@unchecked Sendable` true.
 final class ClientCore: @unchecked Sendable {
     typealias Verifier = @Sendable ([UInt8]) async -> ServiceRefusal?
 
-    private enum State {
-        case idle
-        case connecting
-        case ready(HTTP2ClientHandler)
-        case closed
+    /// A connection that is being made.
+    private struct Attempt {
+        let number: Int
+        /// Once the socket is open.
+        var handler: HTTP2ClientHandler?
     }
 
     let loop: any EventLoop
@@ -21,15 +21,18 @@ final class ClientCore: @unchecked Sendable {
     private var tlsContext: NIOSSLContext
     private var serverName: String?
     private var verifier: Verifier
-    private var state = State.idle
+    /// How often the verifier was replaced.
+    private var round = 0
+    private var hasClosed = false
+    /// The connection that takes calls.
+    private var current: HTTP2ClientHandler?
+    /// Takes the place of `current` once it is ready; made with the certificate and the trust in force.
+    private var attempt: Attempt?
+    private var attemptCount = 0
     /// Every connection that is open, also while it is made or only finishes its calls.
     private var handlers: [ObjectIdentifier: HTTP2ClientHandler] = [:]
-    /// The connection that calls wait for, once its socket is open.
-    private weak var beginning: HTTP2ClientHandler?
-    /// The connection that is to take the place of the one that takes calls, while it is made.
-    private var replacement: HTTP2ClientHandler?
-    /// What the connection that is being made was begun with is not what it should be any more.
-    private var isOutdated = false
+    /// Those whose server the verifier in force has not passed yet: they get no calls.
+    private var unchecked: Set<ObjectIdentifier> = []
     private var waiting: [ClientCall] = []
     private var outstanding = 0
     /// What the last handshake showed, for `peer probe`.
@@ -74,21 +77,20 @@ final class ClientCore: @unchecked Sendable {
     }
 
     private func dispatch(_ call: ClientCall) {
-        switch state {
-        case .closed: call.finish(.failure(HTTP2ClientHandler.closedByUs))
-        case .connecting: waiting.append(call)
-        case .idle:
-            waiting.append(call)
-            connect()
-        case .ready(let handler):
-            if !handler.send(call) { dispatchAfterLoss(call) }
+        guard !hasClosed else { return call.finish(.failure(HTTP2ClientHandler.closedByUs)) }
+        if let taker = current, !unchecked.contains(ObjectIdentifier(taker)) {
+            if taker.send(call) { return }
+            // It is going away.
+            if current === taker { current = nil }
         }
+        waiting.append(call)
+        connectIfAwaited()
     }
 
-    /// The connection did not take the call: it is going away and `state` says so by now.
-    private func dispatchAfterLoss(_ call: ClientCall) {
-        if case .ready = state { state = .idle }
-        dispatch(call)
+    private func dispatchWaiting() {
+        let calls = waiting
+        waiting = []
+        for call in calls { dispatch(call) }
     }
 
     private func timeOut(_ call: ClientCall) {
@@ -124,14 +126,15 @@ final class ClientCore: @unchecked Sendable {
 
     // MARK: Connection
 
-    private func connect() {
-        state = .connecting
-        isOutdated = false
-        leaf = nil
-        connectSocket(isReplacement: false)
+    private func connectIfAwaited() {
+        if !hasClosed, !waiting.isEmpty, current == nil, attempt == nil { connect() }
     }
 
-    private func connectSocket(isReplacement: Bool) {
+    private func connect() {
+        attemptCount += 1
+        let number = attemptCount
+        attempt = Attempt(number: number)
+        if current == nil { leaf = nil }
         let configuration = configuration
         let tlsContext = tlsContext
         let serverName = serverName
@@ -146,18 +149,17 @@ final class ClientCore: @unchecked Sendable {
                 channel.eventLoop.makeCompletedFuture {
                     let tls = try NIOSSLClientHandler(
                         context: tlsContext, serverHostname: serverName)
-                    let handler = HTTP2ClientHandler(configuration, owner: self)
-                    if isReplacement { replacement = handler }
-                    try channel.pipeline.syncOperations.addHandlers(tls, handler)
+                    try channel.pipeline.syncOperations.addHandlers(
+                        tls, HTTP2ClientHandler(configuration, owner: self))
                 }
             }
             .connect(host: configuration.host, port: configuration.port)
         connected.assumeIsolated().whenComplete { [self] result in
             switch result {
-            case .success(let channel): isConnected(channel, isReplacement: isReplacement)
-            case .failure where isReplacement: replacement = nil
+            case .success(let channel): isConnected(channel, number)
             case .failure(let error):
-                failConnecting(
+                endAttempt(
+                    number,
                     TransportFailure.connecting(
                         error, to: configuration.authority,
                         timeoutMilliseconds: configuration.connectTimeoutMilliseconds))
@@ -165,28 +167,31 @@ final class ClientCore: @unchecked Sendable {
         }
     }
 
-    private func isConnected(_ channel: any Channel, isReplacement: Bool) {
+    private func isConnected(_ channel: any Channel, _ number: Int) {
         guard
             let handler = try? channel.pipeline.syncOperations.handler(
-                type: HTTP2ClientHandler.self)
+                type: HTTP2ClientHandler.self), !handler.hasEnded
         else {
             // It was closed before we heard that it was open.
-            if isReplacement {
-                replacement = nil
-                return
-            }
-            return failConnecting(
-                TransportFailure.closed("\(configuration.authority) closed the connection"))
+            return endAttempt(
+                number, TransportFailure.closed("\(configuration.authority) closed the connection"))
         }
         handlers[ObjectIdentifier(handler)] = handler
-        if !isReplacement { beginning = handler }
-        if case .closed = state { handler.fail(HTTP2ClientHandler.closedByUs) }
+        guard attempt?.number == number else { return handler.fail(HTTP2ClientHandler.closedByUs) }
+        attempt?.handler = handler
     }
 
-    private func failConnecting(_ error: RPCClientError) {
-        guard case .connecting = state else { return }
-        state = .idle
-        failWaiting(error)
+    private func endAttempt(_ number: Int, _ error: RPCClientError) {
+        guard attempt?.number == number else { return }
+        attempt = nil
+        if current == nil { failWaiting(error) }
+    }
+
+    /// Gives up a connection that is being made.
+    private func abandonAttempt() {
+        let handler = attempt?.handler
+        attempt = nil
+        handler?.fail(HTTP2ClientHandler.closedByUs)
     }
 
     private func failWaiting(_ error: RPCClientError) {
@@ -197,41 +202,38 @@ final class ClientCore: @unchecked Sendable {
 
     // MARK: Renewal
 
+    /// Connects with other certificates and another trust from now on. Nothing that was begun with those before
+    /// takes a call any more, unless the verifier that is in force now passes its server; calls that wait begin
+    /// with a new connection.
     func renew(tlsContext: NIOSSLContext, serverName: String?, verifier: @escaping Verifier) {
+        guard !hasClosed else { return }
         self.tlsContext = tlsContext
         self.serverName = serverName
         self.verifier = verifier
-        switch state {
-        case .idle, .closed: break
-        case .connecting: isOutdated = true
-        case .ready(let handler):
-            // Whether the server that we are connected to is still who it should be.
-            if let leaf = handler.leaf { check(leaf, handler) {} }
-            replace()
+        round += 1
+        abandonAttempt()
+        // Also those that only finish their calls.
+        for handler in Array(handlers.values) {
+            guard let leaf = handler.leaf else { continue }
+            unchecked.insert(ObjectIdentifier(handler))
+            check(leaf, handler)
         }
+        if current != nil || !waiting.isEmpty { connect() }
     }
 
-    /// Begins the connection that calls are to move to. One that is being made already was begun with
-    /// what is outdated now.
-    private func replace() {
-        replacement?.fail(HTTP2ClientHandler.closedByUs)
-        replacement = nil
-        connectSocket(isReplacement: true)
-    }
-
-    private func check(
-        _ leaf: [UInt8], _ handler: HTTP2ClientHandler, then passed: @escaping () -> Void
-    ) {
-        let (verifier, loop, authority) = (verifier, loop, configuration.authority)
-        let bound = NIOLoopBound((handler, passed), eventLoop: loop)
-        Task {
+    private func check(_ leaf: [UInt8], _ handler: HTTP2ClientHandler) {
+        let (verifier, round, authority) = (verifier, round, configuration.authority)
+        let bound = NIOLoopBound(handler, eventLoop: loop)
+        Task { [self] in
             let refusal = await verifier(leaf)
             let notAfter = (try? X509Certificate(der: leaf))?.notAfter
-            loop.execute {
-                let (handler, passed) = bound.value
+            loop.execute { [self] in
+                // Another verifier is asked by now.
+                guard round == self.round else { return }
+                let handler = bound.value
                 guard let refusal else {
                     if let notAfter { handler.endAtExpiry(unixSeconds: notAfter) }
-                    return passed()
+                    return passed(handler)
                 }
                 handler.fail(
                     .transport(
@@ -242,11 +244,19 @@ final class ClientCore: @unchecked Sendable {
         }
     }
 
+    private func passed(_ handler: HTTP2ClientHandler) {
+        unchecked.remove(ObjectIdentifier(handler))
+        handler.verified()
+        if handler === current { dispatchWaiting() }
+    }
+
     // MARK: Closing
 
     func close(_ promise: EventLoopPromise<Void>) {
-        if case .closed = state { return promise.succeed() }
-        state = .closed
+        if hasClosed { return promise.succeed() }
+        hasClosed = true
+        current = nil
+        attempt = nil
         failWaiting(HTTP2ClientHandler.closedByUs)
         for handler in Array(handlers.values) { handler.fail(HTTP2ClientHandler.closedByUs) }
         promise.succeed()
@@ -256,32 +266,23 @@ final class ClientCore: @unchecked Sendable {
 extension ClientCore: HTTP2ClientHandlerOwner {
     func verify(leaf: [UInt8], _ handler: HTTP2ClientHandler) {
         self.leaf = leaf
-        check(leaf, handler) { handler.verified() }
+        check(leaf, handler)
     }
 
     func wasShown(leaf: [UInt8], _ handler: HTTP2ClientHandler) { self.leaf = leaf }
 
     func isReady(_ handler: HTTP2ClientHandler) {
-        let isReplacement = handler === replacement
-        if isReplacement { replacement = nil }
-        switch state {
-        case .ready(let old) where isReplacement: old.retire()
-        case .idle where isReplacement: break
-        case .connecting: break
-        case .ready, .idle, .closed: return handler.fail(HTTP2ClientHandler.closedByUs)
-        }
-        state = .ready(handler)
-        let calls = waiting
-        waiting = []
-        for call in calls { dispatch(call) }
-        if isOutdated {
-            isOutdated = false
-            replace()
-        }
+        guard attempt?.handler === handler else { return handler.fail(HTTP2ClientHandler.closedByUs) }
+        attempt = nil
+        let before = current
+        current = handler
+        before?.retire()
+        dispatchWaiting()
     }
 
     func isGoingAway(_ handler: HTTP2ClientHandler) {
-        if case .ready(let current) = state, current === handler { state = .idle }
+        if current === handler { current = nil }
+        connectIfAwaited()
     }
 
     func wasRefused(_ call: ClientCall) {
@@ -291,15 +292,9 @@ extension ClientCore: HTTP2ClientHandlerOwner {
 
     func isClosed(_ handler: HTTP2ClientHandler, _ error: RPCClientError) {
         handlers[ObjectIdentifier(handler)] = nil
-        if handler === replacement {
-            replacement = nil
-            return
-        }
-        switch state {
-        case .ready(let current) where current === handler: state = .idle
-        // An older one, which only finished its calls, says nothing of the one that is being made.
-        case .connecting where handler === beginning: failConnecting(error)
-        default: break
-        }
+        unchecked.remove(ObjectIdentifier(handler))
+        if current === handler { current = nil }
+        if let attempt, attempt.handler === handler { endAttempt(attempt.number, error) }
+        connectIfAwaited()
     }
 }

@@ -59,6 +59,8 @@ final class HTTP2ClientHandler: ChannelInboundHandler, ClientBodyConnection {
 
     private var endpoint: String { configuration.authority }
 
+    var hasEnded: Bool { state == .closed }
+
     // MARK: Establishing
 
     func handlerAdded(context: ChannelHandlerContext) {

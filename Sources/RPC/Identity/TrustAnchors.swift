@@ -22,18 +22,20 @@ package final class TrustAnchors: @unchecked Sendable {
         try self.init(certificates: certificates, names: files)
     }
 
-    package init(
+    /// - Parameter certificates: those that are here more than once count once.
+    package convenience init(
         certificates: [X509Certificate], names: [String],
         revocation: RevocationLists = RevocationLists()
     ) throws(CertificateError) {
         let from = names.joined(separator: ", ")
-        guard !certificates.isEmpty else { throw CertificateError("\(from) holds no certificate") }
-        guard certificates.count <= Self.certificatesMaximum else {
+        let distinct = Self.distinct(certificates)
+        guard !distinct.isEmpty else { throw CertificateError("\(from) holds no certificate") }
+        guard distinct.count <= Self.certificatesMaximum else {
             throw CertificateError(
-                "\(from) holds \(certificates.count) certificates, at most "
+                "\(from) holds \(distinct.count) certificates, at most "
                     + "\(Self.certificatesMaximum) are read")
         }
-        for certificate in certificates {
+        for certificate in distinct {
             guard certificate.isAuthority else {
                 throw CertificateError(
                     "\(from) holds '\(certificate.subject)', which is not a certificate authority; "
@@ -43,6 +45,21 @@ package final class TrustAnchors: @unchecked Sendable {
                 throw CertificateError("'\(certificate.subject)' of \(from): \(problem)")
             }
         }
+        try self.init(distinct: distinct, names: names, revocation: revocation)
+    }
+
+    /// What several trusts trust together. How many certificates there may be is a matter of each of them.
+    package convenience init(
+        union trusts: [TrustAnchors], names: [String], revocation: RevocationLists = RevocationLists()
+    ) throws(CertificateError) {
+        try self.init(
+            distinct: Self.distinct(trusts.flatMap(\.certificates)), names: names, revocation: revocation)
+    }
+
+    private init(
+        distinct certificates: [X509Certificate], names: [String], revocation: RevocationLists
+    ) throws(CertificateError) {
+        let from = names.joined(separator: ", ")
         guard let store = X509_STORE_new() else { throw .libcrypto("no memory for \(from)") }
         self.store = store
         self.certificates = certificates
@@ -51,6 +68,23 @@ package final class TrustAnchors: @unchecked Sendable {
         for certificate in certificates where X509_STORE_add_cert(store, certificate.handle) != 1 {
             throw .libcrypto("'\(certificate.subject)' of \(from) cannot be used as an anchor")
         }
+    }
+
+    private init(_ other: TrustAnchors, _ revocation: RevocationLists) {
+        let isShared = X509_STORE_up_ref(other.store) == 1
+        precondition(isShared, "a store can be shared")
+        store = other.store
+        certificates = other.certificates
+        names = other.names
+        self.revocation = revocation
+    }
+
+    /// The same CAs with these CRLs.
+    package func with(_ revocation: RevocationLists) -> TrustAnchors { TrustAnchors(self, revocation) }
+
+    private static func distinct(_ certificates: [X509Certificate]) -> [X509Certificate] {
+        var seen: Set<[UInt8]> = []
+        return certificates.filter { seen.insert($0.fingerprint).inserted }
     }
 
     deinit { X509_STORE_free(store) }

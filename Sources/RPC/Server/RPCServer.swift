@@ -20,7 +20,7 @@ package final class RPCServer: Sendable {
         var quiescers: [ServerQuiescingHelper] = []
         /// Sockets of ours, to be removed at the end.
         var socketPaths: [String] = []
-        var renewal: RepeatedTask?
+        var renewal: RegularWork?
         var lineBudget: RepeatedTask?
         var stopped = false
     }
@@ -293,12 +293,17 @@ package final class RPCServer: Sendable {
 
     // MARK: The TLS context
 
+    /// Many handshakes at once fill the queue, and must not keep the tickets of the context before good.
+    private static let renewalRetry = TimeAmount.seconds(1)
+
     private func renewTLSRegularly() {
         guard let tls else { return }
-        let period = TimeAmount.seconds(Int64(configuration.contextLifetimeSeconds))
         let core = core
-        let task = group.next().scheduleRepeatedTask(initialDelay: period, delay: period) { _ in
-            _ = core.verification.submit {
+        let renewal = RegularWork(
+            on: group.next(), every: .seconds(Int64(configuration.contextLifetimeSeconds)),
+            retryAfter: Self.renewalRetry
+        ) {
+            core.verification.submit {
                 do throws(RPCServerError) {
                     try tls.renew()
                 } catch {
@@ -307,7 +312,8 @@ package final class RPCServer: Sendable {
                 }
             }
         }
-        running.withLock { $0.renewal = task }
+        renewal.start()
+        running.withLock { $0.renewal = renewal }
     }
 }
 

@@ -29,9 +29,10 @@ import Testing
         ]
         for (what, replace) in refused {
             try replace()
-            await #expect(throws: ServiceError.self, "\(what)") {
+            let error = await #expect(throws: ServiceError.self, "\(what)") {
                 try await bench.reloader.reloadCertificates()
             }
+            #expect(error?.message.hasPrefix("the certificate and key in the files are not in force") == true)
             try bench.server.renewTLS()
             let after = try await bench.visit(as: holder, trusting: [bench.authority])
             #expect(after.error == nil && after.fingerprint == before.fingerprint, "\(what)")
@@ -59,7 +60,10 @@ import Testing
             "certs/ca.crl",
             String(decoding: try bench.authority.revoke(serials: [], previous: nil).pem, as: UTF8.self))
         try bench.write("certs/ca.crt", String(decoding: intruders.certificate.pem, as: UTF8.self))
-        await #expect(throws: ServiceError.self) { try await bench.reloader.reloadCertificates() }
+        let told = await #expect(throws: ServiceError.self) {
+            try await bench.reloader.reloadCertificates()
+        }
+        #expect(told?.message.hasPrefix("some CA or CRL files are not in force") == true, "\(told as Any)")
         try bench.server.renewTLS()
         let old = try await bench.visit(as: holder, trusting: [bench.authority])
         #expect(old.error == nil, "\(String(describing: old.error))")

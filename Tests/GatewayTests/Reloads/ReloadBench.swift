@@ -169,15 +169,9 @@ final class ReloadBench: Sendable {
         as holder: IssuedCertificate, trusting authorities: [CertificateAuthority]
     ) async throws -> Visit {
         let shown = Shown()
-        let client = try RPCClient(
-            RPCClientConfiguration(host: "127.0.0.1", port: port.withLock { $0 }),
-            tls: RPCClientTLS(
-                certificateChain: holder.certificate.pem, privateKey: try holder.key.pem(),
-                trustRoots: authorities.flatMap(\.certificate.pem)),
-            verifier: { leaf in
-                shown.fingerprint.withLock { $0 = (try? X509Certificate(der: leaf))?.fingerprint }
-                return nil
-            })
+        let client = try client(as: holder, trusting: authorities) { leaf in
+            shown.fingerprint.withLock { $0 = (try? X509Certificate(der: leaf))?.fingerprint }
+        }
         var error: RPCClientError?
         do throws(RPCClientError) {
             _ = try await client.call("/test/Echo", [1])
@@ -186,5 +180,21 @@ final class ReloadBench: Sendable {
         }
         await client.close()
         return Visit(fingerprint: shown.fingerprint.withLock { $0 }, error: error)
+    }
+
+    /// A client of the node that takes whatever it shows.
+    func client(
+        as holder: IssuedCertificate, trusting authorities: [CertificateAuthority],
+        shown: @escaping @Sendable ([UInt8]) -> Void = { _ in }
+    ) throws -> RPCClient {
+        try RPCClient(
+            RPCClientConfiguration(host: "127.0.0.1", port: port.withLock { $0 }),
+            tls: RPCClientTLS(
+                certificateChain: holder.certificate.pem, privateKey: try holder.key.pem(),
+                trustRoots: authorities.flatMap(\.certificate.pem)),
+            verifier: { leaf in
+                shown(leaf)
+                return nil
+            })
     }
 }

@@ -126,11 +126,7 @@ package struct PreflightProbe: Sendable {
             var authorities: [X509Certificate] = []
             for file in tls.authorityFiles { authorities += try X509Certificate.all(file: file) }
             // As if a CRL were required: what none says anything of is not known to be good.
-            var files = RevocationFiles(dataDirectory: configuration.dataDirectory)
-            var lists = try files.lists(
-                authorities: authorities, authorityFiles: tls.authorityFiles,
-                RevocationConfiguration(files: tls.revocation.files, isRequired: true), atSeconds: now)
-            // A peer's entry may name a CRL of the same CA.
+            var lists = RevocationLists(isRequired: true)
             for entry in try NodeCredentials.load(configuration, atSeconds: now).revocation.entries {
                 lists.take(entry.list, of: entry.authority)
             }
@@ -150,6 +146,8 @@ package struct PreflightProbe: Sendable {
             }
         } catch let error as CertificateError {
             return .unknown(error.sentence)
+        } catch let error as ConfigurationError {
+            return .unknown(error.problems[0].sentence)
         } catch {
             return .unknown("certificate, key and CA files cannot be used together")
         }

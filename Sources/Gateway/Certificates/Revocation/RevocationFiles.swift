@@ -1,8 +1,9 @@
 internal import Glibc
 internal import RPC
 
-/// Finds the CRLs of a trust: in the files that the configuration names or beside the CA files, and among
-/// those that this node has had in force before, so that an older file never takes a newer one's place.
+/// Finds the CRLs of all trusts: in the files that the configuration names or beside the CA files, and among
+/// those that this node has had in force before, so that an older file never takes a newer one's place. All are
+/// read before any counts: whichever trust's file it was in, a CA's newest CRL is that of every trust of the CA.
 struct RevocationFiles: Sendable {
     /// A CRL in force.
     struct Entry: Sendable {
@@ -13,26 +14,35 @@ struct RevocationFiles: Sendable {
     }
 
     let kept: KeptRevocations
+    /// What is wrong with CRLs that are in force, or not.
     private(set) var warnings: [String] = []
-    private var entriesByAuthority: [[UInt8]: Entry] = [:]
+    /// Those of the warnings that are about a CRL in force which has had its time.
+    private(set) var staleWarnings: [String] = []
+    /// The newest of each CA that was looked at.
+    private var newest: [[UInt8]: Entry] = [:]
+    /// What the files of the configuration hold, the newest of each CA in each.
+    private var found: [Entry] = []
+    /// The CAs whose CRLs are in force.
+    private var authoritiesInForce: Set<[UInt8]> = []
     /// All CA files of the configuration, to say where a CRL in the wrong place belongs.
     private let known: AuthorityFiles?
     private var filesLookedAt: Set<String> = []
 
-    init(dataDirectory: String, known: AuthorityFiles? = nil) {
+    /// - Parameter inForce: the CRLs that a running node has; they need not all have been kept.
+    init(dataDirectory: String, known: AuthorityFiles? = nil, inForce: RevocationFiles? = nil) {
         kept = KeptRevocations(dataDirectory: dataDirectory)
         self.known = known
+        for entry in inForce?.entries ?? [] { newest[entry.authority.fingerprint] = entry }
     }
 
     /// In the order of their CAs' fingerprints.
     var entries: [Entry] {
-        entriesByAuthority.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map(\.value)
+        newest.filter { authoritiesInForce.contains($0.key) }
+            .sorted { $0.key.lexicographicallyPrecedes($1.key) }.map(\.value)
     }
 
-    /// How many of them have had their time.
-    func staleCount(atSeconds now: Int64) -> Int {
-        entries.count { $0.list.isStale(atSeconds: now) }
-    }
+    /// Those of them that have had their time.
+    func stale(atSeconds now: Int64) -> [Entry] { entries.filter { $0.list.isStale(atSeconds: now) } }
 
     /// The files that are looked at for a trust.
     static func files(_ authorityFiles: [String], _ configured: RevocationConfiguration) -> [String] {
@@ -40,45 +50,77 @@ struct RevocationFiles: Sendable {
             ? authorityFiles.map(RevocationConfiguration.fileBeside) : configured.files
     }
 
-    /// The CRLs of a trust. A file that cannot be used is an error, so that a reload keeps what is in
-    /// force; one that is not there is a warning. Blocks.
-    mutating func lists(
-        authorities: [X509Certificate], authorityFiles: [String],
-        _ configured: RevocationConfiguration, atSeconds now: Int64
-    ) throws(CertificateError) -> RevocationLists {
-        var lists = RevocationLists(isRequired: configured.isRequired)
+    /// Reads what there is for a trust; a file that is not there is a warning. Blocks.
+    /// - Returns: why files cannot be used. What can be used of the others is taken all the same.
+    mutating func read(
+        authorities: [X509Certificate], authorityFiles: [String], _ configured: RevocationConfiguration
+    ) -> [CertificateError] {
         for authority in authorities {
             guard let list = kept.read(authority) else { continue }
-            lists.take(list, of: authority)
-            remember(list, authority, kept.path(authority))
+            take(Entry(list: list, authority: authority, file: kept.path(authority)))
         }
+        var problems: [CertificateError] = []
         for file in Self.files(authorityFiles, configured) {
             filesLookedAt.insert(file)
             guard CertificateFiles.exists(file) else {
                 if !configured.files.isEmpty || configured.isRequired { warnMissing(file, configured) }
                 continue
             }
-            for list in try RevocationList.all(file: file) {
-                let signers = authorities.filter { list.isSigned(by: $0) }
-                guard !signers.isEmpty else {
-                    throw CertificateError(
-                        "\(file): the CRL of '\(list.issuer)' is not signed by a CA of "
-                            + "\(authorityFiles.joined(separator: ", ")); put the CRL of that CA there"
-                            + (place(of: list, but: file).map { ", this one's place is \($0)" } ?? ""))
-                }
-                for authority in signers {
-                    if lists.take(list, of: authority) {
-                        remember(list, authority, file)
-                    } else {
-                        warnOlder(file, list, lists[authority], authority)
-                    }
-                }
+            do throws(CertificateError) {
+                try read(file, authorities: authorities, authorityFiles: authorityFiles)
+            } catch {
+                problems.append(error)
             }
         }
-        for authority in authorities {
-            if let list = lists[authority] {
-                warnStale(list, authority, configured, now)
+        return problems
+    }
+
+    private mutating func read(
+        _ file: String, authorities: [X509Certificate], authorityFiles: [String]
+    ) throws(CertificateError) {
+        var problem: CertificateError?
+        var newestHere: [[UInt8]: Entry] = [:]
+        for list in try RevocationList.all(file: file) {
+            let signers = authorities.filter { list.isSigned(by: $0) }
+            if signers.isEmpty {
+                problem = CertificateError(
+                    "\(file): the CRL of '\(list.issuer)' is not signed by a CA of "
+                        + "\(authorityFiles.joined(separator: ", ")); put the CRL of that CA there"
+                        + (place(of: list, but: file).map { ", this one's place is \($0)" } ?? ""))
             }
+            for authority in signers {
+                let entry = Entry(list: list, authority: authority, file: file)
+                take(entry)
+                Self.take(entry, into: &newestHere)
+            }
+        }
+        found += newestHere.values
+        if let problem { throw problem }
+    }
+
+    private mutating func take(_ entry: Entry) { Self.take(entry, into: &newest) }
+
+    private static func take(_ entry: Entry, into entries: inout [[UInt8]: Entry]) {
+        let key = entry.authority.fingerprint
+        if let known = entries[key], !entry.list.replaces(known.list) { return }
+        entries[key] = entry
+    }
+
+    /// The CRLs that are in force for a trust, when those of all trusts have been read.
+    mutating func lists(
+        authorities: [X509Certificate], _ configured: RevocationConfiguration, atSeconds now: Int64
+    ) -> RevocationLists {
+        var lists = RevocationLists(isRequired: configured.isRequired)
+        for authority in authorities {
+            let key = authority.fingerprint
+            guard let entry = newest[key] else { continue }
+            authoritiesInForce.insert(key)
+            lists.take(entry.list, of: authority)
+            for other in found
+            where other.authority.fingerprint == key && !other.list.replaces(entry.list) {
+                warnOlder(other, than: entry)
+            }
+            warnStale(entry.list, authority, configured, now)
         }
         return lists
     }
@@ -113,7 +155,7 @@ struct RevocationFiles: Sendable {
     }
 
     private func isSuperseded(_ list: RevocationList) -> Bool {
-        entriesByAuthority.values.contains { entry in
+        entries.contains { entry in
             (entry.list.fingerprint == list.fingerprint || !list.replaces(entry.list))
                 && list.isSigned(by: entry.authority)
         }
@@ -123,14 +165,6 @@ struct RevocationFiles: Sendable {
     private func place(of list: RevocationList, but file: String) -> String? {
         known?.files { list.isSigned(by: $0) }.map(RevocationConfiguration.fileBeside)
             .first { !$0.utf8.elementsEqual(file.utf8) }
-    }
-
-    private mutating func remember(
-        _ list: RevocationList, _ authority: X509Certificate, _ file: String
-    ) {
-        if let known = entriesByAuthority[authority.fingerprint], !list.replaces(known.list) { return }
-        entriesByAuthority[authority.fingerprint] = Entry(
-            list: list, authority: authority, file: file)
     }
 
     private mutating func warn(_ sentence: String) {
@@ -146,13 +180,11 @@ struct RevocationFiles: Sendable {
                 + " until the CA's current CRL is there")
     }
 
-    private mutating func warnOlder(
-        _ file: String, _ list: RevocationList, _ newer: RevocationList?, _ authority: X509Certificate
-    ) {
+    private mutating func warnOlder(_ older: Entry, than newer: Entry) {
         warn(
-            "\(file) holds CRL \(list.number?.description ?? "without a number") of "
-                + "'\(authority.subject)', which is older than "
-                + "\(newer?.number?.description ?? "the one") in force; the newer one stays, put the "
+            "\(older.file) holds CRL \(older.list.number?.description ?? "without a number") of "
+                + "'\(older.authority.subject)', which is older than "
+                + "\(newer.list.number?.description ?? "the one") in force; the newer one stays, put the "
                 + "CA's current CRL there")
     }
 
@@ -161,13 +193,15 @@ struct RevocationFiles: Sendable {
         _ now: Int64
     ) {
         if list.isStale(atSeconds: now), let next = list.nextUpdate {
-            warn(
+            let sentence =
                 "the CRL of '\(authority.subject)' is stale since \(UTCText.text(next)), this clock says "
-                    + "\(UTCText.text(now)); "
-                    + (configured.isRequired
-                        ? "certificates of that CA are refused"
-                        : "what it revokes stays revoked, what was revoked since is let in")
-                    + " until its current CRL is here")
+                + "\(UTCText.text(now)); "
+                + (configured.isRequired
+                    ? "certificates of that CA are refused"
+                    : "what it revokes stays revoked, what was revoked since is let in")
+                + " until its current CRL is here"
+            warn(sentence)
+            if !staleWarnings.contains(sentence) { staleWarnings.append(sentence) }
         } else if now < list.thisUpdate {
             warn(
                 "the CRL of '\(authority.subject)' was made at \(UTCText.text(list.thisUpdate)), this "

@@ -37,4 +37,17 @@ struct CertificateFileState: Sendable, Equatable {
         state.staleLists = staleLists
         return state
     }
+
+    /// What is not as it was: files, and the CRLs that have had their time.
+    enum Difference: Sendable, Hashable {
+        case file(String)
+        case staleLists
+    }
+
+    func differences(from other: CertificateFileState) -> Set<Difference> {
+        var found = Set(files.filter { other.files[$0.key] != $0.value }.map { Difference.file($0.key) })
+        found.formUnion(other.files.keys.filter { files[$0] == nil }.map { .file($0) })
+        if staleLists != other.staleLists { found.insert(.staleLists) }
+        return found
+    }
 }

@@ -32,7 +32,9 @@ final class CertificateWatch: Sendable {
                 var machine = CertificateWatchMachine(first)
                 while !Task.isCancelled {
                     try? await Task.sleep(for: .milliseconds(CertificateWatch.intervalMilliseconds))
-                    guard !Task.isCancelled, let now = await state() else { continue }
+                    guard !Task.isCancelled else { continue }
+                    await reloader.keepUnkeptRevocations()
+                    guard let now = await state() else { continue }
                     await act(machine.look(now, atMilliseconds: MonotonicClock.milliseconds), &machine)
                 }
             }
@@ -71,11 +73,13 @@ final class CertificateWatch: Sendable {
             } catch {
                 failure = error.message
             }
+            let causes = await reloader.refusedCauses
             await act(
-                machine.reloaded(failure: failure, atMilliseconds: MonotonicClock.milliseconds), &machine)
+                machine.reloaded(
+                    failure: failure, causes: causes, atMilliseconds: MonotonicClock.milliseconds), &machine)
         case .alarm(let sentence):
             logger.error(
-                "certificate files are unusable, those before stay in force: \(sentence)",
+                "certificate files have been unusable for half a minute: \(sentence)",
                 metadata: ["event": "certificates_unusable", "alert": "CertificateReload"])
         case .recovered:
             logger.notice(
