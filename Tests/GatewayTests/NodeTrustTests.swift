@@ -193,7 +193,7 @@ import Testing
             #expect(withheld.summary.hasPrefix("some CA or CRL files are not in force"))
             #expect(
                 loaded.serverTLS.trustRoots.map(\.fingerprint) == good.serverTLS.trustRoots.map(\.fingerprint))
-            // What of it is good all the same counts: here a list that another file of the entry holds.
+            // Nor does the entry itself wait for them.
             try node.writePeers(isAuthorised: false)
             #expect(refusal(peer, try node.reload(loaded)) == .notAuthorised, "\(what)")
             #expect(throws: ConfigurationError.self, "\(what)") { try node.start() }
