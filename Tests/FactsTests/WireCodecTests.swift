@@ -421,7 +421,8 @@ private func request(object: String) -> String {
         }
         let ceiling = FactLimits.objectBytesCeiling
         let good = #"{"fact":{"object":{"b":1}}}"#
-        let batch = try WireCodec.decodeAppendFacts(Array(#"{"facts":[\#(grown(ceiling / 22 + 1)),\#(good)]}"#.utf8), .json)
+        let mixed = #"{"facts":[\#(grown(ceiling / 22 + 1)),\#(good)]}"#
+        let batch = try WireCodec.decodeAppendFacts(Array(mixed.utf8), .json)
         guard case .refusedObject(let error) = try batch.fact(at: 0).body else {
             Issue.record("\(ceiling) bytes and more were kept")
             return
@@ -472,7 +473,8 @@ private func request(object: String) -> String {
             }
             #expect(error.kind == .tooLong)
         }
-        guard case .canonicalObject = try body(field(6, Array(repeating: number, count: count - 1).flatMap { $0 })) else {
+        let shorter = field(6, Array(repeating: number, count: count - 1).flatMap { $0 })
+        guard case .canonicalObject = try body(shorter) else {
             Issue.record("a value below the limit was refused")
             return
         }

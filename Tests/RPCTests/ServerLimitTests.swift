@@ -104,7 +104,8 @@ extension ServerTests {
 
         /// Killed, a client ends its connection without a TLS close: what its half body held is
         /// free at once.
-        @Test("gateway decision 42: what is neither facts nor an object has 64 KiB at most", arguments: ["--http1.1", "--http2"])
+        @Test("gateway decision 42: what is neither facts nor an object has 64 KiB at most",
+            arguments: ["--http1.1", "--http2"])
         func smallBodies(_ http: String) async throws {
             try await ServerBench.with { bench in
                 let limit = ServerRequest.smallBodyBytes
