@@ -14,7 +14,7 @@ import Testing
 
         deinit { try? FileManager.default.removeItem(atPath: directory) }
 
-        func state(staleLists: Int = 0) -> CertificateFileState {
+        func state(staleLists: Set<[UInt8]> = []) -> CertificateFileState {
             CertificateFileState(
                 ["a", "b"].map { "\(directory)/\($0)" }, staleLists: staleLists)
         }
@@ -42,8 +42,11 @@ import Testing
         #expect(machine.reloaded(failure: nil, atMilliseconds: 2 * quiet + 1) == .none)
         #expect(machine.look(files.state(), atMilliseconds: 9 * quiet) == .none)
         // Nobody changes a file when a CRL has had its time.
-        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 10 * quiet) == .none)
-        #expect(machine.look(files.state(staleLists: 1), atMilliseconds: 11 * quiet) == .reload)
+        #expect(machine.look(files.state(staleLists: [[1]]), atMilliseconds: 10 * quiet) == .none)
+        #expect(machine.look(files.state(staleLists: [[1]]), atMilliseconds: 11 * quiet) == .reload)
+        // And another one in its place is another change.
+        #expect(machine.look(files.state(staleLists: [[2]]), atMilliseconds: 12 * quiet) == .none)
+        #expect(machine.look(files.state(staleLists: [[2]]), atMilliseconds: 13 * quiet) == .reload)
     }
 
     @Test("gateway decision 40: a change is read soon enough for a revoked caller to be gone within 2 s")

@@ -292,4 +292,19 @@ import Testing
         #expect(stale.first?.metadata["alert"] == "CrlStale")
         #expect(others.count == 1 && others[0].message.contains("x.crl is not in force"))
     }
+
+    @Test("gateway decision 39: what was said of a CRL is not said again with every look at its files")
+    func aWarningIsWrittenOnce() throws {
+        let node = try Node()
+        try node.put(try node.plant.revoke(serials: [], previous: nil, days: 1).pem, "plant-b-ca.crl")
+        let configuration = try node.load()
+        let before = try NodeCredentials.load(configuration, atSeconds: node.now + 2 * 86_400)
+        try node.put(try CertificateAuthority.make(name: "other").revoke(serials: [], previous: nil).pem, "x.crl")
+        let lines = Lines()
+        // A moment later by the clock, which its sentences name.
+        try NodeCredentials.load(configuration, atSeconds: node.now + 2 * 86_400 + 30)
+            .warn(Logger(label: "test") { _ in Handler(lines: lines) }, except: before.warningSubjects)
+        let told = lines.all.withLock { $0.map(\.message) }
+        #expect(told.count == 1 && told[0].contains("x.crl is not in force"))
+    }
 }

@@ -29,9 +29,17 @@ package struct NodeCredentials: Sendable {
     /// What `serve` says at start and `cert status` shows; nothing that keeps a node from working.
     package let warnings: [String]
 
+    /// What the warnings are about: they say at which time they were given, too.
+    var warningSubjects: Set<String> { Set(warnings.map(Self.subject)) }
+
+    private static func subject(_ warning: String) -> String {
+        warning.split(separator: ", this clock says", maxSplits: 1).first.map(String.init) ?? warning
+    }
+
     /// Writes the warnings to a log.
-    package func warn(_ logger: Logger) {
-        for warning in warnings {
+    /// - Parameter told: what was said already.
+    package func warn(_ logger: Logger, except told: Set<String> = []) {
+        for warning in warnings where !told.contains(Self.subject(warning)) {
             let isStale = revocation.staleWarnings.contains(warning)
             logger.warning("\(warning)", metadata: isStale ? ["event": "crl_stale", "alert": "CrlStale"] : nil)
         }
@@ -68,7 +76,7 @@ package struct NodeCredentials: Sendable {
         _ configuration: NodeConfiguration, generation: UInt64, replacing replaced: NodeCredentials?,
         atSeconds now: Int64 = Int64(time(nil))
     ) throws(ConfigurationError) -> NodeCredentials {
-        let seen = CertificateFileState(watchedFiles(configuration), staleLists: 0)
+        let seen = CertificateFileState(watchedFiles(configuration), staleLists: [])
         do {
             var (pair, pairProblem) = try usablePair(configuration, replacing: replaced)
             try requireAuthorities(configuration, replacing: replaced?.trust)
@@ -91,7 +99,7 @@ package struct NodeCredentials: Sendable {
                 outgoing: replaced?.outgoing ?? OutgoingClients(),
                 serverTLS: RPCServerTLS(
                     certificateChain: pair.chain, privateKey: pair.keyPEM, trustRoots: anchors.certificates),
-                fileState: seen.with(staleLists: trust.revocation.stale(atSeconds: now).count),
+                fileState: seen.with(staleLists: trust.revocation.staleFingerprints(atSeconds: now)),
                 anchors: anchors, isAnchored: check.isAnchored(anchors),
                 withheld: WithheldFiles(pair: pairProblem, trusts: trust.withheld),
                 warnings: check.warnings(anchors: anchors) + trust.revocation.warnings)

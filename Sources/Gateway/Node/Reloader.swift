@@ -42,6 +42,8 @@ actor Reloader {
     private var unfinishedPeers: Set<String> = []
     /// Peers whose clients do not yet all have the certificates in force.
     private var unrenewedPeers: Set<String> = []
+    /// What the warnings that were written last are about.
+    private var toldWarnings: Set<String>
     /// Why the CRLs in force are not kept for the next start; nil when they are.
     private var keepingProblem: String?
     private var isApplying = false
@@ -71,6 +73,7 @@ actor Reloader {
         self.connect = connect
         self.opened = opened
         toldLogs = Set(logs.all.map(\.name))
+        toldWarnings = credentials.warningSubjects
     }
 
     /// What is read again.
@@ -100,9 +103,9 @@ actor Reloader {
         fileprivate var shortfall: NodeError?
     }
 
-    /// How many CRLs in force have had their time.
-    var staleLists: Int {
-        credentials.revocation.stale(atSeconds: GatewayNode.nowMilliseconds() / 1_000).count
+    /// The SHA-256 of the CRLs in force that have had their time.
+    var staleLists: Set<[UInt8]> {
+        credentials.revocation.staleFingerprints(atSeconds: GatewayNode.nowMilliseconds() / 1_000)
     }
 
     /// Reads the files again.
@@ -218,8 +221,9 @@ actor Reloader {
         if let tls = prepared.serverTLS { server?.adopt(tls) }
         for refusal in prepared.reverification.refusals { server?.tell(refusal) }
         server?.closeRefused()
-        await keepRevocations()
-        prepared.credentials.warn(logger)
+        // Files that cannot be used are read again and again: what there was to say of the others was said.
+        prepared.credentials.warn(logger, except: scope == .configuration ? [] : toldWarnings)
+        toldWarnings = prepared.credentials.warningSubjects
         for case .peer(let id) in entriesChanged { unfinishedPeers.insert(id) }
         // Our own certificate is another one: whom we call is to see it.
         let isOwnChanged = trustBefore.own != trustNow.own
@@ -229,10 +233,12 @@ actor Reloader {
         {
             unrenewedPeers.insert(peer.id)
         }
+        let shortfall = await follow(prepared, scope, inForce.outgoing)
+        // Last: the disk may take its time, and nobody who is refused now is to have it.
+        await keepRevocations()
         return Applied(
             changes: prepared.changes, warnings: prepared.credentials.warnings,
-            isTrustChanged: isOwnChanged || !trustChanged.isEmpty,
-            shortfall: await follow(prepared, scope, inForce.outgoing))
+            isTrustChanged: isOwnChanged || !trustChanged.isEmpty, shortfall: shortfall)
     }
 
     /// Lets everything that calls follow what is in force. What fails is done by the next reload.
@@ -297,7 +303,7 @@ actor Reloader {
             logger.notice(
                 "the CRLs in force are kept for the next start now", metadata: ["event": "revocations_kept"])
         } catch {
-            // It is tried several times a second.
+            // It is tried every second.
             if keepingProblem == nil {
                 logger.error(
                     "the CRLs in force are not kept for the next start, it is tried again: \(error.message)",

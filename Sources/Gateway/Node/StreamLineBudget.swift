@@ -1,7 +1,7 @@
 internal import Synchronization
 
-/// How many lines of our log a source can cause: ten a minute for each stream of an origin, which are those of the
-/// configuration.
+/// How many lines of one kind a source can cause in our log: ten a minute for each stream of an origin, which are those
+/// of the configuration.
 final class StreamLineBudget: Sendable {
     private static let linesAMinute = 10
 

@@ -77,6 +77,8 @@ final class ClientCore: @unchecked Sendable {
     }
 
     private func dispatch(_ call: ClientCall) {
+        // Cancelled, or timed out, before it was sent again.
+        guard !call.isFinished else { return }
         guard !hasClosed else { return call.finish(.failure(HTTP2ClientHandler.closedByUs)) }
         if let taker = current, !unchecked.contains(ObjectIdentifier(taker)) {
             if taker.send(call) { return }
@@ -218,7 +220,8 @@ final class ClientCore: @unchecked Sendable {
             unchecked.insert(ObjectIdentifier(handler))
             check(leaf, handler)
         }
-        if current != nil || !waiting.isEmpty { connect() }
+        // Where calls wait, the end of the attempt before has begun the next.
+        if attempt == nil, current != nil || !waiting.isEmpty { connect() }
     }
 
     private func check(_ leaf: [UInt8], _ handler: HTTP2ClientHandler) {

@@ -44,6 +44,10 @@ struct RevocationFiles: Sendable {
     /// Those of them that have had their time.
     func stale(atSeconds now: Int64) -> [Entry] { entries.filter { $0.list.isStale(atSeconds: now) } }
 
+    func staleFingerprints(atSeconds now: Int64) -> Set<[UInt8]> {
+        Set(stale(atSeconds: now).map { Array($0.list.fingerprint) })
+    }
+
     /// The files that are looked at for a trust.
     static func files(_ authorityFiles: [String], _ configured: RevocationConfiguration) -> [String] {
         configured.files.isEmpty

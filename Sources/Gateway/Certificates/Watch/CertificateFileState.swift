@@ -11,11 +11,11 @@ struct CertificateFileState: Sendable, Equatable {
     }
 
     private var files: [String: File] = [:]
-    /// How many CRLs in force have had their time: nobody changes a file for that.
-    private var staleLists: Int
+    /// The SHA-256 of the CRLs in force that have had their time: nobody changes a file for that.
+    private var staleLists: Set<[UInt8]>
 
     /// Follows symbolic links, as readers do. Blocks.
-    init(_ paths: [String], staleLists: Int) {
+    init(_ paths: [String], staleLists: Set<[UInt8]>) {
         self.staleLists = staleLists
         for path in paths {
             var information = stat()
@@ -32,7 +32,7 @@ struct CertificateFileState: Sendable, Equatable {
         }
     }
 
-    func with(staleLists: Int) -> CertificateFileState {
+    func with(staleLists: Set<[UInt8]>) -> CertificateFileState {
         var state = self
         state.staleLists = staleLists
         return state

@@ -6,6 +6,8 @@ internal import Synchronization
 /// Puts changed certificates, keys, CA files and CRLs in force by itself.
 final class CertificateWatch: Sendable {
     static let intervalMilliseconds: Int64 = 200
+    /// Between two attempts to keep CRLs that could not be kept.
+    private static let keepingMilliseconds: Int64 = 1_000
 
     /// Of the files that are in force at the start.
     private let first: CertificateFileState
@@ -13,7 +15,7 @@ final class CertificateWatch: Sendable {
     private let reloader: Reloader
     private let pool: BlockingPool
     private let logger: Logger
-    private let task = Mutex<Task<Void, Never>?>(nil)
+    private let tasks = Mutex<[Task<Void, Never>]>([])
 
     init(
         _ first: CertificateFileState, live: LiveConfiguration, reloader: Reloader, pool: BlockingPool,
@@ -27,27 +29,38 @@ final class CertificateWatch: Sendable {
     }
 
     func start() {
-        task.withLock { task in
-            task = Task { [self] in
-                var machine = CertificateWatchMachine(first)
-                while !Task.isCancelled {
-                    try? await Task.sleep(for: .milliseconds(CertificateWatch.intervalMilliseconds))
-                    guard !Task.isCancelled else { continue }
-                    await reloader.keepUnkeptRevocations()
-                    guard let now = await state() else { continue }
-                    await act(machine.look(now, atMilliseconds: MonotonicClock.milliseconds), &machine)
-                }
-            }
+        tasks.withLock { tasks in
+            tasks = [
+                Task { [self] in
+                    var machine = CertificateWatchMachine(first)
+                    while await CertificateWatch.pause(CertificateWatch.intervalMilliseconds) {
+                        guard let now = await state() else { continue }
+                        await act(machine.look(now, atMilliseconds: MonotonicClock.milliseconds), &machine)
+                    }
+                },
+                // A disk that takes long to fail holds up no look.
+                Task { [self] in
+                    while await CertificateWatch.pause(CertificateWatch.keepingMilliseconds) {
+                        await reloader.keepUnkeptRevocations()
+                    }
+                },
+            ]
         }
     }
 
+    /// False when it is to end.
+    private static func pause(_ milliseconds: Int64) async -> Bool {
+        try? await Task.sleep(for: .milliseconds(milliseconds))
+        return !Task.isCancelled
+    }
+
     func stop() async {
-        let running = task.withLock { task in
-            defer { task = nil }
-            return task
+        let running = tasks.withLock { tasks in
+            defer { tasks = [] }
+            return tasks
         }
-        running?.cancel()
-        await running?.value
+        for task in running { task.cancel() }
+        for task in running { await task.value }
     }
 
     /// Nil when the disk has too much to do now.
