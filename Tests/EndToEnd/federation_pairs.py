@@ -220,6 +220,12 @@ def one_way(checks):
         run("config", "reload", "--config", pair.receiver.root)
         code, criteria = drill(pair.receiver, "plant-a", "--peer-admin", pair.source.socket)
         passes(checks, "a stream that nobody takes", criteria, "partition_recovery", "duplicate_replay")
+        file = site.directory / "source.evidence.json"
+        run("federation", "evidence", "--config", pair.source.root, "--out", file)
+        finds(checks, "doctor: that nobody takes it only the peer knows", doctor(pair.receiver, "plant-a"),
+              "the gate by which plant-a takes from us")
+        checks.equal("doctor: and a file of the peer says it", doctor(pair.receiver, "plant-a", "--evidence", file),
+                     (0, []))
 
 
 @contextlib.contextmanager

@@ -218,12 +218,13 @@ struct PreflightAndPlanTests {
     // MARK: - Diagnosis
 
     private func findings(
-        theirs: NodeEvidence? = nil, _ spoil: (inout NodeEvidence) -> Void
+        theirs: NodeEvidence? = nil, isLive: Bool = true, _ spoil: (inout NodeEvidence) -> Void
     ) -> [PeerDiagnosis] {
         var node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
         spoil(&node)
         return PeerDiagnosis.diagnose(
-            PreflightCriteria.judge(good), reach: good.reach, node: node, theirs: theirs, plan: good.plan)
+            PreflightCriteria.judge(good), reach: good.reach, node: node, theirs: theirs, isLive: isLive,
+            plan: good.plan)
     }
 
     @Test(
@@ -245,9 +246,9 @@ struct PreflightAndPlanTests {
         )
         func found(
             _ inbound: NodeEvidence.Gate.Direction, _ outbound: NodeEvidence.Gate.Direction,
-            theirs: NodeEvidence? = nil
+            theirs: NodeEvidence? = nil, isLive: Bool = true
         ) -> [PeerDiagnosis] {
-            findings(theirs: theirs) {
+            findings(theirs: theirs, isLive: isLive) {
                 $0.gates[0].mode = "autonomous"
                 $0.gates[0].inbound = inbound
                 $0.gates[0].outbound = outbound
@@ -263,10 +264,20 @@ struct PreflightAndPlanTests {
         var theirs = AcceptanceFixtures.node("plant-a", "enterprise", own: 1, received: 1)
         theirs.pulls = []
         #expect(found(open, shut, theirs: theirs) == [])
+        // So says a file of today too; one of another day, or of another zone, does not.
+        #expect(found(open, shut, theirs: theirs, isLive: false) == [])
+        var other = theirs
+        other.zone = "plant-b"
+        #expect(found(open, shut, theirs: other).count == 1)
+        other = theirs
+        other.takenAtUnixMs -= 86_400_001
+        #expect(found(open, shut, theirs: other, isLive: false).count == 1)
         theirs.gates = [AcceptanceFixtures.gate("enterprise", mode: "autonomous", isClosed: true)]
         let closed = try #require(found(open, open, theirs: theirs).first)
         #expect(closed.finding.contains("the operator of plant-a closed the gate to enterprise"))
         #expect(closed.next == "on plant-a: bsfg admin reconcile --peer enterprise")
+        // What was closed when a file was written may be open now.
+        #expect(found(open, open, theirs: theirs, isLive: false).contains { $0.finding.contains("operator") } == false)
     }
 
     @Test("A peer whose certificate we refuse is diagnosed by what is wrong with it", arguments: [
