@@ -104,6 +104,20 @@ def not_reloaded(checks):
         changed = report["preflight"]["changed_keys"]
         checks.equal("not reloaded: the report holds what the preconditions were decided from",
                      changed, ["peers.plant-a.streams"])
+        pair.ours.peers = kept
+        # What a peer is shown is what the node began with.
+        new = site.directory / "new"
+        run("cert", "issue", "--ca", site.authority_directory, "--identity", "enterprise-bsfg", "--address",
+            "127.0.0.1", "--out", new)
+        pair.ours.tls_options = {"certificate": str(new / "server.crt"), "key": str(new / "server.key")}
+        pair.ours.write()
+        code, criteria, _ = accept(pair.ours, "plant-a", site.directory / "moved", "--peer-admin", pair.theirs.socket)
+        checks.check(
+            "another certificate in the files, and no restart: it is not what is accepted",
+            code == 1 and set(failed(criteria)) == {"certificate", "configuration"}
+            and "the running node shows" in criteria["certificate"]["sentence"]
+            and "tls.certificate" in criteria["configuration"]["sentence"], failed(criteria))
+        pair.ours.tls_options = {}
         # The other way round: the file is right, and what runs is wrong.
         pair.ours.peers = [{**kept[0], "endpoint": "127.0.0.1:1"}, *kept[1:]]
         pair.ours.write()
