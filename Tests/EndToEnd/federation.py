@@ -54,13 +54,13 @@ class Pair:
             "power_measured", "--object", '{"value":1}', "--to", node.zone, "--id",
             f"{node.zone}-{name}", *arguments)
 
-    def append_with_artifact(self, node):
+    def append_with_artifact(self, node, name="with-artifact"):
         """A fact that refers to a file of the node."""
         file = self.site.directory / f"{node.zone}.json"
         file.write_text('{"batch":1}')
         reference = json.loads(
-            run("artifact", "put", file, f"{node.zone}/{BUCKET}/2025/batch.json", "--config", node.root))
-        self.refer(node, "with-artifact", reference)
+            run("artifact", "put", file, f"{node.zone}/{BUCKET}/2025/{name}.json", "--config", node.root))
+        self.refer(node, name, reference)
 
     def refer(self, node, name, reference):
         run("fact", "append", "--config", node.root, input=json.dumps({
