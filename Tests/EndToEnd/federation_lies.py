@@ -14,6 +14,8 @@ import lying_peer
 from federation import Pair, fails
 from support import PATIENCE, Site, UnixConnection, main, wait_until
 
+from protobuf_fields import message  # of Tests/Interop, where support leads
+
 # What a lie keeps from happening is waited for this long; everything else has to happen in it.
 PATIENCE_SECONDS = 10
 LIST_GATES = "/bsfg.admin.v1.FederationAdministration/ListGates"
@@ -64,7 +66,9 @@ def real(checks, pair):
         {"stream:facts.operational/enterprise": "refused", "stream:facts.secret/plant-a": "refused"})
     for what, lie in (
             ("serves a real ungranted stream", lying_peer.serves("facts.secret")),
-            ("serves facts without a grant", lying_peer.serves_facts_of("enterprise/facts.secret/plant-a"))):
+            ("serves facts without a grant", lying_peer.serves_facts_of("enterprise/facts.secret/plant-a")),
+            ("serves a large fact without a grant",
+             lying_peer.serves_facts_of("enterprise/facts.secret/plant-a", message([(5, bytes(300 << 10))])))):
         with lying(pair, pair.theirs, pair.ours, lie):
             fails(checks, pair, what, "authorization", "did not refuse stream:facts.secret/plant-a")
         settled(pair)

@@ -104,6 +104,20 @@ def not_reloaded(checks):
         changed = report["preflight"]["changed_keys"]
         checks.equal("not reloaded: the report holds what the preconditions were decided from",
                      changed, ["peers.plant-a.streams"])
+        pair.ours.peers = kept
+        # What a peer is shown is what the node began with.
+        new = site.directory / "new"
+        run("cert", "issue", "--ca", site.authority_directory, "--identity", "enterprise-bsfg", "--address",
+            "127.0.0.1", "--out", new)
+        pair.ours.tls_options = {"certificate": str(new / "server.crt"), "key": str(new / "server.key")}
+        pair.ours.write()
+        code, criteria, _ = accept(pair.ours, "plant-a", site.directory / "moved", "--peer-admin", pair.theirs.socket)
+        checks.check(
+            "another certificate in the files, and no restart: it is not what is accepted",
+            code == 1 and set(failed(criteria)) == {"certificate", "configuration"}
+            and "the running node shows" in criteria["certificate"]["sentence"]
+            and "tls.certificate" in criteria["configuration"]["sentence"], failed(criteria))
+        pair.ours.tls_options = {}
         # The other way round: the file is right, and what runs is wrong.
         pair.ours.peers = [{**kept[0], "endpoint": "127.0.0.1:1"}, *kept[1:]]
         pair.ours.write()
@@ -220,6 +234,12 @@ def one_way(checks):
         run("config", "reload", "--config", pair.receiver.root)
         code, criteria = drill(pair.receiver, "plant-a", "--peer-admin", pair.source.socket)
         passes(checks, "a stream that nobody takes", criteria, "partition_recovery", "duplicate_replay")
+        file = site.directory / "source.evidence.json"
+        run("federation", "evidence", "--config", pair.source.root, "--out", file)
+        finds(checks, "doctor: that nobody takes it only the peer knows", doctor(pair.receiver, "plant-a"),
+              "the gate by which plant-a takes from us")
+        checks.equal("doctor: and a file of the peer says it", doctor(pair.receiver, "plant-a", "--evidence", file),
+                     (0, []))
 
 
 @contextlib.contextmanager
@@ -272,6 +292,50 @@ def working(checks):
         checks.check("working pair: both went on the whole time", not failures and min(grown) > 500, (failures, grown))
 
 
+@contextlib.contextmanager
+def putting(pair, node):
+    """One artifact after the other, each with a fact that refers to it."""
+    over, failures = threading.Event(), []
+
+    def put():
+        number = 0
+        while not over.is_set():
+            number += 1
+            try:
+                pair.append_with_artifact(node, f"goes-on-{number}")
+            except Exception as error:  # whatever it is: shown at the end
+                failures.append(str(error))
+                return
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        over.set()
+        thread.join()
+
+
+def working_artifacts(checks):
+    """A source that goes on putting artifacts is accepted too: what was there is waited for, and no more."""
+    with Site() as site:
+        pair = Pair(site)
+        wait_until("both pulling", lambda: pair.ours.pull_status("plant-a")["state"] == "pulling"
+                   and pair.theirs.pull_status("enterprise")["state"] == "pulling")
+        with putting(pair, pair.theirs) as failures:
+            for turn in range(2):
+                code, criteria, report = accept(
+                    pair.ours, "plant-a", site.directory / f"putting{turn}", "--peer-admin", pair.theirs.socket,
+                    *pair.with_unlisted)
+                checks.equal(f"artifacts go on, {turn + 1}: accepted", (code, failed(criteria)), (0, {}))
+                passes(checks, f"artifacts go on, {turn + 1}", criteria, "artifacts", "cursor")
+                counts = {(each["zone"], each.get("peer")): each["count"]
+                          for each in report["evidence"]["ours_after"]["stored_artifacts"]}
+                checks.check(f"artifacts go on, {turn + 1}: they are the peer's that delivered them",
+                             counts.get(("plant-a", "plant-a"), 0) > 2, counts)
+        checks.equal("artifacts go on: to the end", failures, [])
+
+
 def late(checks):
     """A pull that began far behind its source's beginning."""
     with Site() as site:
@@ -305,7 +369,9 @@ def nowhere_to_write(checks):
                      code == 1 and "file" in errors and pair.source.head() == head, (code, errors))
 
 
-PARTS = [not_reloaded, peers_gate, certificates, interrupted, contents, one_way, working, late, nowhere_to_write]
+PARTS = [
+    not_reloaded, peers_gate, certificates, interrupted, contents, one_way, working, working_artifacts, late,
+    nowhere_to_write]
 
 
 def test(checks, only):

@@ -218,11 +218,13 @@ def serves(stream):
     return lie
 
 
-def serves_facts_of(consumer):
+def serves_facts_of(consumer, entry=b""):
     """Refuses the cursor, and serves pages to whoever names it."""
+    page = message([(1, entry)] if entry else []) + message([(2, 0), (3, 1)])
+
     def lie(path, body, tell):
         if path == BOUNDARY + "FetchFacts" and field(fields(body), 1, b"") == consumer.encode():
-            return 200, "application/proto", message([(2, 0), (3, 1)])
+            return 200, "application/proto", page
         return None
 
     return lie

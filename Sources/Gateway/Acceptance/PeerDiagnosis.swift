@@ -7,10 +7,12 @@ package struct PeerDiagnosis: Sendable, Equatable {
     package var next: String
 
     /// Everything that is wrong, the nearest cause first: what comes later is often its consequence.
-    /// - Parameter theirs: what the peer says of itself now; nil where that is not known.
+    /// - Parameters:
+    ///   - theirs: what the peer says of itself; nil where that is not known.
+    ///   - isLive: whether it says so now, and not in a file: what an operator closed then may be open now.
     package static func diagnose(
-        _ preflight: [Criterion], reach: PeerReach?, node: NodeEvidence?, theirs: NodeEvidence? = nil,
-        plan: FederationPlan
+        _ preflight: [Criterion], reach: PeerReach?, node: NodeEvidence?, theirs told: NodeEvidence? = nil,
+        isLive: Bool = true, plan: FederationPlan
     ) -> [PeerDiagnosis] {
         var found = preflight.filter { $0.verdict == .failed && $0.name != "endpoint" }.map {
             PeerDiagnosis(
@@ -33,13 +35,17 @@ package struct PeerDiagnosis: Sendable, Equatable {
                     next: problem.remedy))
         }
         guard let node else { return found }
+        let theirs = told.flatMap { told in
+            told.zone.utf8.elementsEqual(plan.peer.utf8)
+                && (isLive || told.isOfNow(atMilliseconds: node.takenAtUnixMs)) ? told : nil
+        }
         if let gate = node.gate(to: plan.peer), gate.isClosedByOperator {
             found.append(
                 PeerDiagnosis(
                     finding: "the gate to \(plan.peer) is closed: \(gate.reason)",
                     cause: "an operator closed it", next: "bsfg admin reconcile --peer \(plan.peer)"))
         }
-        if let closure = theirs?.closure(of: plan.zone) {
+        if isLive, let closure = theirs?.closure(of: plan.zone) {
             found.append(
                 PeerDiagnosis(
                     finding: closure, cause: "an operator closed it",

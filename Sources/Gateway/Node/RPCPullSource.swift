@@ -10,7 +10,7 @@ struct RPCPullSource: PullSource {
     let waitMilliseconds = 5_000
     private static let callMilliseconds = 15_000
     /// Of a page beside its entries: its position, and a gap before them.
-    private static let pageFrameBytes = 64 << 10
+    static let pageFrameBytes = 64 << 10
 
     let connection: PeerConnection
     let peer: PeerConfiguration

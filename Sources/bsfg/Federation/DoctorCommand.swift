@@ -47,7 +47,7 @@ struct DoctorPeer: AsyncParsableCommand {
         }
         let found = PeerDiagnosis.diagnose(
             PreflightCriteria.judge(evidence), reach: evidence.reach, node: evidence.node,
-            theirs: refuser.isLive ? try await refuser.seen() : nil, plan: evidence.plan)
+            theirs: refuser.isLive ? try await refuser.seen() : theirs, isLive: refuser.isLive, plan: evidence.plan)
         switch output.format {
         case .table:
             if found.isEmpty { StandardOutput.line("nothing is wrong between us and \(peer)") }

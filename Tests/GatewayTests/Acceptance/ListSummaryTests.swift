@@ -39,6 +39,44 @@ struct ListSummaryTests {
         #expect(exact.isWhole && exact.stored.first?.count == 1_000)
     }
 
+    @Test("Artifacts are their deliverer's: of the first log that is pulled and whose facts refer to them")
+    func deliverers() async throws {
+        func pull(_ peer: String, _ origin: String) -> Bsfg_Admin_V1_PullStatus {
+            var pull = Bsfg_Admin_V1_PullStatus()
+            (pull.peer, pull.stream, pull.origin) = (peer, "facts", origin)
+            return pull
+        }
+        func artifact(_ number: Int, _ state: String, _ origins: [String]) -> Bsfg_Admin_V1_ArtifactStatus {
+            var status = Self.artifact(number, state)
+            status.failures = 3
+            status.uses = origins.map { origin in
+                var use = Bsfg_Admin_V1_ArtifactUse()
+                (use.stream, use.origin) = ("facts", origin)
+                return use
+            }
+            return status
+        }
+        let all = [
+            artifact(1, "stored", ["enterprise", "idmz", "plant-a"]), artifact(2, "stored", ["plant-a"]),
+            artifact(3, "stored", ["enterprise"]), artifact(4, "missing", ["enterprise", "idmz"]),
+            artifact(5, "waiting", []), artifact(6, "missing", ["enterprise"]),
+        ]
+        let found = try await ArtifactSummary.gather(pulls: [pull("plant-b", "idmz"), pull("plant-a", "plant-a")]) {
+            (_) throws(RPCClientError) in
+            var answer = Bsfg_Admin_V1_ListArtifactsResponse()
+            answer.artifacts = all
+            return answer
+        }
+        #expect(
+            found.stored == [nil, "plant-a", "plant-b"].map {
+                NodeEvidence.StoredArtifacts(zone: "plant-a", peer: $0, count: 1)
+            })
+        let absent = found.kept.prefix(3)
+        #expect(absent.map(\.failureCount) == [3, 3, 3])
+        #expect(
+            absent.map(\.uses) == [[NodeEvidence.Artifact.Use(stream: "facts", origin: "idmz")], nil, []])
+    }
+
     @Test("More that are not here than are kept is not everything")
     func tooManyAbsent() async throws {
         let all = (0..<1_001).map { Self.artifact($0, "waiting") }
@@ -114,7 +152,9 @@ struct ListSummaryTests {
         #expect(old?.verdict == .notChecked)
         let counted = judged("artifacts") {
             $0.oursAfter?.unreadLists = []
-            $0.oursAfter?.storedArtifacts = [NodeEvidence.StoredArtifacts(zone: "plant-a", count: 2_499)]
+            $0.oursAfter?.storedArtifacts = [
+                NodeEvidence.StoredArtifacts(zone: "plant-a", peer: "plant-a", count: 2_499)
+            ]
         }
         #expect(counted?.sentence.hasPrefix("2499 artifacts") == true)
     }

@@ -72,9 +72,10 @@ struct PreflightAndPlanTests {
                 ours: side("enterprise", "plant-a"), theirs: nil, peer: "plant-a"))
         evidence.certificate = PreflightEvidence.Certificate(
             file: "server.crt", notBefore: 1_699_000_000, notAfter: 1_730_000_000,
-            usages: ["serverAuth", "clientAuth"], chainProblem: nil, revocation: .unknown("no CRL"))
+            usages: ["serverAuth", "clientAuth"], chainProblem: nil, revocation: .unknown("no CRL"), serial: "01")
         evidence.anchors = ["'ca'"]
         evidence.node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
+        evidence.node?.certificate = NodeEvidence.OwnCertificate(serial: "01", refusedFiles: "", problem: "")
         evidence.freeBytes = 100
         evidence.neededBytes = 100
         evidence.reach = AcceptanceFixtures.reach
@@ -95,6 +96,9 @@ struct PreflightAndPlanTests {
     func fails() {
         let cases: [(String, (inout PreflightEvidence) -> Void)] = [
             ("certificate", { $0.credentialsProblem = "not the key" }),
+            ("certificate", { $0.certificate?.serial = "02" }),
+            ("certificate", { $0.node?.certificate?.refusedFiles = "server.crt: not the key" }),
+            ("certificate", { $0.node?.certificate?.problem = "it was revoked" }),
             ("chain", { $0.certificate?.chainProblem = "no issuer" }),
             ("usage", { $0.certificate?.usages = ["serverAuth"] }),
             ("validity", { $0.certificate?.notAfter = 1_700_000_000 }),
@@ -129,6 +133,25 @@ struct PreflightAndPlanTests {
             let failed = PreflightCriteria.judge(evidence).filter { $0.verdict == .failed }
             #expect(failed.map(\.name) == [name])
         }
+    }
+
+    @Test("A certificate that the running node does not show is not accepted")
+    func notInForce() throws {
+        func judged(_ spoil: (inout PreflightEvidence) -> Void) throws -> Criterion {
+            var evidence = good
+            spoil(&evidence)
+            return try #require(PreflightCriteria.judge(evidence).named("certificate"))
+        }
+        let other = try judged { $0.node?.certificate?.serial = "02" }
+        #expect(other.sentence.contains("serial number 02, server.crt has 01"), "\(other.sentence)")
+        #expect(other.command == "bsfg config reload")
+        let moved = try judged {
+            $0.node?.certificate?.serial = "02"
+            $0.restartKeys = ["tls.certificate"]
+        }
+        #expect(moved.command == "bsfg config diff, then restart the node")
+        let silent = try judged { $0.node?.certificate = nil }
+        #expect(silent.verdict == .notChecked && silent.isBlocking)
     }
 
     @Test("CRLs say something of our certificate only where one is of its CA")
@@ -197,8 +220,10 @@ struct PreflightAndPlanTests {
             main: ServicesBench.main, peers: ServicesBench.peers, cursors: ServicesBench.noCursors)
         let listing = ConfigurationListing(try files.load())
         var running = listing.lines.map { NodeEvidence.Line(key: $0.key, value: $0.value) }
+        var evidence = good
         func changed() -> [String] {
-            PreflightEvidence.changedKeys(files: listing, running: running, peer: "plant-a")
+            evidence.noteChanges(files: listing, running: running)
+            return evidence.changedKeys
         }
         #expect(changed() == [])
         // The file was cut, the node still serves it; another peer's entry is none of this federation.
@@ -208,22 +233,32 @@ struct PreflightAndPlanTests {
         running[index].value = "[facts.operational, facts.secret]"
         running.append(NodeEvidence.Line(key: "cursors.facts.operational/plant-z.peer", value: "plant-z"))
         #expect(changed().sorted() == ["cursors.facts.operational/plant-z.peer", "peers.plant-a.streams"])
-        var evidence = good
-        evidence.changedKeys = changed()
         let found = try #require(PreflightCriteria.judge(evidence).named("configuration"))
         #expect(found.verdict == .failed && found.sentence.contains("peers.plant-a.streams and 1 other"))
         #expect(found.command == "bsfg config diff, then bsfg config reload")
+        // What a reload does not put in force.
+        running = listing.lines.map { NodeEvidence.Line(key: $0.key, value: $0.value) }
+        for key in ["zone", "identity", "tls.certificate", "tls.key", "zones"] {
+            let index = try #require(running.firstIndex { $0.key == key })
+            running[index].value = "another"
+        }
+        running.append(NodeEvidence.Line(key: "artifacts.capacity", value: "another"))
+        let keys = ["artifacts.capacity", "identity", "tls.certificate", "tls.key", "zone"]
+        #expect(changed().filter { !$0.hasPrefix("artifacts.") || $0 == keys[0] }.sorted() == keys)
+        let fixed = try #require(PreflightCriteria.judge(evidence).named("configuration"))
+        #expect(fixed.verdict == .failed && fixed.command?.contains("restart the node") == true)
     }
 
     // MARK: - Diagnosis
 
     private func findings(
-        theirs: NodeEvidence? = nil, _ spoil: (inout NodeEvidence) -> Void
+        theirs: NodeEvidence? = nil, isLive: Bool = true, _ spoil: (inout NodeEvidence) -> Void
     ) -> [PeerDiagnosis] {
         var node = AcceptanceFixtures.node("enterprise", "plant-a", own: 1, received: 1)
         spoil(&node)
         return PeerDiagnosis.diagnose(
-            PreflightCriteria.judge(good), reach: good.reach, node: node, theirs: theirs, plan: good.plan)
+            PreflightCriteria.judge(good), reach: good.reach, node: node, theirs: theirs, isLive: isLive,
+            plan: good.plan)
     }
 
     @Test(
@@ -245,9 +280,9 @@ struct PreflightAndPlanTests {
         )
         func found(
             _ inbound: NodeEvidence.Gate.Direction, _ outbound: NodeEvidence.Gate.Direction,
-            theirs: NodeEvidence? = nil
+            theirs: NodeEvidence? = nil, isLive: Bool = true
         ) -> [PeerDiagnosis] {
-            findings(theirs: theirs) {
+            findings(theirs: theirs, isLive: isLive) {
                 $0.gates[0].mode = "autonomous"
                 $0.gates[0].inbound = inbound
                 $0.gates[0].outbound = outbound
@@ -263,10 +298,20 @@ struct PreflightAndPlanTests {
         var theirs = AcceptanceFixtures.node("plant-a", "enterprise", own: 1, received: 1)
         theirs.pulls = []
         #expect(found(open, shut, theirs: theirs) == [])
+        // So says a file of today too; one of another day, or of another zone, does not.
+        #expect(found(open, shut, theirs: theirs, isLive: false) == [])
+        var other = theirs
+        other.zone = "plant-b"
+        #expect(found(open, shut, theirs: other).count == 1)
+        other = theirs
+        other.takenAtUnixMs -= 86_400_001
+        #expect(found(open, shut, theirs: other, isLive: false).count == 1)
         theirs.gates = [AcceptanceFixtures.gate("enterprise", mode: "autonomous", isClosed: true)]
         let closed = try #require(found(open, open, theirs: theirs).first)
         #expect(closed.finding.contains("the operator of plant-a closed the gate to enterprise"))
         #expect(closed.next == "on plant-a: bsfg admin reconcile --peer enterprise")
+        // What was closed when a file was written may be open now.
+        #expect(found(open, open, theirs: theirs, isLive: false).contains { $0.finding.contains("operator") } == false)
     }
 
     @Test("A peer whose certificate we refuse is diagnosed by what is wrong with it", arguments: [

@@ -34,6 +34,41 @@ struct SettlementTests {
         #expect(!Settlement.isSettled(ours: ours, theirs: nil, peer: "plant-a", upTo: ownHeads))
     }
 
+    @Test("The last look waits for the artifacts of this pair that were on their way, and for none that came later")
+    func lastLook() throws {
+        func artifact(_ zone: String, _ key: Int, _ state: String) -> NodeEvidence.Artifact {
+            NodeEvidence.Artifact(zone: zone, name: "batch-files/\(key)", state: state)
+        }
+        var (ours, theirs) = (
+            Fixtures.node("enterprise", "plant-a", own: 10, received: 4),
+            Fixtures.node("plant-a", "enterprise", own: 5, received: 10)
+        )
+        let heads = Settlement.Heads(ours: ours, theirs: theirs, peer: "plant-a")
+        var last = LastLook()
+        func isDone() -> Bool { last.isDone(ours: ours, theirs: theirs, peer: "plant-a", upTo: heads) }
+        ours.artifacts = [artifact("plant-a", 1, "fetching"), artifact("plant-b", 1, "waiting")]
+        #expect(!isDone())
+        #expect(last.unsettled?.contains("not at the source's head") == true && last.awaited == nil)
+        ours = Fixtures.node("enterprise", "plant-a", own: 10, received: 5)
+        theirs.readers[0].nextOffset = 5
+        ours.artifacts = [artifact("plant-a", 1, "fetching"), artifact("plant-b", 1, "waiting")]
+        theirs.artifacts = [artifact("enterprise", 2, "waiting")]
+        #expect(!isDone())
+        #expect(last.unsettled == nil && last.awaited?.count == 2)
+        ours.artifacts = [artifact("plant-a", 1, "missing"), artifact("plant-a", 3, "waiting")]
+        #expect(!isDone())
+        theirs.artifacts = [artifact("enterprise", 2, "missing"), artifact("enterprise", 4, "fetching")]
+        #expect(isDone())
+        // A missing one is asked for again: what comes of that is waited for.
+        ours.artifacts[0].state = "fetching"
+        #expect(!isDone())
+        ours.artifacts[0].state = "stored"
+        #expect(isDone())
+        ours.gates[0].mode = "autonomous"
+        #expect(!isDone())
+        #expect(last.unsettled == "the gate of enterprise to plant-a is autonomous")
+    }
+
     @Test("A working pair's cursors are compared with what was there when the drill was over")
     func workingPair() {
         func judged(_ spoil: (inout AcceptanceEvidence) -> Void) -> Criterion? {
@@ -48,6 +83,8 @@ struct SettlementTests {
             return HandoffCriteria.judge(evidence).named("cursor")
         }
         #expect(judged { _ in }?.verdict == .passed)
+        let unsettled = judged { $0.unsettledAtEnd = "one is behind" }
+        #expect(unsettled?.verdict == .notChecked && unsettled?.sentence.contains("one is behind") == true)
         for spoil: (inout AcceptanceEvidence) -> Void in [
             { $0.theirsAfter?.readers[0].nextOffset = 7 }, { $0.theirsAfter?.readers[0].nextOffset = 21 },
             { $0.oursAfter?.readers[0].nextOffset = 12 }, { $0.oursAfter?.readers[0].nextOffset = 18 },

@@ -25,6 +25,12 @@ extension HandoffCriteria {
             return open(
                 name, "nothing of \(flow.name) was stored and confirmed yet", "append a fact there and accept again")
         }
+        // Within what came meanwhile a cursor may lag, but only where both then agreed on what there was before.
+        if let unsettled = evidence.unsettledAtEnd {
+            return open(
+                name, "the two did not agree when they were looked at last: \(unsettled)",
+                "bsfg cursor query --peer \(evidence.peer), then accept again")
+        }
         if let flow = evidence.flows.first(where: { !isComparable($0) }) {
             return open(
                 name, "the cursor of \(flow.name) was not compared: its source still has something to tell",

@@ -7,12 +7,17 @@ extension HandoffCriteria {
             return .notChecked(
                 name, Self.section, "neither side grants artifacts to the other", required: false)
         }
-        let foreign = foreignArtifacts
-        let lost = foreign.first { $0.artifact.state == "missing" || $0.isWithheldAgainstGrant }
-        if let lost {
+        let all = foreignArtifacts
+        let (foreign, earlier) = (all.filter(\.isOfNow), all.filter { !$0.isOfNow })
+        if let lost = foreign.first(where: \.isLost) {
             return failed(
                 name, "\(lost.name), to which a received fact refers, is \(lost.artifact.state)",
                 "bsfg artifact pending")
+        }
+        if let relayed = foreign.first(where: { $0.artifact.state == "missing" }) {
+            return open(
+                name, "\(relayed.name) is missing; \(relayed.source) relays the facts that refer to it, and was not "
+                    + "seen to hold it", "bsfg artifact pending, on \(relayed.source)")
         }
         if let withheld = foreign.first(where: { $0.artifact.state == "not_granted" && $0.isGranted == nil }) {
             return open(
@@ -20,24 +25,31 @@ extension HandoffCriteria {
                 "--peer-admin SOCKET, or --evidence FILE")
         }
         let wanted = foreign.filter { $0.artifact.state != "not_granted" }
-        if let waiting = wanted.first(where: { $0.artifact.state != "stored" }) {
+        if let waiting = wanted.first(where: { $0.artifact.state != "stored" && $0.isAwaited }) {
             return open(
                 name, "\(waiting.name) is \(waiting.artifact.state)", "bsfg artifact pending")
         }
-        if let (holder, _) = holders.first(where: { !$0.holder.hasWhole(.artifacts) }) {
+        if let absent = earlier.first(where: { $0.artifact.state != "stored" && !$0.isKept }) {
             return open(
-                name, "\(holder.zone) has more artifacts than were looked at; nothing says that all are here",
-                "bsfg artifact pending, on \(holder.zone)")
+                name, "\(absent.name) was \(absent.artifact.state) when the file of \(evidence.peer) was written",
+                "--peer-admin SOCKET, or a newer --evidence FILE")
         }
-        let storedCount = holders.reduce(UInt64(0)) { sum, pair in
-            origins(pair.holder, pair.source).reduce(sum) { $0 &+ pair.holder.storedCount(of: $1) }
+        if let holding = holdings.first(where: { !$0.holder.hasWhole(.artifacts) }) {
+            return open(
+                name,
+                "\(holding.holder.zone) has more artifacts than were looked at; nothing says that all are here",
+                "bsfg artifact pending, on \(holding.holder.zone)")
+        }
+        let storedCount = holdings.filter(\.isOfNow).reduce(UInt64(0)) {
+            $0 &+ $1.holder.storedCount(from: $1.source)
         }
         let withheldCount = foreign.count - wanted.count
         let withheld =
             withheldCount > 0 ? "; \(withheldCount) more are of buckets that their source does not grant" : ""
         guard storedCount > 0 else {
             return .notChecked(
-                name, Self.section, "no received fact refers to an artifact that is granted\(withheld)",
+                name, Self.section, "no received fact was seen to refer to an artifact that is granted\(withheld)"
+                    + (earlier.isEmpty ? "" : "; what a file of \(evidence.peer) says was so when it was written"),
                 required: isEnabled)
         }
         return passed(
@@ -51,39 +63,65 @@ extension HandoffCriteria {
         var source: String
         /// Whether its source grants the bucket and the zone of it; nil where the grants were not seen.
         var isGranted: Bool?
+        /// Whether its receiver said so in this run.
+        var isOfNow: Bool
+        /// Whether its source has it, as far as the source was seen now; its own it has to have.
+        var isAtSource: Bool
+        /// Whether it is among what was waited for; producers go on.
+        var isAwaited: Bool
 
         var name: String { "\(artifact.zone)/\(artifact.name)" }
 
         /// What a source does not grant it keeps on purpose.
-        var isWithheldAgainstGrant: Bool { artifact.state == "not_granted" && isGranted == true }
+        var isKept: Bool { artifact.state == "not_granted" && isGranted == false }
+
+        /// A relay that does not hold what it relays facts of has lost nothing.
+        var isLost: Bool {
+            artifact.state == "missing" && isAtSource || artifact.state == "not_granted" && isGranted == true
+        }
     }
 
     /// Who has received facts of whom.
-    private var holders: [(holder: NodeEvidence, source: String)] {
-        [(evidence.latestOurs, evidence.peer)] + (evidence.latestTheirs.map { [($0, evidence.ours.zone)] } ?? [])
+    private struct Holding {
+        var holder: NodeEvidence
+        var source: String
+        /// The source by itself, where it was asked in this run.
+        var sourceNode: NodeEvidence?
+        /// Whether the holder said so in this run, and not in a file of another moment.
+        var isOfNow = true
     }
 
-    /// The zones whose facts come from a source, its own and those that it relays: so do their artifacts.
-    private func origins(_ holder: NodeEvidence, _ source: String) -> [String] {
-        Set(holder.pulls(from: source).map(\.origin)).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    private var holdings: [Holding] {
+        let ours = Holding(
+            holder: evidence.latestOurs, source: evidence.peer, sourceNode: evidence.theirsAfter)
+        guard let theirs = evidence.latestTheirs else { return [ours] }
+        return [
+            ours,
+            Holding(
+                holder: theirs, source: evidence.ours.zone, sourceNode: evidence.latestOurs,
+                isOfNow: evidence.theirsAfter != nil),
+        ]
     }
 
     private var foreignArtifacts: [ForeignArtifact] {
-        holders.flatMap { holder, source in
-            let zones = origins(holder, source)
+        let awaited = evidence.awaitedArtifacts.map { Set($0) }
+        return holdings.flatMap { holding in
+            let (holder, source) = (holding.holder, holding.source)
             let grant = evidence.plan.grants.first {
                 $0.from.utf8.elementsEqual(source.utf8) && $0.to.utf8.elementsEqual(holder.zone.utf8)
             }
-            return holder.artifacts.filter { artifact in
-                zones.contains { $0.utf8.elementsEqual(artifact.zone.utf8) }
-            }.map { artifact in
+            return holder.artifacts.filter { holder.isFetched($0, from: source) }.map { artifact in
                 let bucket = artifact.name.utf8.prefix { $0 != UInt8(ascii: "/") }
+                let name = AwaitedArtifact(receiver: holder.zone, zone: artifact.zone, name: artifact.name)
                 return ForeignArtifact(
                     artifact: artifact, source: source,
                     isGranted: grant.map { grant in
                         grant.isAuthorised && grant.artifacts.contains { $0.utf8.elementsEqual(bucket) }
                             && grant.origins.contains { $0.utf8.elementsEqual(artifact.zone.utf8) }
-                    })
+                    }, isOfNow: holding.isOfNow,
+                    isAtSource: artifact.zone.utf8.elementsEqual(source.utf8)
+                        || artifact.state == "missing" && holding.sourceNode?.holds(artifact) == true,
+                    isAwaited: awaited?.contains(name) ?? true)
             }
         }
     }
@@ -91,23 +129,32 @@ extension HandoffCriteria {
     /// Section 7.4: what is not there is asked for again and shown, and facts go on. Nothing makes one go missing here.
     var missingArtifact: Criterion {
         let (name, section) = ("missing_artifact", "7.4")
-        let missing = foreignArtifacts.first { $0.artifact.state == "missing" }
-        guard let missing, evidence.flows.allSatisfy({ $0.pull.state == "pulling" }) else {
+        let command = "bsfg artifact pending, after a fact that refers to one that is not there"
+        let missing = foreignArtifacts.filter { $0.isOfNow && $0.artifact.state == "missing" }
+        guard !missing.isEmpty, evidence.flows.allSatisfy({ $0.pull.state == "pulling" }) else {
             return .notChecked(
                 name, section, "no artifact was missing, so that nothing was seen of what happens then",
-                command: "bsfg artifact pending, after a fact that refers to one that is not there", required: false)
+                command: command, required: false)
         }
+        guard let again = missing.first(where: { $0.artifact.failureCount ?? 0 > 1 }) else {
+            return .notChecked(
+                name, section,
+                "\(missing[0].name) is missing and shown so; that it is asked for again was not seen yet",
+                command: command, required: false)
+        }
+        let count = again.artifact.failureCount ?? 0
         return .passed(
-            name, section, "\(missing.name) is missing and shown so, it is asked for again, and every pull goes on",
+            name, section,
+            "\(again.name) is missing and shown so, it was asked for \(count) times, and every pull goes on",
             required: false)
     }
 
     /// Section 6.6: facts come without notices too, a little later.
     var notices: Criterion {
         let (name, section) = ("notices", "6.6")
-        let senders = holders.filter { holder, other in
-            holder.configuration.contains {
-                $0.key.utf8.elementsEqual("peers.\(other).notify".utf8) && $0.value == "true"
+        let senders = holdings.filter { holding in
+            holding.holder.configuration.contains {
+                $0.key.utf8.elementsEqual("peers.\(holding.source).notify".utf8) && $0.value == "true"
             }
         }.map(\.holder.zone)
         guard !senders.isEmpty else {

@@ -30,7 +30,37 @@ package struct PreflightCriteria {
         if let problem = evidence.credentialsProblem {
             return .failed("certificate", "3.1", problem, command: evidence.credentialsCommand)
         }
+        if let node = evidence.node, let difference = difference(from: node) { return difference }
         return .passed("certificate", "3.1", "certificate, key and identity belong together")
+    }
+
+    /// What is judged lies in the files, and what a peer is shown is the running node's.
+    private func difference(from node: NodeEvidence) -> Criterion? {
+        let (name, section) = ("certificate", "3.1")
+        guard let shown = node.certificate else {
+            return .notChecked(
+                name, section, "the running node does not say which certificate it shows", command: "bsfg status")
+        }
+        let isOfRestart = evidence.restartKeys.contains { $0.utf8.starts(with: "tls.".utf8) }
+        let reload = isOfRestart ? "bsfg config diff, then restart the node" : "bsfg config reload"
+        let refused = shown.refusedFiles.isEmpty ? "" : "; it does not use what lies there: \(shown.refusedFiles)"
+        if let certificate = evidence.certificate, !certificate.serial.utf8.elementsEqual(shown.serial.utf8) {
+            return .failed(
+                name, section,
+                "the running node shows the certificate with the serial number \(shown.serial), \(certificate.file) "
+                    + "has \(certificate.serial): what is accepted is what runs\(refused)", command: reload)
+        }
+        if !shown.refusedFiles.isEmpty {
+            return .failed(
+                name, section, "not all that lies in the certificate files is in force: \(shown.refusedFiles)",
+                command: "put right what it names, then \(reload)")
+        }
+        if !shown.problem.isEmpty {
+            return .failed(
+                name, section, "others refuse the certificate that the running node shows: \(shown.problem)",
+                command: evidence.renewalCommand)
+        }
+        return nil
     }
 
     private var chain: Criterion {
@@ -150,7 +180,9 @@ package struct PreflightCriteria {
                 "the files say another thing than the running node, of \(key)"
                     + (others > 0 ? " and \(others) other keys" : "")
                     + ": what is accepted is what runs",
-                command: "bsfg config diff, then bsfg config reload")
+                command: evidence.restartKeys.isEmpty
+                    ? "bsfg config diff, then bsfg config reload"
+                    : "bsfg config diff, then restart the node, or take back what it shows")
         }
         let own = evidence.plan.problems.first { $0.zone.utf8.elementsEqual(evidence.plan.zone.utf8) }
         if let own {

@@ -16,6 +16,10 @@ package struct AcceptanceEvidence: Sendable, Codable, Equatable {
     /// After all drills.
     package var oursAfter: NodeEvidence?
     package var theirsAfter: NodeEvidence?
+    /// What was open between the two in the last look, artifacts aside, in words; nil where nothing was.
+    package var unsettledAtEnd: String?
+    /// What was not here yet when the facts of that look's beginning had come; nil where it did not come to that.
+    package var awaitedArtifacts: [AwaitedArtifact]?
 
     package init(
         peer: String, plan: FederationPlan, ours: NodeEvidence, theirs: NodeEvidence?,

@@ -29,12 +29,33 @@ enum PagedList {
 struct ArtifactSummary {
     private var absent: [NodeEvidence.Artifact] = []
     private var present: [NodeEvidence.Artifact] = []
-    private var counts: [String: UInt64] = [:]
+    /// By zone, and by the peer that delivers the facts that refer to them.
+    private var counts: [Stored: UInt64] = [:]
+    private var deliverers: [Log: String] = [:]
     private var readToEnd = true
     private var isOverflowing = false
 
-    static func gather(_ client: AdminClient) async throws(RPCClientError) -> ArtifactSummary {
-        try await gather { (after) throws(RPCClientError) in
+    /// Of one artifact that are kept: the file of evidence has its bound.
+    private static let usesMaximum = 4
+
+    private struct Log: Hashable {
+        var stream: String
+        var origin: String
+    }
+
+    private struct Stored: Hashable {
+        var zone: String
+        var peer: String?
+    }
+
+    init(pulls: [Bsfg_Admin_V1_PullStatus] = []) {
+        for pull in pulls { deliverers[Log(stream: pull.stream, origin: pull.origin)] = pull.peer }
+    }
+
+    static func gather(
+        _ client: AdminClient, pulls: [Bsfg_Admin_V1_PullStatus]
+    ) async throws(RPCClientError) -> ArtifactSummary {
+        try await gather(pulls: pulls) { (after) throws(RPCClientError) in
             var request = Bsfg_Admin_V1_ListArtifactsRequest()
             request.after = after
             request.limit = PagedList.pageCount
@@ -43,9 +64,10 @@ struct ArtifactSummary {
     }
 
     static func gather(
+        pulls: [Bsfg_Admin_V1_PullStatus] = [],
         _ list: (_ after: String) async throws(RPCClientError) -> Bsfg_Admin_V1_ListArtifactsResponse
     ) async throws(RPCClientError) -> ArtifactSummary {
-        var summary = ArtifactSummary()
+        var summary = ArtifactSummary(pulls: pulls)
         summary.readToEnd = try await PagedList.visit({ (after) throws(RPCClientError) in
             let answer = try await list(after)
             return (answer.artifacts, answer.next)
@@ -54,11 +76,19 @@ struct ArtifactSummary {
     }
 
     private mutating func add(_ status: Bsfg_Admin_V1_ArtifactStatus) {
+        let pulled = status.uses.filter { deliverers[Log(stream: $0.stream, origin: $0.origin)] != nil }
         let artifact = NodeEvidence.Artifact(
-            zone: status.zone, name: "\(status.bucket)/\(status.key)", state: status.state)
+            zone: status.zone, name: "\(status.bucket)/\(status.key)", state: status.state,
+            uses: status.uses.isEmpty
+                ? nil
+                : pulled.prefix(Self.usesMaximum).map {
+                    NodeEvidence.Artifact.Use(stream: $0.stream, origin: $0.origin)
+                },
+            failureCount: status.failures)
         let maximum = NodeEvidence.listCountMaximum
         if status.state == "stored" {
-            counts[status.zone, default: 0] += 1
+            let peer = pulled.first.flatMap { deliverers[Log(stream: $0.stream, origin: $0.origin)] }
+            counts[Stored(zone: status.zone, peer: peer), default: 0] += 1
             if present.count < maximum { present.append(artifact) }
         } else if absent.count < maximum {
             absent.append(artifact)
@@ -72,8 +102,13 @@ struct ArtifactSummary {
     }
 
     var stored: [NodeEvidence.StoredArtifacts] {
-        counts.map { NodeEvidence.StoredArtifacts(zone: $0.key, count: $0.value) }
-            .sorted { $0.zone.utf8.lexicographicallyPrecedes($1.zone.utf8) }
+        counts.map { NodeEvidence.StoredArtifacts(zone: $0.key.zone, peer: $0.key.peer, count: $0.value) }
+            .sorted {
+                guard $0.zone.utf8.elementsEqual($1.zone.utf8) else {
+                    return $0.zone.utf8.lexicographicallyPrecedes($1.zone.utf8)
+                }
+                return ($0.peer ?? "").utf8.lexicographicallyPrecedes(($1.peer ?? "").utf8)
+            }
     }
 
     /// Whether each that is not here is among those kept.

@@ -10,7 +10,8 @@ extension NodeEvidence {
         let status = try await client.status()
         let gates = try await client.listGates().gates
         let artifacts =
-            status.hasArtifacts ? try await ArtifactSummary.gather(client) : ArtifactSummary()
+            status.hasArtifacts
+            ? try await ArtifactSummary.gather(client, pulls: status.pulls) : ArtifactSummary()
         let quarantine = try await QuarantineSummary.gather(client)
         let unread: [(List, Bool)] = [
             (.artifacts, artifacts.isWhole), (.quarantined, quarantine.isWhole),
@@ -31,7 +32,8 @@ extension NodeEvidence {
             artifacts: artifacts.kept, quarantined: quarantine.kept,
             refusals: refused, refusedCount: refused.reduce(0) { $0 &+ $1.count },
             lastRefusals: last, storedArtifacts: artifacts.stored,
-            unreadLists: unread.filter { !$0.1 }.map(\.0))
+            unreadLists: unread.filter { !$0.1 }.map(\.0),
+            certificate: status.hasCertificate ? OwnCertificate(status.certificate) : nil)
     }
 
     /// In the order of their reasons. A certificate may be refused for the same in the handshake and after it.
@@ -65,6 +67,13 @@ extension NodeEvidence.Pull {
             materialisedCount: status.materialised, redeliveredCount: status.redelivered,
             recognisedCount: status.recognised, uncomparedCount: status.uncompared,
             alteredCount: status.altered)
+    }
+}
+
+extension NodeEvidence.OwnCertificate {
+    fileprivate init(_ certificate: Bsfg_Admin_V1_NodeCertificate) {
+        self.init(
+            serial: certificate.serial, refusedFiles: certificate.refusedFiles, problem: certificate.problem)
     }
 }
 

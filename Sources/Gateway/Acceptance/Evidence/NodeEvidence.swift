@@ -77,15 +77,38 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     }
 
     package struct Artifact: Sendable, Codable, Equatable {
+        /// A log whose facts refer to it.
+        package struct Use: Sendable, Codable, Equatable {
+            package var stream: String
+            package var origin: String
+        }
+
         package var zone: String
         package var name: String
         /// As `bsfg artifact list` has it.
         package var state: String
+        /// By pulled facts, the one first by which it is fetched; not all of many. Nil where the node did not say.
+        package var uses: [Use]?
+        /// To fetch it, in a row; nil in the evidence of a release that did not say.
+        package var failureCount: UInt32?
     }
 
     package struct StoredArtifacts: Sendable, Codable, Equatable {
         package var zone: String
+        /// From whom they are fetched; nil where pulled facts do not refer to them, and in the evidence of a release
+        /// that did not say.
+        package var peer: String?
         package var count: UInt64
+    }
+
+    /// The node's own certificate, as it is in force.
+    package struct OwnCertificate: Sendable, Codable, Equatable {
+        /// In hexadecimal.
+        package var serial: String
+        /// Why not all that lies in the files is in force; empty where it is.
+        package var refusedFiles: String
+        /// Why others refuse it, as far as the node knows; empty where nothing is known.
+        package var problem: String
     }
 
     /// A list that may be longer than what is looked at.
@@ -139,10 +162,12 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
     /// The last of them, and of the calls that were denied, the oldest first: at most 256. Nil where they were
     /// not asked for, and in the evidence of a release that did not say.
     package var lastRefusals: [NodeRefusal]?
-    /// How many of each zone are here; nil in the evidence of a release that did not say.
+    /// How many of each zone and from each peer are here; nil in the evidence of a release that did not say.
     package var storedArtifacts: [StoredArtifacts]?
     /// Of which not everything was looked at; nil in the evidence of a release that did not say.
     package var unreadLists: [List]?
+    /// Nil in the evidence of a release that did not say.
+    package var certificate: OwnCertificate?
 
     package func log(stream: String, origin: String) -> Log? {
         logs.first {
@@ -195,13 +220,36 @@ package struct NodeEvidence: Sendable, Codable, Equatable {
         }
     }
 
-    /// Artifacts of a zone that facts refer to and that are here.
-    package func storedCount(of zone: String) -> UInt64 {
-        guard let storedArtifacts else {
-            return UInt64(
-                artifacts.count { $0.state == "stored" && $0.zone.utf8.elementsEqual(zone.utf8) })
+    /// Whether a peer is asked for an artifact: a node goes by the log whose facts refer to it, whatever its zone.
+    package func isFetched(_ artifact: Artifact, from peer: String) -> Bool {
+        guard let uses = artifact.uses else {
+            return pulls(from: peer).contains { $0.origin.utf8.elementsEqual(artifact.zone.utf8) }
         }
-        return storedArtifacts.first { $0.zone.utf8.elementsEqual(zone.utf8) }?.count ?? 0
+        for use in uses {
+            let pull = pulls.first {
+                $0.stream.utf8.elementsEqual(use.stream.utf8) && $0.origin.utf8.elementsEqual(use.origin.utf8)
+            }
+            if let pull { return pull.peer.utf8.elementsEqual(peer.utf8) }
+        }
+        return false
+    }
+
+    /// Artifacts that facts refer to, that a peer is asked for and that are here.
+    package func storedCount(from peer: String) -> UInt64 {
+        guard let storedArtifacts else {
+            return UInt64(artifacts.count { $0.state == "stored" && isFetched($0, from: peer) })
+        }
+        return storedArtifacts.reduce(0) { sum, stored in
+            stored.peer?.utf8.elementsEqual(peer.utf8) == true ? sum &+ stored.count : sum
+        }
+    }
+
+    /// Whether an artifact is here for others to have.
+    package func holds(_ artifact: Artifact) -> Bool {
+        artifacts.contains {
+            $0.state == "stored" && $0.zone.utf8.elementsEqual(artifact.zone.utf8)
+                && $0.name.utf8.elementsEqual(artifact.name.utf8)
+        }
     }
 }
 

@@ -8,6 +8,8 @@ package struct PreflightEvidence: Sendable, Codable, Equatable {
         /// Why it does not verify against our own anchors as a server or client; dates aside.
         package var chainProblem: String?
         package var revocation: Revocation
+        /// In hexadecimal.
+        package var serial = ""
     }
 
     /// What the CRLs that are here say of our certificate and of what issued it.
@@ -50,8 +52,11 @@ package struct PreflightEvidence: Sendable, Codable, Equatable {
     package var node: NodeEvidence?
     package var nodeProblem: String?
     package var serveCommand = ""
-    /// Keys of peers, cursors and streams that the files have otherwise than the running node.
+    /// Keys of who the node is, its certificates, its artifacts, the peer, cursors and streams that the files have
+    /// otherwise than the running node.
     package var changedKeys: [String] = []
+    /// Of those, the ones that a running node does not take.
+    package var restartKeys: [String] = []
     package var plan: FederationPlan
     /// Nil where the peer is not to be called.
     package var reach: PeerReach?
@@ -67,14 +72,17 @@ package struct PreflightEvidence: Sendable, Codable, Equatable {
 }
 
 extension PreflightEvidence {
-    /// What a reload would change of the peer's entry, of what is pulled and of the streams.
-    static func changedKeys(
-        files: ConfigurationListing, running: [NodeEvidence.Line], peer: String
-    ) -> [String] {
+    /// Notes what the files would change of who the node is, of its certificates and artifacts, of the peer's entry,
+    /// of what is pulled and of the streams.
+    mutating func noteChanges(files: ConfigurationListing, running: [NodeEvidence.Line]) {
         let lines = running.map { ConfigurationListing.Line(key: $0.key, value: $0.value) }
-        let prefixes = ["peers.\(peer).", "cursors.", "streams."]
-        return ConfigurationChanges(from: lines, to: files.lines).changes.map(\.key).filter { key in
-            prefixes.contains { key.utf8.starts(with: $0.utf8) }
+        let names = ["zone", "identity"]
+        let prefixes = ["tls.", "artifacts.", "peers.\(peer).", "cursors.", "streams."]
+        let changes = ConfigurationChanges(from: lines, to: files.lines).changes.filter { change in
+            names.contains { $0.utf8.elementsEqual(change.key.utf8) }
+                || prefixes.contains { change.key.utf8.starts(with: $0.utf8) }
         }
+        changedKeys = changes.map(\.key)
+        restartKeys = changes.filter { !$0.isLive }.map(\.key)
     }
 }

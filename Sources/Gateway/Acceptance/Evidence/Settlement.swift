@@ -54,10 +54,19 @@ enum Settlement {
             || isSettled(ours: ours, theirs: theirs, peer: peer, upTo: heads)
     }
 
-    /// No artifact is on its way any more: each is here, or known to be missing.
-    static func hasArtifacts(ours: NodeEvidence, theirs: NodeEvidence?, peer: String) -> Bool {
-        let all = ours.artifacts + (theirs?.artifacts ?? [])
-        return !all.contains { $0.state == "waiting" || $0.state == "fetching" }
+    /// What is on its way from one of the two to the other, and not here yet.
+    static let pendingStates: Set<String> = ["waiting", "fetching"]
+
+    /// What one of the two is to have from the other and is in one of some states.
+    static func artifacts(
+        in states: Set<String>, ours: NodeEvidence, theirs: NodeEvidence?, peer: String
+    ) -> Set<AwaitedArtifact> {
+        func found(_ node: NodeEvidence, _ source: String) -> [AwaitedArtifact] {
+            node.artifacts.filter {
+                states.contains($0.state) && node.isFetched($0, from: source)
+            }.map { AwaitedArtifact(receiver: node.zone, zone: $0.zone, name: $0.name) }
+        }
+        return Set(found(ours, peer) + (theirs.map { found($0, ours.zone) } ?? []))
     }
 
     /// What is still open, in words.

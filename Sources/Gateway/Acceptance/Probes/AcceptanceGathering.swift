@@ -81,11 +81,15 @@ package struct AcceptanceGathering: Sendable {
         // Through a gate that stays closed nothing would come again either.
         guard partition.obstacle == nil else { return evidence }
         evidence.replays = try await drill.replay()
+        var last = LastLook()
         let final = try await drill.look { ours, theirs, heads in
-            Settlement.isSettled(ours: ours, theirs: theirs, peer: peer, upTo: heads)
-                && Settlement.hasArtifacts(ours: ours, theirs: theirs, peer: peer)
+            last.isDone(ours: ours, theirs: theirs, peer: peer, upTo: heads)
         }
         (evidence.oursAfter, evidence.theirsAfter) = (final.ours, final.theirs)
+        evidence.unsettledAtEnd = last.unsettled
+        evidence.awaitedArtifacts = last.awaited?.sorted {
+            [$0.receiver, $0.zone, $0.name].lexicographicallyPrecedes([$1.receiver, $1.zone, $1.name])
+        }
         return evidence
     }
 

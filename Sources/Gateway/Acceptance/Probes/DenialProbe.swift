@@ -47,6 +47,9 @@ package struct DenialProbe: Sendable {
     /// No stream of a configuration is called so.
     static let ungrantedStream = "bsfg.deny-test"
 
+    /// Of a page with the one fact that it may have.
+    private static let pageBytesMaximum = FactLimits.recordBytes + RPCPullSource.pageFrameBytes
+
     let link: PeerLink
     let configuration: NodeConfiguration
     /// Of somebody whom the peer does not list, by a CA that it trusts.
@@ -74,7 +77,7 @@ package struct DenialProbe: Sendable {
     package func run() async -> [Denial] {
         var found: [Denial] = []
         do throws(RPCClientError) {
-            let client = try link.client()
+            let client = try link.client(answerBytesMaximum: Self.pageBytesMaximum)
             found.append(await stream(client))
             found.append(await origin(client))
             found.append(await append(client))
@@ -125,7 +128,8 @@ package struct DenialProbe: Sendable {
         do throws(RPCClientError) {
             let bytes = try await client.call(
                 Procedure.listStreams.rawValue,
-                WireCodec.encode(Bsfg_V1_ListStreamsRequest(), .proto))
+                WireCodec.encode(Bsfg_V1_ListStreamsRequest(), .proto),
+                answerBytesMaximum: RPCClient.smallAnswerBytes)
             granted = try DenialProbe.decode(bytes)
         } catch {
             return Denial(
@@ -150,10 +154,10 @@ package struct DenialProbe: Sendable {
         request.consumerName = "\(configuration.zone)/\(stream.stream)/\(stream.origin)"
         request.fromOffset = 0
         request.limit = 1
-        // Who has no cursor there is told so before anything else.
+        // Who has no cursor there is told so before anything else. What it serves it serves however large it is.
         let fetched = await refusal(
             stream.name, client, expected + [.consumerNotFound, .notTheOwner],
-            (.fetchFacts, WireCodec.encode(request, .proto)))
+            (.fetchFacts, WireCodec.encode(request, .proto)), answerBytesMaximum: Self.pageBytesMaximum)
         return fetched.verdict == .refused ? opened : fetched
     }
 
@@ -179,11 +183,12 @@ package struct DenialProbe: Sendable {
 
     private func refusal(
         _ name: String, _ client: RPCClient, _ expected: [ErrorReason],
-        _ call: (procedure: Procedure, body: [UInt8])
+        _ call: (procedure: Procedure, body: [UInt8]), answerBytesMaximum: Int = RPCClient.smallAnswerBytes
     ) async -> Denial {
         let mark = await refuser?.mark()
         do throws(RPCClientError) {
-            _ = try await client.call(call.procedure.rawValue, call.body)
+            _ = try await client.call(
+                call.procedure.rawValue, call.body, answerBytesMaximum: answerBytesMaximum)
             return Denial(
                 name: name, verdict: .allowed, reason: "",
                 sentence: "\(call.procedure.method) was answered and had to be refused")

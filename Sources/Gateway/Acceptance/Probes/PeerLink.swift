@@ -66,18 +66,22 @@ package struct PeerLink: Sendable {
         self.timeoutMilliseconds = timeoutMilliseconds
     }
 
-    private var settings: RPCClientConfiguration {
+    /// - Parameter answerBytesMaximum: of every answer; who it is and what it refuses it says in little.
+    private func settings(
+        answerBytesMaximum: Int = RPCClient.smallAnswerBytes
+    ) -> RPCClientConfiguration {
         var settings = RPCClientConfiguration(host: endpoint.host, port: endpoint.port)
         settings.connectTimeoutMilliseconds = timeoutMilliseconds
         settings.handshakeTimeoutMilliseconds = timeoutMilliseconds
         settings.callTimeoutMilliseconds = timeoutMilliseconds
-        // It is asked who it is and what it refuses.
-        settings.responseBytes = RPCClient.smallAnswerBytes
+        settings.responseBytes = answerBytesMaximum
         return settings
     }
 
-    func client() throws(RPCClientError) -> RPCClient {
-        try RPCClient(settings, tls: tls, verifier: verifier)
+    func client(
+        answerBytesMaximum: Int = RPCClient.smallAnswerBytes
+    ) throws(RPCClientError) -> RPCClient {
+        try RPCClient(settings(answerBytesMaximum: answerBytesMaximum), tls: tls, verifier: verifier)
     }
 
     /// With another certificate, or with none where both are empty. Who the server is, is verified all the
@@ -86,7 +90,7 @@ package struct PeerLink: Sendable {
         var other = tls
         other.certificateChain = chain
         other.privateKey = key
-        return try RPCClient(settings, tls: other, verifier: verifier)
+        return try RPCClient(settings(), tls: other, verifier: verifier)
     }
 
     /// Why a server is not the one that this leads to, by its leaf (DER); nil where it is.
@@ -98,7 +102,7 @@ package struct PeerLink: Sendable {
     /// - Parameter refuser: where it is given, why we were refused is read there.
     package func visit(_ refuser: Refuser? = nil) async -> PeerVisit {
         let mark = await refuser?.mark()
-        let probe = await PeerProbe.run(settings, tls: tls, verifier: verifier)
+        let probe = await PeerProbe.run(settings(), tls: tls, verifier: verifier)
         var visit = PeerVisit(reach: PeerReach(steps: probe.results.map(PeerReach.Step.init)))
         visit.error = probe.error
         visit.reach.certificateNotAfter = probe.serverCertificate

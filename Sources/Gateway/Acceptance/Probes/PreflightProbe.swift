@@ -46,8 +46,7 @@ package struct PreflightProbe: Sendable {
                 admin, atUnixMilliseconds: PeerLink.nowMilliseconds(), withRefusals: true)
             evidence.node = node
             evidence.plan = FederationPlan(ours: node, theirs: theirs, peer: peer)
-            evidence.changedKeys = PreflightEvidence.changedKeys(
-                files: ConfigurationListing(configuration), running: node.configuration, peer: peer)
+            evidence.noteChanges(files: ConfigurationListing(configuration), running: node.configuration)
             evidence.neededBytes = try await growth(admin)
         } catch {
             evidence.nodeProblem = error.description
@@ -79,7 +78,7 @@ package struct PreflightProbe: Sendable {
         if let own = report.certificates.first(where: { $0.role == "node" }) {
             evidence.certificate = PreflightEvidence.Certificate(
                 file: file, notBefore: own.notBefore, notAfter: own.notAfter, usages: own.usages,
-                chainProblem: chainProblem(), revocation: revocation(atSeconds: evidence.now))
+                chainProblem: chainProblem(), revocation: revocation(atSeconds: evidence.now), serial: own.serial)
         }
         do {
             _ = try NodeCredentials.load(configuration)
