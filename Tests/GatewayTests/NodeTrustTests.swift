@@ -1,7 +1,6 @@
 import Foundation
 import Logging
 import RPC
-import Synchronization
 import Testing
 
 @testable import Gateway
@@ -260,34 +259,15 @@ import Testing
         #expect(error.description.contains("zone-1.crt holds 271 certificates"), "\(error)")
     }
 
-    private struct Handler: LogHandler {
-        let lines: Lines
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.trace
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-        func log(event: LogEvent) {
-            lines.all.withLock { $0.append((event.metadata ?? [:], "\(event.message)")) }
-        }
-    }
-
-    private final class Lines: Sendable {
-        let all = Mutex<[(metadata: Logger.Metadata, message: String)]>([])
-    }
-
     @Test("gateway decision 39: a stale CRL is an alert, by its name")
     func aStaleListIsAnAlert() throws {
         let node = try Node()
         try node.put(try node.plant.revoke(serials: [], previous: nil, days: 1).pem, "plant-b-ca.crl")
         try node.put(try CertificateAuthority.make(name: "other").revoke(serials: [], previous: nil).pem, "x.crl")
-        let lines = Lines()
-        let logger = Logger(label: "test") { _ in Handler(lines: lines) }
-        try NodeCredentials.load(try node.load(), atSeconds: node.now + 2 * 86_400).warn(logger)
-        let (stale, others) = lines.all.withLock { all in
-            (all.filter { $0.metadata["event"] == "crl_stale" }, all.filter { $0.metadata["event"] == nil })
-        }
+        let lines = RecordedLines()
+        try NodeCredentials.load(try node.load(), atSeconds: node.now + 2 * 86_400).warn(lines.logger)
+        let stale = lines.all.filter { $0.metadata["event"] == "crl_stale" }
+        let others = lines.all.filter { $0.metadata["event"] == nil }
         #expect(stale.count == 1 && stale[0].message.contains("the CRL of 'CN = plant ca' is stale since"))
         #expect(stale.first?.metadata["alert"] == "CrlStale")
         #expect(others.count == 1 && others[0].message.contains("x.crl is not in force"))
@@ -300,11 +280,11 @@ import Testing
         let configuration = try node.load()
         let before = try NodeCredentials.load(configuration, atSeconds: node.now + 2 * 86_400)
         try node.put(try CertificateAuthority.make(name: "other").revoke(serials: [], previous: nil).pem, "x.crl")
-        let lines = Lines()
+        let lines = RecordedLines()
         // A moment later by the clock, which its sentences name.
         try NodeCredentials.load(configuration, atSeconds: node.now + 2 * 86_400 + 30)
-            .warn(Logger(label: "test") { _ in Handler(lines: lines) }, except: before.warningSubjects)
-        let told = lines.all.withLock { $0.map(\.message) }
+            .warn(lines.logger, except: before.warningSubjects)
+        let told = lines.all.map(\.message)
         #expect(told.count == 1 && told[0].contains("x.crl is not in force"))
     }
 }

@@ -6,23 +6,6 @@ import Testing
 @testable import Replication
 
 @Suite struct PullLinesTests {
-    private struct Handler: LogHandler {
-        let lines: Lines
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.info
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-        func log(
-            level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata?, source: String, file: String,
-            function: String, line: UInt
-        ) {
-            lines.all.withLock { $0.append(("\(message)", metadata ?? [:])) }
-        }
-    }
-
-    private final class Lines: Sendable { let all = Mutex<[(text: String, metadata: Logger.Metadata)]>([]) }
     private final class Clock: Sendable { let value = Mutex<Int64>(0) }
 
     private func cursor(_ stream: String) -> CursorConfiguration {
@@ -32,8 +15,8 @@ import Testing
 
     @Test("gateway decision 38: a source that refuses in other words each time does not fill our log")
     func tenLinesAMinute() {
-        let (lines, clock) = (Lines(), Clock())
-        let told = PullLines(logger: Logger(label: "test") { _ in Handler(lines: lines) }) {
+        let (lines, clock) = (RecordedLines(level: .info), Clock())
+        let told = PullLines(logger: lines.logger) {
             clock.value.withLock { $0 }
         }
         for number in 0..<25 {
@@ -41,30 +24,30 @@ import Testing
             told.tell(.connecting, cursor("facts"))
             told.tell(.blocked(reason: "internal", sentence: "refused, \(number)"), cursor("facts"))
         }
-        #expect(lines.all.withLock { $0.count } == 10)
+        #expect(lines.all.count == 10)
         told.tell(.pulling, cursor("other"))
-        #expect(lines.all.withLock { $0.last?.text } == "pulling", "each stream has its own")
+        #expect(lines.all.last?.message == "pulling", "each stream has its own")
         clock.value.withLock { $0 = 60_000 }
         told.tell(.blocked(reason: "internal", sentence: "again"), cursor("facts"))
-        let last = lines.all.withLock { $0.last }
-        #expect(last?.text == "stream blocked, internal: again" && last?.metadata["left_out_before"] == "15")
+        let last = lines.all.last
+        #expect(last?.message == "stream blocked, internal: again" && last?.metadata["left_out_before"] == "15")
         told.tell(.stopped, cursor("facts"))
         told.tell(.blocked(reason: PullMachine.forwardFull, sentence: "no room"), cursor("facts"))
-        let paused = lines.all.withLock { $0.last }
-        #expect(paused?.text == "pull paused: no room" && paused?.metadata["alert"] == "StoreFillHigh")
-        #expect(lines.all.withLock { $0.count } == 13)
+        let paused = lines.all.last
+        #expect(paused?.message == "pull paused: no room" && paused?.metadata["alert"] == "StoreFillHigh")
+        #expect(lines.all.count == 13)
     }
 
     @Test("gateway decision 38: a connection that comes and goes leaves room for what somebody has to see to")
     func flappingLeavesRoom() {
-        let lines = Lines()
-        let told = PullLines(logger: Logger(label: "test") { _ in Handler(lines: lines) }) { 0 }
+        let lines = RecordedLines(level: .info)
+        let told = PullLines(logger: lines.logger) { 0 }
         for _ in 0..<25 {
             told.tell(.unavailable("gone"), cursor("facts"))
             told.tell(.pulling, cursor("facts"))
         }
-        #expect(lines.all.withLock { $0.count } == 10)
+        #expect(lines.all.count == 10)
         told.tell(.blocked(reason: "internal", sentence: "refused"), cursor("facts"))
-        #expect(lines.all.withLock { $0.last?.text } == "stream blocked, internal: refused")
+        #expect(lines.all.last?.message == "stream blocked, internal: refused")
     }
 }
