@@ -184,7 +184,9 @@ def interrupted(checks):
             process = subprocess.Popen(
                 [BSFG, "federation", "drill", "--config", str(pair.ours.root), "--peer", "plant-a", "--peer-admin",
                  str(pair.theirs.socket), "--patience-seconds", PATIENCE],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                # Also where these tests are run under nohup themselves.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
             wait_until("the gate closed", lambda: closure(pair.ours), every=0.01)
             process.send_signal(number)
             _, errors = process.communicate(timeout=30)
