@@ -175,11 +175,18 @@ def closure(node):
     return "federation drill" in file.read_text() if file.exists() else False
 
 
-def interrupted(checks):
+@contextlib.contextmanager
+def pulling_pair():
+    """A site and its pair, when each side pulls from the other."""
     with Site() as site:
         pair = Pair(site)
         wait_until("both pulling", lambda: pair.ours.pull_status("plant-a")["state"] == "pulling"
                    and pair.theirs.pull_status("enterprise")["state"] == "pulling")
+        yield site, pair
+
+
+def interrupted(checks):
+    with pulling_pair() as (site, pair):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process = subprocess.Popen(
                 [BSFG, "federation", "drill", "--config", str(pair.ours.root), "--peer", "plant-a", "--peer-admin",
@@ -277,10 +284,7 @@ def producing(nodes):
 
 def working(checks):
     """Producers on both sides go on: nobody has to stop a plant for its acceptance."""
-    with Site() as site:
-        pair = Pair(site)
-        wait_until("both pulling", lambda: pair.ours.pull_status("plant-a")["state"] == "pulling"
-                   and pair.theirs.pull_status("enterprise")["state"] == "pulling")
+    with pulling_pair() as (site, pair):
         with producing([pair.ours, pair.theirs]) as failures:
             heads = pair.ours.head(), pair.theirs.head()
             for turn in range(2):
@@ -320,10 +324,7 @@ def putting(pair, node):
 
 def working_artifacts(checks):
     """A source that goes on putting artifacts is accepted too: what was there is waited for, and no more."""
-    with Site() as site:
-        pair = Pair(site)
-        wait_until("both pulling", lambda: pair.ours.pull_status("plant-a")["state"] == "pulling"
-                   and pair.theirs.pull_status("enterprise")["state"] == "pulling")
+    with pulling_pair() as (site, pair):
         with putting(pair, pair.theirs) as failures:
             for turn in range(2):
                 code, criteria, report = accept(
